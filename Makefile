@@ -1,0 +1,59 @@
+# One command for each habit, the same here and in continuous integration.
+
+# The first Python that is new enough; `make PYTHON=python3.12 ...` chooses another.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done)
+# How many tests run at a time; each of them computes on one thread.
+WORKERS ?= 2
+
+.PHONY: help example test test-oldest lint docs bench clean
+
+help:
+	@echo "make example      train on digits and diabetes, beside MLPClassifier"
+	@echo "make test         the whole test suite"
+	@echo "make test-oldest  the same with the oldest supported scikit-learn"
+	@echo "make lint         ruff and mypy"
+	@echo "make docs         the documentation, into docs/_build/html"
+	@echo "make bench        how fast, beside others"
+	@echo "make clean        remove what these commands made"
+
+example: .venv/.test
+	.venv/bin/python examples/quickstart.py
+
+test: .venv/.test
+	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-oldest: .venv-oldest/.test
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal
+
+lint: .venv/.lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+docs: .venv/.docs
+	.venv/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+bench: .venv/.bench
+	.venv/bin/python -m benchmarks $(BENCH)
+
+clean:
+	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
+	rm -f *.png *.joblib examples/*.png examples/*.joblib
+
+# An environment is a folder with one stamp per set of extras: what changes the versions makes the stamps old.
+
+%/bin/python:
+	@test -n "$(PYTHON)" || { echo "skbig needs Python 3.11 or newer; found none. Try: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $* || { rm -rf $*; exit 1; }
+
+.venv/.%: pyproject.toml constraints.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test,plot,progress,$*]"
+	@touch $@
+
+.venv-oldest/.%: pyproject.toml constraints-oldest.txt | .venv-oldest/bin/python
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[test,plot,progress,$*]"
+	@touch $@
+
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.%

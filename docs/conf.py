@@ -1,0 +1,77 @@
+"""How Sphinx builds these pages: `make docs`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+# The examples are run by the gallery, without a screen.
+os.environ.setdefault("MPLBACKEND", "Agg")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+project = "skbig"
+author = "The skbig developers"
+project_copyright = "2026, The skbig developers"
+release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+version = release
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py", "auto_examples/*.py.md5"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings name the types
+numpydoc_show_class_members = False  # the template of a class lists them
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/(quickstart|plot_)",
+    "within_subsection_order": "FileNameSortKey",
+    "remove_config_comments": True,
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "download_all_examples": False,
+}
+
+# Inherited docstrings point at sections of scikit-learn's guide.
+SCIKIT_LEARN = {
+    "accuracy_score": "modules/model_evaluation.html#accuracy-score",
+    "metadata_routing": "metadata_routing.html",
+    "r2_score": "modules/model_evaluation.html#r2-score",
+}
+
+
+def link_to_scikit_learn(app: Sphinx, env: Any, node: nodes.Element, content: nodes.Element) -> nodes.reference | None:
+    """Return a link for a reference that scikit-learn's guide resolves."""
+    if node.get("reftype") != "ref" or node["reftarget"] not in SCIKIT_LEARN:
+        return None
+    return nodes.reference("", "", content, refuri=f"https://scikit-learn.org/stable/{SCIKIT_LEARN[node['reftarget']]}")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("missing-reference", link_to_scikit_learn)
+
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skbig"
+html_show_sourcelink = False
+html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}

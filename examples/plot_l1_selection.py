@@ -1,0 +1,49 @@
+"""
+L1: features that are switched off
+==================================
+
+An L1 penalty with its proximal step sets weights to exactly zero. A feature all of whose weights are zero is not used,
+and need not be measured any more.
+"""
+
+# %%
+# Made data: five features of thirty matter.
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import make_friedman1
+from sklearn.preprocessing import StandardScaler
+
+from skbig import BigMLPRegressor
+from skbig.components import ElasticNet
+
+X, y = make_friedman1(1000, n_features=30, noise=0.5, random_state=0)
+X = StandardScaler().fit_transform(X)
+y = (y - y.mean()) / y.std()
+
+
+def strengths(model):
+    """Return the sum of the absolute first weights of every feature."""
+    return np.abs(model.coefs_[0]).sum(axis=1)
+
+
+# %%
+# The same network with three penalties.
+figure, axes = plt.subplots(3, sharex=True, layout="constrained")
+for axis, penalty in zip(axes, ("l2", ElasticNet(l1_ratio=0.5), "l1"), strict=True):
+    model = BigMLPRegressor(
+        (32,),
+        penalty=penalty,
+        alpha=5.0,
+        learning_rate=0.01,
+        schedule="cosine",
+        max_iter=150,
+        n_iter_no_change=150,
+        random_state=0,
+    ).fit(X, y)
+    used = np.flatnonzero(strengths(model))
+    zeros = np.mean(model.coefs_[0] == 0)
+    print(f"{penalty}: {len(used)} features used, {zeros:.0%} of first weights zero, R2 {model.score(X, y):.2f}")
+    axis.bar(np.arange(X.shape[1]), strengths(model))
+    axis.set_title(str(penalty))
+axes[-1].set_xlabel("feature; the first five matter")
+plt.show()

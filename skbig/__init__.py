@@ -1,0 +1,7 @@
+"""Scikit-learn estimators that train torch networks."""
+
+from skbig.estimators.classifier import BigMLPClassifier
+from skbig.estimators.regressor import BigMLPRegressor
+
+__version__ = "0.1.0"
+__all__ = ["BigMLPClassifier", "BigMLPRegressor"]

@@ -1,0 +1,98 @@
+"""The components: what to do. Losses, penalties, optimizers, schedules, clippings and augmentations.
+
+Each is given to an estimator by its name, as a class, or as an instance with hyperparameters of its own. To make one,
+subclass the interface of its kind as a frozen dataclass, declare its fields with `hyperparameter`, and prove it with
+`skbig.testing.check_component`.
+"""
+
+from skbig.components.adam import Adam, AdamW, NAdam
+from skbig.components.augmentations import Augmentation, GaussianNoise, Mix, Mixup, SwapNoise
+from skbig.components.classification_losses import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
+from skbig.components.clipping import Clipping, ClipNorm, ClipValue
+from skbig.components.component import Component, hyperparameter
+from skbig.components.lbfgs import LBFGS
+from skbig.components.losses import ClassFunctionLoss, FunctionLoss, Loss
+from skbig.components.muon import Muon
+from skbig.components.optimizers import SGD, Adagrad, Lion, Optimizer, RMSprop
+from skbig.components.penalties import L1, L2, ElasticNet, Penalty
+from skbig.components.regression_losses import (
+    AbsoluteError,
+    EpsilonInsensitive,
+    Gamma,
+    Huber,
+    LogCosh,
+    Poisson,
+    Quantile,
+    SquaredError,
+    SquaredLogError,
+)
+from skbig.components.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    FunctionSchedule,
+    InverseTime,
+    InvScaling,
+    Linear,
+    OneCycle,
+    Plateau,
+    Progress,
+    Schedule,
+    StepDecay,
+)
+
+__all__ = [
+    "L1",
+    "L2",
+    "LBFGS",
+    "SGD",
+    "AbsoluteError",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Augmentation",
+    "ClassFunctionLoss",
+    "ClipNorm",
+    "ClipValue",
+    "Clipping",
+    "Component",
+    "Constant",
+    "Cosine",
+    "ElasticNet",
+    "EpsilonInsensitive",
+    "Exponential",
+    "FocalLoss",
+    "FunctionLoss",
+    "FunctionSchedule",
+    "Gamma",
+    "GaussianNoise",
+    "Hinge",
+    "Huber",
+    "InvScaling",
+    "InverseTime",
+    "Linear",
+    "Lion",
+    "LogCosh",
+    "LogLoss",
+    "Loss",
+    "Mix",
+    "Mixup",
+    "ModifiedHuber",
+    "Muon",
+    "NAdam",
+    "OneCycle",
+    "Optimizer",
+    "Penalty",
+    "Plateau",
+    "Poisson",
+    "Progress",
+    "Quantile",
+    "RMSprop",
+    "Schedule",
+    "SquaredError",
+    "SquaredHinge",
+    "SquaredLogError",
+    "StepDecay",
+    "SwapNoise",
+    "hyperparameter",
+]

@@ -1,0 +1,129 @@
+"""What every component is: a frozen choice with a name, hyperparameters and no state.
+
+A component is a frozen dataclass. Its fields are its hyperparameters, each declared with `hyperparameter`, which says what
+the field may be and whether it may differ between the members of a population. Everything that changes while
+training lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+from skbig._validation import Constraint, check
+
+C = TypeVar("C", bound="Component")
+
+_REGISTRY: dict[str, dict[str, type[Component]]] = {}
+
+
+def hyperparameter(default: Any, *allowed: Constraint, varies: bool = False) -> Any:
+    """Declare a field: its default, what it must be, and whether members of one stack may differ in it.
+
+    A field that varies may hold a tensor `[members, 1, 1]` in place of a float, so its formula must broadcast.
+    """
+    return dataclasses.field(default=default, metadata={"allowed": allowed, "varies": varies})
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """A hyperparameter with hyperparameters of its own: an optimizer, a loss, a schedule, ...
+
+    Subclass the interface of its kind (`Optimizer`, `Loss`, ...) as a frozen dataclass. Give it a ``name`` to use it
+    by that name: ``class Mine(Optimizer, name="mine")``.
+    """
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.name = name
+        if name is not None:
+            _REGISTRY.setdefault(cls.kind, {})[name] = cls
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the hyperparameters by name, as scikit-learn's ``get_params`` does."""
+        del deep  # components do not nest
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def replace(self: C, **changes: Any) -> C:
+        """Return a copy with some hyperparameters changed."""
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for {self.kind} {type(self).__name__}. "
+                    f"{_suggestion(name, known)}Valid parameters are: {known}."
+                )
+        return dataclasses.replace(self, **changes)
+
+    def check(self) -> None:
+        """Raise ValueError when a hyperparameter is out of its range."""
+        for field in dataclasses.fields(self):
+            allowed = field.metadata.get("allowed", ())
+            if allowed:
+                check(field.name, type(self).__name__, getattr(self, field.name), *allowed)
+
+    def signature(self) -> tuple[Any, ...]:
+        """What two components must share to be stacked: their class and the fields that may not vary."""
+        fixed = [f.name for f in dataclasses.fields(self) if not f.metadata.get("varies", False)]
+        return (type(self), *((name, getattr(self, name)) for name in fixed))
+
+
+def names(kind: str) -> list[str]:
+    """Return the registered names of a kind."""
+    return sorted(_REGISTRY.get(kind, {}))
+
+
+def resolve(interface: type[C], value: Any, *, optional: bool = False) -> C | None:
+    """Turn a name, a class or an instance into a component of the kind of `interface`.
+
+    None is a choice of its own where `optional`: no penalty, no clipping, no augmentation.
+    """
+    if isinstance(value, interface):
+        return value
+    if isinstance(value, type) and issubclass(value, interface):
+        return value()
+    if isinstance(value, str) and value in _REGISTRY.get(interface.kind, {}):
+        return _REGISTRY[interface.kind][value]()  # type: ignore[return-value]
+    if value is None and optional:
+        return None
+    raise ValueError(_unresolved(interface, value, optional))
+
+
+def stack(components: Sequence[C]) -> C:
+    """Return one component for many members: fields that differ become tensors `[members, 1, 1]`."""
+    first = components[0]
+    for other in components[1:]:
+        if other.signature() != first.signature():
+            raise ValueError(f"{first!r} and {other!r} differ in more than numbers, so their members cannot be stacked.")
+    varying = [field.name for field in dataclasses.fields(first) if field.metadata.get("varies", False)]
+    return first.replace(**{name: _stack_values([getattr(c, name) for c in components]) for name in varying})
+
+
+def _stack_values(values: Sequence[Any]) -> Any:
+    if all(value == values[0] for value in values[1:]):
+        return values[0]
+    if isinstance(values[0], tuple):
+        return tuple(_stack_values(column) for column in zip(*values, strict=True))
+    return torch.tensor([float(value) for value in values], dtype=torch.float64).view(-1, 1, 1)
+
+
+def _unresolved(interface: type[Component], value: Any, optional: bool) -> str:
+    known = names(interface.kind)
+    hint = _suggestion(value, known) if isinstance(value, str) else ""
+    none = ", None" if optional else ""
+    return (
+        f"The {interface.kind!r} parameter must be one of {known}{none}, or an instance of {interface.__name__}. "
+        f"{hint}Got {value!r} instead."
+    )
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""

@@ -1,0 +1,173 @@
+"""Penalties: what large weights cost.
+
+The engine adds ``strength * value`` to the loss. A penalty gives its gradient apart from the network's, which is
+cheaper than differentiating it with the loss, and leaves a part with a corner at zero to `shrink`, after the update.
+
+Legend: M members, P weights of a member. Weights and their gradients are [M,1,P], all of a member's in one vector, or
+[M,in,out], a matrix at a time, where the penalty is not elementwise. A value is [M,1,1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from skbig._validation import Interval
+from skbig.components.component import Component, hyperparameter
+
+
+@dataclass(frozen=True)
+class Penalty(Component):
+    """What the weights of a member cost.
+
+    A smooth penalty needs `value` only: what else is here follows from it. A subclass says more where it knows a
+    shorter way to its gradient, or has a part with a corner at zero.
+
+    Attributes
+    ----------
+    elementwise : bool
+        Whether every weight is penalised by itself, so that all weights may come as one vector [M,1,P]. If not,
+        the matrix [M,in,out] of each layer comes alone.
+    proximal : bool
+        Whether the penalty has a part with a corner at zero, and `shrink` makes exact zeros.
+
+    Examples
+    --------
+    A user-made smooth penalty defines its `value`:
+
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> from skbig.components import Penalty
+    >>> @dataclass(frozen=True)
+    ... class Quartic(Penalty):
+    ...     def value(self, weight):
+    ...         return weight.pow(4).sum((-2, -1), keepdim=True)
+    >>> grad = torch.zeros(1, 1, 2)
+    >>> Quartic().add_gradient(grad, torch.tensor([[[1.0, 2.0]]]), 0.5)
+    >>> grad
+    tensor([[[ 2., 16.]]])
+    """
+
+    kind = "penalty"
+    elementwise: ClassVar[bool] = True
+    proximal: ClassVar[bool] = False
+
+    def value(self, weight: Tensor) -> Tensor:
+        """Return the whole penalty of each member, without its strength, [M,1,1]."""
+        raise NotImplementedError(f"{type(self).__name__} must define value.")
+
+    def add_gradient(self, grad: Tensor, weight: Tensor, strength: float | Tensor) -> None:
+        """Add, in place, `strength` times the gradient of the smooth part; here that is all of `value`."""
+        leaf = weight.detach().requires_grad_()
+        with torch.enable_grad():
+            (direction,) = torch.autograd.grad(self.value(leaf).sum(), leaf)
+        _add(grad, direction, strength)
+
+    def shrink(self, weight: Tensor, threshold: float | Tensor) -> None:
+        """Take, in place, the proximal step of `threshold` times the part with a corner; here there is none."""
+
+
+@dataclass(frozen=True)
+class L2(Penalty, name="l2"):
+    r"""Half the sum of squares: :math:`\frac{1}{2} \sum_i w_i^2`, as in scikit-learn's ``MLPClassifier``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbig.components import L2
+    >>> L2().value(torch.tensor([[[3.0, 4.0]]]))
+    tensor([[[12.5000]]])
+    """
+
+    def value(self, weight: Tensor) -> Tensor:
+        return _half_square(weight)
+
+    def add_gradient(self, grad: Tensor, weight: Tensor, strength: float | Tensor) -> None:
+        _add(grad, weight, strength)
+
+
+@dataclass(frozen=True)
+class L1(Penalty, name="l1"):
+    r"""The sum of sizes: :math:`\sum_i |w_i|`. Weights that the data do not need become exactly zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbig.components import L1
+    >>> weight = torch.tensor([[[3.0, -0.5, -4.0]]])
+    >>> L1().shrink(weight, 1.0)
+    >>> weight
+    tensor([[[ 2.,  0., -3.]]])
+    """
+
+    proximal = True
+
+    def value(self, weight: Tensor) -> Tensor:
+        return _sum_of_sizes(weight)
+
+    def add_gradient(self, grad: Tensor, weight: Tensor, strength: float | Tensor) -> None:
+        """Leave the gradient as it is: no part is smooth."""
+
+    def shrink(self, weight: Tensor, threshold: float | Tensor) -> None:
+        _soften(weight, threshold)
+
+
+@dataclass(frozen=True)
+class ElasticNet(Penalty, name="elasticnet"):
+    r"""A blend of L1 and L2 [1]_: :math:`\rho \sum_i |w_i| + \frac{1 - \rho}{2} \sum_i w_i^2`.
+
+    Parameters
+    ----------
+    l1_ratio : float, default=0.15
+        The share :math:`\rho` of L1, in [0, 1], as in scikit-learn's ``SGDClassifier``.
+
+    References
+    ----------
+    .. [1] Zou and Hastie, "Regularization and Variable Selection via the Elastic Net", Journal of the Royal
+       Statistical Society B 67, 2005.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbig.components import ElasticNet
+    >>> ElasticNet(l1_ratio=0.5).value(torch.tensor([[[3.0, -4.0]]]))
+    tensor([[[9.7500]]])
+    """
+
+    proximal = True
+
+    l1_ratio: float = hyperparameter(0.15, Interval(0, 1), varies=True)
+
+    def value(self, weight: Tensor) -> Tensor:
+        return _sum_of_sizes(weight) * self.l1_ratio + _half_square(weight) * (1 - self.l1_ratio)
+
+    def add_gradient(self, grad: Tensor, weight: Tensor, strength: float | Tensor) -> None:
+        _add(grad, weight, strength * (1 - self.l1_ratio))
+
+    def shrink(self, weight: Tensor, threshold: float | Tensor) -> None:
+        _soften(weight, threshold * self.l1_ratio)
+
+
+def _half_square(weight: Tensor) -> Tensor:
+    """Return half the sum of squares per member; the norm needs no second tensor of the size of the weights."""
+    return torch.linalg.vector_norm(weight, dim=(-2, -1), keepdim=True).square() / 2
+
+
+def _sum_of_sizes(weight: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(weight, ord=1, dim=(-2, -1), keepdim=True)
+
+
+def _add(grad: Tensor, direction: Tensor, strength: Any) -> None:
+    """Add ``strength * direction`` to `grad` in one operation."""
+    if isinstance(strength, Tensor):
+        grad.addcmul_(direction, strength)
+    else:
+        grad.add_(direction, alpha=strength)
+
+
+def _soften(weight: Tensor, threshold: Any) -> None:
+    """Move every weight towards zero by `threshold`; a closer one becomes exactly zero, as it is taken from itself."""
+    weight.sub_(weight.clamp(-threshold, threshold))

@@ -1,0 +1,190 @@
+"""The rows of a training or validation set, placed on a device, and the batches that are read from them.
+
+Legend: M members, N rows of the set, R rows of a batch, F features, K outputs, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from skbig._random import Purpose, generator
+
+GATHERED_BYTES = 2**25
+"""How much of the set is gathered at once; batches are views of it, which is cheaper than gathering each."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows for each member. For one member the members axis is left out.
+
+    Attributes
+    ----------
+    X : Tensor (M, R, F), or sparse CSR (R, F)
+    y : Tensor (M, R) of class indices, or (M, R, K)
+    share : Tensor (M, R)
+        Each row's share of the loss: its weight over the number of rows.
+    first_row : int
+        Where the rows begin in the whole batch, when they are a part of one.
+    """
+
+    X: Tensor
+    y: Tensor
+    share: Tensor
+    first_row: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        return self.share.shape[-1]
+
+    def parts(self, n_parts: int) -> Iterator[Batch]:
+        """Split a batch along its rows; the shares stay those of the whole."""
+        bounds = np.linspace(0, self.n_rows, min(n_parts, self.n_rows) + 1).astype(int)
+        axis = self.share.dim() - 1
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            X, y, share = (tensor.narrow(axis, int(start), int(stop - start)) for tensor in (self.X, self.y, self.share))
+            yield replace(self, X=X, y=y, share=share, first_row=self.first_row + int(start))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A set of rows.
+
+    Attributes
+    ----------
+    X : Tensor (N, F) on the device, or a SciPy CSR array, whose batches are placed on the device one by one
+    y : Tensor (N,) of class indices, or (N, K), on the device
+    weight : Tensor (N,) on the device or None
+        Weights divided by their mean, so that a batch of n rows has about the weight n.
+    mean_weight : float
+        That mean; 1 without weights.
+    """
+
+    X: Any
+    y: Tensor
+    weight: Tensor | None
+    mean_weight: float
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.y.shape[0])
+
+    @property
+    def is_sparse(self) -> bool:
+        return not isinstance(self.X, Tensor)
+
+    def batches(self, order: np.ndarray, batch_size: int, max_steps: int) -> Iterator[list[Batch]]:
+        """Yield lists of at most `max_steps` batches, read in the `order` (M, N) of each member."""
+        per_step = max(1, self._row_bytes * batch_size * order.shape[0])
+        length = max(1, min(max_steps, GATHERED_BYTES // per_step)) * batch_size
+        for start in range(0, order.shape[1], length):
+            yield self._gather(order[:, start : start + length], batch_size)
+
+    def take(self, index: np.ndarray) -> Batch:
+        """Return one batch: the rows `index` (M, R)."""
+        return self._gather(index, index.shape[1])[0]
+
+    @property
+    def _row_bytes(self) -> int:
+        if self.is_sparse:
+            return int(self.X.data.itemsize * max(1, self.X.nnz // max(1, self.X.shape[0])) * 3)
+        return int(self.X.shape[1] * self.X.element_size())
+
+    def _gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
+        on_device = torch.from_numpy(np.ascontiguousarray(index)).to(self.y.device)
+        axis = 0 if index.shape[0] == 1 else 1
+        y = _select(self.y, on_device).split(batch_size, axis)
+        X = self._sparse_batches(index, batch_size) if self.is_sparse else _select(self.X, on_device).split(batch_size, axis)
+        share = self._shares(on_device, batch_size)
+        return [Batch(*columns) for columns in zip(X, y, share, strict=True)]
+
+    def _shares(self, index: Tensor, batch_size: int) -> list[Tensor]:
+        n_members, n_rows = index.shape
+        if self.weight is not None:
+            split = _select(self.weight, index).split(batch_size, 0 if n_members == 1 else 1)
+            return [weight / weight.shape[-1] for weight in split]
+        lengths = [min(batch_size, n_rows - start) for start in range(0, n_rows, batch_size)]
+        equal = {n: self._equal_shares(n_members, n) for n in set(lengths)}
+        return [equal[n] for n in lengths]
+
+    def _equal_shares(self, n_members: int, n_rows: int) -> Tensor:
+        shape = (n_rows,) if n_members == 1 else (n_members, n_rows)
+        return torch.full(shape, 1.0 / n_rows, dtype=self._dtype, device=self.y.device)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.from_numpy(self.X.data[:0]).dtype if self.is_sparse else self.X.dtype
+
+    def _sparse_batches(self, index: np.ndarray, batch_size: int) -> list[Tensor]:
+        starts = range(0, index.shape[1], batch_size)
+        return [self._sparse_batch(index[:, start : start + batch_size]) for start in starts]
+
+    def _sparse_batch(self, index: np.ndarray) -> Tensor:
+        if index.shape[0] == 1:
+            return sparse_tensor(self.X[index[0]]).to(self.y.device)
+        # The product of a stack has no sparse form, so several members read dense batches.
+        dense = self.X[index.ravel()].toarray().reshape(*index.shape, -1)
+        return torch.from_numpy(dense).to(self.y.device)
+
+
+def sparse_tensor(X: Any) -> Tensor:
+    """Return a SciPy CSR array as a torch CSR tensor that shares its memory."""
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(np.asarray(X.indptr)),
+        torch.from_numpy(np.asarray(X.indices)),
+        torch.from_numpy(np.asarray(X.data)),
+        X.shape,
+        check_invariants=False,
+    )
+
+
+def place_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:
+    """Put checked arrays on a device, computing in `dtype`; rows of weight zero must have been dropped."""
+    target = as_tensor(np.ascontiguousarray(y))
+    target = target.to(device=device, dtype=dtype if target.is_floating_point() else torch.int64)
+    mean = 1.0 if weight is None else float(weight.mean())
+    scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
+    return Rows(_place_features(X, device, dtype), target, scaled, mean)
+
+
+def _place_features(X: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
+    if sparse.issparse(X):
+        return sparse.csr_array(X, dtype=numpy_dtype)
+    return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """Return a tensor that shares the memory of an array, also of a read-only one: it must not be written to."""
+    if array.flags.writeable:
+        return torch.from_numpy(array)
+    interface = dict(array.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+    return torch.from_numpy(np.asarray(_Readable(interface, array)))
+
+
+class _Readable:
+    """Presents a read-only array as a plain one, so that torch can share its memory without a warning."""
+
+    def __init__(self, interface: dict[str, Any], owner: np.ndarray) -> None:
+        self.__array_interface__ = interface
+        self.owner = owner
+
+
+def epoch_order(seeds: list[int], epoch: int, n_rows: int, shuffle: bool) -> np.ndarray:
+    """Return the order in which each member reads the rows, (M, N): a function of its seed and the epoch."""
+    if not shuffle:
+        return np.broadcast_to(np.arange(n_rows), (len(seeds), n_rows))
+    return np.stack([generator(seed, Purpose.ORDER, epoch).permutation(n_rows) for seed in seeds])
+
+
+def _select(values: Tensor, index: Tensor) -> Tensor:
+    """Gather ``values[index]``: (N, ...) and (M, L) -> (M, L, ...), or (L, ...) for one member."""
+    flat = values.index_select(0, index.flatten())
+    return flat if index.shape[0] == 1 else flat.view(*index.shape, *values.shape[1:])

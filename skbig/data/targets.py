@@ -1,0 +1,115 @@
+"""Targets: from labels to what a loss reads, and back.
+
+Legend: N rows, K outputs (raw columns).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d
+
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """The classes of a classifier.
+
+    Attributes
+    ----------
+    classes : ndarray (n_classes,)
+        Sorted labels; for multilabel targets 0, 1, ..., n_outputs - 1.
+    multilabel : bool
+    """
+
+    classes: np.ndarray
+    multilabel: bool = False
+
+    @property
+    def n_outputs(self) -> int:
+        """Raw columns: one for two classes, else one per class."""
+        return 1 if len(self.classes) == 2 and not self.multilabel else len(self.classes)
+
+    @property
+    def multiclass(self) -> bool:
+        return self.n_outputs > 1 and not self.multilabel
+
+    def encode(self, y: Any) -> np.ndarray:
+        """Return class indices (N,) for more than two classes, else zeros and ones (N, K), float.
+
+        Raises
+        ------
+        ValueError
+            When y holds labels that are not among the classes.
+        """
+        if self.multilabel:
+            return _indicator(y, len(self.classes))
+        y = _labels(y)
+        index = np.searchsorted(self.classes, y).clip(0, len(self.classes) - 1)
+        unseen = self.classes[index] != y
+        if unseen.any():
+            known = self.classes.tolist()
+            raise ValueError(f"y has the classes {np.unique(y[unseen]).tolist()}, which are not in `classes_`: {known}.")
+        return index.astype(np.int64) if self.multiclass else index.astype(np.float64)[:, None]
+
+    def decide(self, scores: np.ndarray, threshold: float) -> np.ndarray:
+        """Return the labels of decision values or probabilities (N, K)."""
+        if self.multilabel:
+            return (scores > threshold).astype(int)
+        if self.multiclass:
+            return self.classes[scores.argmax(axis=1)]
+        return self.classes[(scores[:, 0] > threshold).astype(int)]
+
+
+def class_targets(y: Any, classes: Any = None) -> ClassTargets:
+    """Find the classes in y, or take the given ones.
+
+    Raises
+    ------
+    ValueError
+        When y is no classification target, or has one class only.
+    """
+    kind = type_of_target(y, input_name="y", raise_unknown=True)
+    if kind == "multilabel-indicator":
+        return ClassTargets(np.arange(_indicator(y, None).shape[1]), multilabel=True)
+    if kind not in ("binary", "multiclass"):
+        raise ValueError(
+            f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on a "
+            "regression target with continuous values."
+        )
+    found = np.unique(_labels(y) if classes is None else np.asarray(classes))
+    if len(found) < 2:
+        raise ValueError(f"The number of classes has to be greater than one; got {len(found)} class: {found.tolist()}.")
+    return ClassTargets(found)
+
+
+@dataclass(frozen=True)
+class RegressionTargets:
+    """The targets of a regressor.
+
+    Attributes
+    ----------
+    n_outputs : int
+    one_dimensional : bool
+        Whether predictions have the shape (N,).
+    """
+
+    n_outputs: int
+    one_dimensional: bool
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        """Return y as floats (N, K)."""
+        return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+
+
+def _labels(y: Any) -> np.ndarray:
+    return np.asarray(column_or_1d(y, warn=True))
+
+
+def _indicator(y: Any, n_columns: int | None) -> np.ndarray:
+    dense = np.asarray(y.toarray() if hasattr(y, "toarray") else y, dtype=np.float64)
+    if n_columns is not None and (dense.ndim != 2 or dense.shape[1] != n_columns):
+        raise ValueError(f"y must be a multilabel indicator with {n_columns} columns. Got shape {dense.shape} instead.")
+    return dense

@@ -1,0 +1,236 @@
+"""One epoch of training, by mini-batches or by a line search over the whole set.
+
+Legend: M members, S steps, P parameters.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skbig.components.schedules import Progress
+from skbig.data.rows import Batch, Rows, epoch_order
+from skbig.engine.execution import Execution
+from skbig.engine.members import Members
+from skbig.engine.numbers import numbers_of_steps, rate_table
+from skbig.engine.recipe import Recipe
+from skbig.engine.step import Numbers, add_penalty_gradient, loss_and_gradient, norm_per_member, penalty_value
+from skbig.exceptions import DivergenceError, MemorySplitWarning
+
+STEPS_AT_ONCE = 256
+STEPS_AT_ONCE_ON_TIME = 8
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch came to: per member its mean loss, its last rate, and whether nothing is left to do."""
+
+    loss: np.ndarray
+    rate: np.ndarray
+    converged: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a training stands in time: it began at `start` and, with `max_time`, ends at the deadline."""
+
+    start: float
+    max_time: float | None
+
+    @property
+    def deadline(self) -> float:
+        return inf if self.max_time is None else self.start + self.max_time
+
+    @property
+    def fraction(self) -> float:
+        return 0.0 if self.max_time is None else min(1.0, (time.perf_counter() - self.start) / self.max_time)
+
+
+class MiniBatchEpochs:
+    """Epochs of an optimizer that takes a step per batch."""
+
+    def __init__(self, members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int) -> None:
+        self._members, self._rows, self._recipe, self._clock = members, rows, recipe, clock
+        self._first_epoch = first_epoch
+        self._time_per_step = 0.0
+        records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
+        self.execution = Execution(members, recipe, rows.mean_weight, records=records)
+
+    def run(self) -> EpochResult:
+        """Train one epoch."""
+        members, rows, recipe = self._members, self._rows, self._recipe
+        order = epoch_order(members.seeds, members.epochs, rows.n_rows, recipe.shuffle)
+        at_once = STEPS_AT_ONCE if recipe.max_time is None else STEPS_AT_ONCE_ON_TIME
+        total, seen = np.zeros(members.n_members), 0
+        for batches in rows.batches(order, recipe.batch_size, at_once):
+            progress = self._progress(seen, len(batches))
+            losses = self._run(batches, numbers_of_steps(members, recipe, progress))
+            sizes = np.array([batch.n_rows for batch in batches[: len(losses)]])
+            total, seen = total + sizes @ losses, seen + int(sizes.sum())
+            members.steps += len(losses)
+            if self._clock.fraction >= 1.0:
+                break
+        rate = rate_table(members, recipe, progress)[-1].view(-1).expand(members.n_members).numpy()
+        members.epochs += 1
+        members.rows += seen
+        return EpochResult(total / seen, rate, np.zeros(members.n_members, dtype=bool))
+
+    def _progress(self, rows_seen: int, n_steps: int) -> Progress:
+        """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further."""
+        members, recipe = self._members, self._recipe
+        per_step = recipe.batch_size / self._rows.n_rows / recipe.schedule_epochs
+        whole = members.epochs - self._first_epoch + rows_seen / self._rows.n_rows
+        by_epochs = whole / recipe.schedule_epochs + per_step * np.arange(n_steps)
+        by_time = self._clock.fraction + self._time_per_step * np.arange(n_steps)
+        before = np.maximum(by_epochs, by_time)
+        after = np.maximum(by_epochs + per_step, by_time + self._time_per_step)
+        steps = members.steps + np.arange(n_steps)
+        columns = (before.clip(0, 1), after.clip(0, 1), members.epochs, steps, members.rows)
+        return Progress(*(_column(values, n_steps) for values in columns))
+
+    def _run(self, batches: list[Batch], numbers: list[Numbers]) -> np.ndarray:
+        """Run some steps; return the losses (S, M). On failure the members go back to the last good step."""
+        copy = self._members.copy()
+        began = time.perf_counter()
+        try:
+            losses = self.execution.run(batches, numbers, self._clock.deadline)
+        except torch.OutOfMemoryError:
+            self._members.restore(copy)
+            self._split(batches[0])
+            return self._run(batches, numbers)
+        except BaseException:
+            self._members.restore(copy)
+            raise
+        result = torch.stack(losses).double().cpu().numpy()
+        if not (np.isfinite(result).all() and bool(torch.isfinite(self._members.flat).all())):
+            self._members.restore(copy)
+            self._find_divergence(batches, numbers)
+        if self._clock.max_time is not None:
+            self._time_per_step = (time.perf_counter() - began) / len(losses) / self._clock.max_time
+        return result
+
+    def _split(self, batch: Batch) -> None:
+        """Compute batches in twice as many parts from now on."""
+        parts = self.execution.n_parts * 2
+        if self._recipe.network.normalization == "batch" or parts > batch.n_rows:
+            advice = "normalization='batch' needs the whole batch at once; " * (parts <= batch.n_rows)
+            raise MemoryError(
+                f"A batch of {batch.n_rows} rows does not fit in the memory of {self._members.flat.device}, not even in "
+                f"{self.execution.n_parts} parts. {advice}Reduce batch_size or hidden_layer_sizes."
+            )
+        self.execution.n_parts = parts
+        if parts == 2:
+            warnings.warn(
+                "A batch did not fit in the device's memory; it is computed in parts. The result is the same, and slower. "
+                "Reduce batch_size to silence this warning.",
+                MemorySplitWarning,
+                stacklevel=2,
+            )
+
+    def _find_divergence(self, batches: list[Batch], numbers: list[Numbers]) -> None:
+        """Repeat the steps one by one up to the last good one, and say where it went wrong."""
+        for i, (batch, number) in enumerate(zip(batches, numbers, strict=True)):
+            copy = self._members.copy()
+            with torch.no_grad():
+                _, gradient = loss_and_gradient(self._members, batch, self._recipe, number)
+                self._members.restore(copy)
+                loss = self.execution.step_as_written(batch, number)
+            if not (bool(torch.isfinite(loss).all()) and bool(torch.isfinite(self._members.flat).all())):
+                self._members.restore(copy)
+                self._members.steps += i
+                raise DivergenceError(self._explain(i, loss, gradient, number))
+
+    def _explain(self, i: int, loss: Tensor, gradient: Tensor, number: Numbers) -> str:
+        rate, norm = number.rate.flatten()[0].item(), norm_per_member(gradient).max().item()
+        return (
+            f"The loss is not finite any more: {loss.flatten().tolist()} in epoch {self._members.epochs + 1}, step "
+            f"{self._members.steps + 1}, at the learning rate {rate:g} and a gradient norm of {norm:g}. The weights of the "
+            "step before are kept. Scale the features (StandardScaler) and, in regression, the target, lower "
+            "learning_rate, or set clipping='norm'."
+        )
+
+
+class LineSearchEpochs:
+    """Epochs of an optimizer that searches along a line with the whole set: each epoch is one iteration.
+
+    Every member searches on its own, so it takes the steps it would take alone.
+    """
+
+    def __init__(self, members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int) -> None:
+        self._members, self._rows, self._recipe = members, rows, recipe
+        self._clock, self._first_epoch = clock, first_epoch
+        whole = rows.take(np.arange(rows.n_rows)[None])
+        self._singles = [_Single(members, m, whole, recipe, rows.mean_weight) for m in range(members.n_members)]
+
+    def run(self) -> EpochResult:
+        """Take one iteration."""
+        members, recipe = self._members, self._recipe
+        done = (members.epochs - self._first_epoch) / recipe.schedule_epochs
+        columns = (min(1.0, done), min(1.0, done + 1 / recipe.schedule_epochs), members.epochs, members.steps, members.rows)
+        progress = Progress(*(_column(values, 1) for values in columns))
+        rates = rate_table(members, recipe, progress)[0].view(-1).expand(members.n_members).numpy()
+        number = numbers_of_steps(members, recipe, progress)[0]
+        outcomes = [single.iterate(number, float(rate)) for single, rate in zip(self._singles, rates, strict=True)]
+        members.steps += 1
+        members.epochs += 1
+        members.rows += self._rows.n_rows
+        losses, converged = zip(*outcomes, strict=True)
+        return EpochResult(np.array(losses), rates, np.array(converged))
+
+
+class _Single:
+    """One member of a line search; its tensors are views of the population's."""
+
+    def __init__(self, members: Members, m: int, batch: Batch, recipe: Recipe, mean_weight: float) -> None:
+        own = slice(m, m + 1)
+        statistics = members.statistics
+        if members.n_members > 1:
+            statistics = {name: value[m] for name, value in statistics.items()}
+        self._all, self._m = members, m
+        self._member = Members(members.network, members.seeds[own], members.flat[own], statistics)
+        self._batch, self._recipe, self._strength = batch, recipe, recipe.alpha / (batch.n_rows * mean_weight)
+
+    def iterate(self, number: Numbers, rate: float) -> tuple[float, bool]:
+        """Move to the end of one line search; return the loss there and whether nothing is left to gain."""
+        point = self._member.flat.view(-1)
+        keys = None if number.keys is None else number.keys[:, self._m : self._m + 1].contiguous()
+        own = Numbers(number.rate, keys, (), number.augmentation)
+        before = point.clone()
+        searched = point.clone()
+        loss, state = self._recipe.optimizer.iterate(  # type: ignore[attr-defined]
+            lambda at: self._evaluate(at, own), searched, self._all.line_search[self._m], rate
+        )
+        if not (np.isfinite(loss) and bool(torch.isfinite(searched).all())):
+            point.copy_(before)
+            raise DivergenceError(
+                f"The loss is not finite any more: {loss} in epoch {self._all.epochs + 1} of a line search. The weights of "
+                "the iteration before are kept. Scale the features (StandardScaler) and, in regression, the target."
+            )
+        point.copy_(searched)
+        self._all.line_search[self._m] = state
+        return loss, self._recipe.optimizer.converged(state, self._recipe.tol)  # type: ignore[attr-defined]
+
+    def _evaluate(self, point: Tensor, number: Numbers) -> tuple[float, Tensor]:
+        with torch.no_grad():
+            self._member.flat.view(-1).copy_(point)
+            loss, gradient = loss_and_gradient(self._member, self._batch, self._recipe, number)
+            loss = loss + penalty_value(self._member, self._recipe, self._strength)
+            add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
+        return float(loss), gradient.view(-1)
+
+
+def _column(values: Any, n_steps: int) -> Tensor:
+    return torch.as_tensor(np.broadcast_to(values, (n_steps,)).astype(np.float64)).view(-1, 1, 1, 1)
+
+
+def epochs_of(members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int) -> MiniBatchEpochs | LineSearchEpochs:
+    """Return the kind of epochs that the optimizer takes."""
+    kind = LineSearchEpochs if recipe.optimizer.full_batch else MiniBatchEpochs
+    return kind(members, rows, recipe, clock, first_epoch)

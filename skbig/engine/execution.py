@@ -1,0 +1,103 @@
+"""How a step is executed: as written, or as a recording of the operations it comes down to.
+
+Both give the same result; a recording saves the time that Python and autograd need between the operations, which is most of the time
+of a small network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+
+import torch
+from torch import Tensor
+
+from skbig.data.rows import Batch
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
+from skbig.engine.step import Numbers, step
+from skbig.engine.tape import NotReplayable, record
+
+SMALL_STEP = 300_000
+"""Rows of a batch times parameters of all members: below, a second thread costs more than it helps."""
+
+
+class Execution:
+    """Runs steps one after another.
+
+    Attributes
+    ----------
+    n_parts : int
+        Into how many parts a batch is split, to need less memory; the result is the same.
+    records : bool
+        Whether steps are recorded and replayed.
+    """
+
+    def __init__(self, members: Members, recipe: Recipe, mean_weight: float, *, records: bool) -> None:
+        self._members = members
+        self._recipe = recipe
+        self._mean_weight = mean_weight
+        self._programs: dict[tuple[int, ...], Callable[..., Tensor]] = {}
+        self.records = records
+        self.n_parts = 1
+
+    def run(self, batches: Sequence[Batch], numbers: Sequence[Numbers], deadline: float = inf) -> list[Tensor]:
+        """Update the members by each batch in turn, until `deadline`, and return the losses (M,) of each step."""
+        losses = []
+        with torch.no_grad():
+            for batch, number in zip(batches, numbers, strict=True):
+                losses.append(self.step(batch, number))
+                if deadline < inf and time.perf_counter() > deadline:
+                    break
+        return losses
+
+    def step(self, batch: Batch, numbers: Numbers) -> Tensor:
+        """Update the members by one batch."""
+        if not self.records or self.n_parts > 1:
+            return self.step_as_written(batch, numbers)
+        inputs = _inputs(batch, numbers)
+        program = self._programs.get(batch.share.shape)
+        return self._record(batch, numbers, inputs) if program is None else program(*inputs)
+
+    def step_as_written(self, batch: Batch, numbers: Numbers) -> Tensor:
+        """The reference."""
+        return step(self._members, batch, self._recipe, numbers, self._mean_weight, self.n_parts)
+
+    def _record(self, batch: Batch, numbers: Numbers, inputs: list[Tensor]) -> Tensor:
+        def again(*_: Tensor) -> Tensor:
+            return self.step_as_written(batch, numbers)
+
+        before = self._members.copy()
+        try:
+            loss, self._programs[batch.share.shape] = record(again, inputs)
+        except NotReplayable:
+            self.records = False
+            self._members.restore(before)
+            loss = self.step_as_written(batch, numbers)
+        return loss
+
+
+def _inputs(batch: Batch, numbers: Numbers) -> list[Tensor]:
+    keys = () if numbers.keys is None else (numbers.keys,)
+    return [batch.X, batch.y, batch.share, numbers.rate, *keys, *numbers.optimizer, *numbers.augmentation]
+
+
+@contextmanager
+def thread_count(n_threads: int | None) -> Iterator[None]:
+    """Compute on so many threads for a while; None leaves it as it is."""
+    before = torch.get_num_threads()
+    if n_threads is not None and n_threads < before:
+        torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def useful_threads(members: Members, batch_size: int) -> int | None:
+    """One thread for a small step on a CPU, else as many as there are."""
+    small = batch_size * members.flat.numel() < SMALL_STEP and members.flat.device.type == "cpu"
+    return 1 if small else None

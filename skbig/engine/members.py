@@ -1,0 +1,119 @@
+"""Where we are: everything that changes while training, for all members at once.
+
+Legend: M members, P parameters of one member, W weights among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skbig.components.optimizers import Optimizer
+from skbig.networks.mlp import MLP
+
+
+class Members:
+    """Parameters, running moments and optimizer state of M members.
+
+    The parameters of a member lie one after another in a row of `flat`, so that an elementwise optimizer updates them all with
+    a handful of operations; `parameters` are views of it.
+
+    Attributes
+    ----------
+    network : MLP
+    seeds : list of int
+        One per member; every random number of a member is a function of its seed.
+    flat : Tensor (M, 1, P)
+    parameters : dict of Tensor (M, in, out), or (in, out) for one member
+    statistics : dict of Tensor of the same form
+        Running moments of a batch norm.
+    state : list of dict of Tensor
+        The optimizer's, one dict for each of `tensors`.
+    steps, epochs, rows : int
+        Updates done, whole epochs done, rows seen, since the members were made.
+    rate_scale : ndarray (M,)
+        What a plateau has made of the base rate.
+    """
+
+    def __init__(self, network: MLP, seeds: list[int], flat: Tensor, statistics: dict[str, Tensor]) -> None:
+        self.network = network
+        self.seeds = seeds
+        self.flat = flat
+        self.statistics = statistics
+        self.parameters = _views(flat, network.shapes)
+        self.state: list[dict[str, Tensor]] = []
+        self.line_search: list[dict[str, Any]] = [{} for _ in seeds]
+        self.steps = self.epochs = self.rows = 0
+        self.rate_scale = np.ones(len(seeds))
+
+    @property
+    def n_members(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def weights(self) -> Tensor:
+        """The penalised parameters, a view of shape (M, 1, W)."""
+        return self.flat.narrow(2, 0, self.network.n_weights)
+
+    def tensors(self, elementwise: bool, flat: Tensor | None = None) -> list[Tensor]:
+        """The parameters (or another tensor laid out as `flat`) as one tensor, or as one (M, in, out) per parameter."""
+        flat = self.flat if flat is None else flat
+        if elementwise:
+            return [flat]
+        return [view.view(self.n_members, *view.shape[-2:]) for view in _views(flat, self.network.shapes).values()]
+
+    def start(self, optimizer: Optimizer) -> None:
+        """Give the optimizer its first state."""
+        if not optimizer.full_batch:
+            self.state = [optimizer.init(tensor) for tensor in self.tensors(optimizer.elementwise)]
+
+    def changing(self) -> list[Tensor]:
+        """Every tensor that a step changes."""
+        return [self.flat, *self.statistics.values(), *(tensor for state in self.state for tensor in state.values())]
+
+    def copy(self) -> list[Tensor]:
+        """Remember every tensor that a step changes."""
+        return [tensor.clone() for tensor in self.changing()]
+
+    def restore(self, copy: list[Tensor]) -> None:
+        """Go back to a `copy`, in place: recorded programs hold these very tensors."""
+        for tensor, old in zip(self.changing(), copy, strict=True):
+            tensor.copy_(old)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return parameters and running moments as NumPy arrays (M, in, out)."""
+        named = self.parameters | self.statistics
+        return {name: _to_numpy(value.view(self.n_members, *value.shape[-2:])) for name, value in named.items()}
+
+
+def make_members(
+    network: MLP, seeds: list[int], arrays: Mapping[str, np.ndarray], device: torch.device, dtype: torch.dtype
+) -> Members:
+    """Put named arrays (M, in, out) of parameters and running moments on a device; the arrays are copied."""
+    n_members = len(seeds)
+    rows = [np.asarray(arrays[name]).reshape(n_members, 1, -1) for name in network.shapes]
+    flat = torch.from_numpy(np.concatenate(rows, axis=2)).to(device=device, dtype=dtype)
+    statistics = {
+        name: torch.from_numpy(np.array(arrays[name])).to(device=device, dtype=dtype) for name in network.statistics_shapes
+    }
+    if n_members == 1:
+        statistics = {name: value.squeeze(0) for name, value in statistics.items()}
+    return Members(network, list(seeds), flat, statistics)
+
+
+def _views(flat: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Tensor]:
+    """Cut a tensor (M, 1, P) into views (M, in, out); without the members axis when it is one."""
+    views, start = {}, 0
+    for name, (n_in, n_out) in shapes.items():
+        part = flat.narrow(2, start, n_in * n_out)
+        views[name] = part.view(n_in, n_out) if flat.shape[0] == 1 else part.squeeze(1).unflatten(1, (n_in, n_out))
+        start += n_in * n_out
+    return views
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    return np.array(tensor.detach().cpu().numpy())

@@ -1,0 +1,74 @@
+"""What to do: every choice of a training, resolved, checked and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from skbig.components.augmentations import Augmentation
+from skbig.components.clipping import Clipping
+from skbig.components.losses import Loss
+from skbig.components.optimizers import Optimizer
+from skbig.components.penalties import Penalty
+from skbig.components.schedules import Schedule
+from skbig.networks.mlp import MLP
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The resolved components and the counts of a training. It never changes while training.
+
+    Attributes
+    ----------
+    network : MLP
+    loss, penalty, optimizer, schedule, clipping, augmentation : component or None
+    alpha, rate : float, or tensor of shape (M, 1, 1) where members differ
+        Strength of the penalty; base rate of the optimizer.
+    batch_size : int
+        Rows of a batch.
+    max_epochs : int
+        Epochs of this training.
+    schedule_epochs : int
+        Epochs over which the schedule runs from 0 to 1.
+    max_time : float or None
+        Seconds after which the training ends, and the schedule with it.
+    shuffle : bool
+    tol, patience : float, int
+        Training stops, or a plateau reduces the rate, after more than `patience` epochs that improve by less than `tol`.
+    keep_best : bool
+        Whether the weights of the best validation score are kept at the end.
+    bf16 : bool
+        Whether the forward and backward pass run in bfloat16; the weights themselves stay float32.
+    """
+
+    network: MLP
+    loss: Loss
+    penalty: Penalty | None
+    optimizer: Optimizer
+    schedule: Schedule
+    clipping: Clipping | None
+    augmentation: Augmentation | None
+    alpha: Any
+    rate: Any
+    batch_size: int
+    max_epochs: int
+    schedule_epochs: int
+    max_time: float | None = None
+    shuffle: bool = True
+    tol: float = 1e-4
+    patience: float = 10
+    keep_best: bool = False
+    bf16: bool = False
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether a step needs random numbers."""
+        return self.network.drops or self.augmentation is not None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether no component is the user's own code, which may branch on values or leave torch."""
+        parts = (self.loss, self.penalty, self.optimizer, self.clipping, self.augmentation)
+        return all(type(part).__module__.startswith("skbig.") for part in parts if part is not None) and not hasattr(
+            self.loss, "function"
+        )

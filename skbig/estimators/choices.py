@@ -1,0 +1,153 @@
+"""From an estimator's parameters to resolved, checked choices: the one door that names and instances go through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+from skbig._validation import Boolean, Callable, Constraint, Interval, Options, check
+from skbig.backends.single import PRECISIONS
+from skbig.components.augmentations import Augmentation
+from skbig.components.clipping import Clipping
+from skbig.components.component import Component, resolve
+from skbig.components.losses import Loss, resolve_loss
+from skbig.components.optimizers import Optimizer
+from skbig.components.penalties import Penalty
+from skbig.components.schedules import Schedule, resolve_schedule
+from skbig.estimators.hints import hint_for_value
+from skbig.networks.mlp import ACTIVATIONS, NORMALIZATIONS
+
+
+@dataclass(frozen=True)
+class _Text(Constraint):
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def __str__(self) -> str:
+        return "a str"
+
+
+_POSITIVE = Interval(0, None, "right")
+_COUNT = Interval(1, None, integer=True)
+
+CONSTRAINTS: dict[str, tuple[Constraint, ...]] = {
+    "activation": (Options(tuple(ACTIVATIONS)),),
+    "alpha": (Interval(0, None),),
+    "learning_rate": (Options(("auto",)), Interval(0, None, "neither")),
+    "dropout": (Interval(0, 1, "left"),),
+    "normalization": (Options(NORMALIZATIONS),),
+    "n_members": (_COUNT,),
+    "batch_size": (Options(("auto", "full")), _COUNT),
+    "max_iter": (_COUNT,),
+    "max_time": (Options((None,)), Interval(0, None, "neither")),
+    "shuffle": (Boolean(),),
+    "early_stopping": (Boolean(),),
+    "validation_fraction": (Interval(0, 1, "neither"),),
+    "n_iter_no_change": (_COUNT,),
+    "tol": (Interval(0, None),),
+    "scoring": (Options((None,)), _Text(), Callable()),
+    "warm_start": (Boolean(),),
+    "device": (_Text(),),
+    "precision": (Options(PRECISIONS),),
+    "verbose": (Boolean(), Interval(0, None, integer=True)),
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The components of an estimator, resolved and checked."""
+
+    loss: Loss
+    penalty: Penalty | None
+    optimizer: Optimizer
+    schedule: Schedule
+    clipping: Clipping | None
+    augmentation: Augmentation | None
+    hidden: tuple[int, ...]
+    rate: float
+
+
+def resolve_choices(parameters: Mapping[str, Any], owner: str, *, for_classes: bool) -> Choices:
+    """Resolve and check all parameters of an estimator.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, what it must be and what it is.
+    """
+    for name, allowed in CONSTRAINTS.items():
+        _checked(name, parameters[name], lambda n=name, a=allowed: check(n, owner, parameters[n], *a))
+    components: dict[str, Any] = {
+        "loss": _resolved("loss", parameters, lambda value: resolve_loss(value, for_classes=for_classes)),
+        "penalty": _resolved("penalty", parameters, lambda value: resolve(Penalty, value, optional=True)),
+        "optimizer": _resolved("optimizer", parameters, lambda value: resolve(Optimizer, value)),
+        "schedule": _resolved("schedule", parameters, resolve_schedule),
+        "clipping": _resolved("clipping", parameters, lambda value: resolve(Clipping, value, optional=True)),
+        "augmentation": _resolved("augmentation", parameters, lambda value: resolve(Augmentation, value, optional=True)),
+    }
+    rate = parameters["learning_rate"]
+    choices = Choices(
+        **components,
+        hidden=hidden_sizes(parameters["hidden_layer_sizes"], owner),
+        rate=components["optimizer"].default_rate if rate == "auto" else float(rate),
+    )
+    _check_together(choices, parameters)
+    return choices
+
+
+def component_of(name: str, value: Any, *, for_classes: bool) -> Component | None:
+    """Return the component that a parameter's value stands for, or None when the parameter takes none."""
+    if name == "loss":
+        return resolve_loss(value, for_classes=for_classes)
+    if name == "schedule":
+        return resolve_schedule(value)
+    interfaces: dict[str, type[Component]] = {
+        "penalty": Penalty, "optimizer": Optimizer, "clipping": Clipping, "augmentation": Augmentation,
+    }  # fmt: skip
+    return resolve(interfaces[name], value) if name in interfaces else None
+
+
+def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
+    """Return the widths of the hidden layers as a tuple."""
+    sizes = (value,) if isinstance(value, Integral) else value
+    try:
+        sizes = tuple(sizes)
+        valid = all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in sizes)
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"The 'hidden_layer_sizes' parameter of {owner} must be a sequence of ints > 0, or one int. Got {value!r} instead."
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def _resolved(name: str, parameters: Mapping[str, Any], how: Any) -> Any:
+    component = _checked(name, parameters[name], lambda: how(parameters[name]))
+    if component is not None:
+        component.check()
+    return component
+
+
+def _checked(name: str, value: Any, how: Any) -> Any:
+    """Add a hint to the error when the value is one that another library understands."""
+    try:
+        return how()
+    except ValueError as error:
+        hint = hint_for_value(name, value)
+        raise ValueError(f"{error} {hint}".rstrip()) from None
+
+
+def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
+    """Refuse what a full-batch line search would have to ignore."""
+    if not choices.optimizer.full_batch:
+        return
+    name = f"optimizer={parameters['optimizer']!r}"
+    if choices.clipping is not None:
+        raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
+    if choices.penalty is not None and choices.penalty.proximal:
+        raise ValueError(f"{name} needs a smooth penalty. Use penalty='l2', or optimizer='adam' with {choices.penalty!r}.")
+    if isinstance(parameters["batch_size"], Integral):
+        raise ValueError(f"{name} reads the whole set in each iteration. Use batch_size='auto' or 'full'.")

@@ -1,0 +1,158 @@
+"""From what a user hands to `fit` to what the training loop takes: functions of values, nothing is kept.
+
+Legend: N rows, F features, K outputs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+
+from skbig._random import Purpose, generator, member_seeds
+from skbig.backends.single import SingleDevice
+from skbig.engine.members import Members, make_members
+from skbig.engine.recipe import Recipe
+from skbig.estimators.choices import Choices
+from skbig.estimators.state import import_progress
+from skbig.networks.mlp import MLP
+
+
+@dataclass(frozen=True)
+class Given:
+    """Rows, targets and weights; as the user gave them, then checked."""
+
+    X: Any
+    y: Any
+    weight: np.ndarray | None = None
+
+    def take(self, index: np.ndarray) -> Given:
+        """Return some of the rows."""
+        return Given(self.X[index], self.y[index], None if self.weight is None else self.weight[index])
+
+    def without_weightless(self) -> Given:
+        """Drop rows of weight zero: they take no part in anything, not even in the size of a batch."""
+        if self.weight is None or self.weight.all():
+            return self
+        return self.take(np.flatnonzero(self.weight))
+
+
+def input_dtypes(device: torch.device, precision: str) -> list[Any]:
+    """The dtypes that X may keep: on a CPU those of the input, else the one that is computed in.
+
+    The cast is scikit-learn's, which reports a value that is too large for it.
+    """
+    if precision == "auto" and device.type == "cpu":
+        return [np.float64, np.float32]
+    return [np.float64] if precision == "float64" else [np.float32]
+
+
+def seeds_of(random_state: Any, n_members: int) -> list[int]:
+    """Return a seed per member; None takes fresh entropy, so that NumPy's global generator stays as it was."""
+    if random_state is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    elif isinstance(random_state, np.random.RandomState):
+        seed = int(random_state.randint(2**31 - 1))
+    else:
+        check_random_state(random_state)  # scikit-learn's message for anything else
+        seed = int(random_state)
+    return member_seeds(seed, n_members)
+
+
+def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[Given, Given]:
+    """Split rows into training and validation rows, with the classes' proportions kept where asked for."""
+    n_rows = given.X.shape[0]
+    state = int(generator(seed, Purpose.SPLIT).integers(2**31))
+    parts = train_test_split(
+        np.arange(n_rows), test_size=fraction, random_state=state, stratify=given.y if stratify else None
+    )
+    if len(parts[1]) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of your dataset. "
+            f"Got {len(parts[1])} of {n_rows} rows."
+        )
+    training, validation = (given.take(np.sort(part)) for part in parts)
+    return training, validation
+
+
+def make_recipe(
+    parameters: SimpleNamespace, choices: Choices, backend: SingleDevice, X: Any, n_outputs: int, *, one_epoch: bool, judged: bool
+) -> Recipe:
+    """Put the resolved choices and the shape of the data together."""
+    n_rows, n_features = X.shape
+    if choices.augmentation is not None and not isinstance(X, np.ndarray):
+        raise ValueError(f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray().")
+    network = MLP(
+        n_features, choices.hidden, n_outputs, parameters.activation, float(parameters.dropout), parameters.normalization
+    )
+    return Recipe(
+        network=network,
+        loss=choices.loss,
+        penalty=choices.penalty if parameters.alpha > 0 else None,
+        optimizer=choices.optimizer,
+        schedule=choices.schedule,
+        clipping=choices.clipping,
+        augmentation=choices.augmentation,
+        alpha=float(parameters.alpha),
+        rate=choices.rate,
+        batch_size=n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows),
+        max_epochs=1 if one_epoch else parameters.max_iter,
+        schedule_epochs=parameters.max_iter,
+        max_time=parameters.max_time,
+        shuffle=bool(parameters.shuffle),
+        tol=parameters.tol,
+        patience=parameters.n_iter_no_change,
+        keep_best=bool(parameters.early_stopping) and judged,
+        bf16=backend.bf16,
+    )
+
+
+def _batch_rows(batch_size: Any, n_rows: int) -> int:
+    if batch_size == "full":
+        return n_rows
+    if batch_size == "auto":
+        return min(200, n_rows)
+    if batch_size > n_rows:
+        warnings.warn(
+            f"Got `batch_size`={batch_size}, larger than the number of rows ({n_rows}). It is going to be clipped.",
+            UserWarning,
+            stacklevel=6,
+        )
+    return int(min(batch_size, n_rows))
+
+
+def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int]) -> Members:
+    """Begin with drawn weights."""
+    arrays = recipe.network.initial(seeds) | recipe.network.initial_statistics(len(seeds))
+    members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
+    members.start(recipe.optimizer)
+    return members
+
+
+def continued_members(
+    recipe: Recipe, backend: SingleDevice, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], n_members: int
+) -> Members:
+    """Go on with fitted weights.
+
+    Raises
+    ------
+    ValueError
+        When the parameters now ask for another network than the fitted one.
+    """
+    shapes = recipe.network.shapes | recipe.network.statistics_shapes
+    if {name: value.shape for name, value in arrays.items()} != {name: (n_members, *shape) for name, shape in shapes.items()}:
+        raise ValueError(
+            "The fitted network has other layers than the parameters and the data now ask for (hidden_layer_sizes, "
+            "normalization, n_members, or the number of outputs of y). Keep them to go on training, or call fit with "
+            "warm_start=False."
+        )
+    members = make_members(recipe.network, progress["seeds"], arrays, backend.device, backend.dtype)
+    import_progress(members, recipe, progress)
+    return members

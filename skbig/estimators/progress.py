@@ -1,0 +1,176 @@
+"""The one line that `verbose=1` shows while training."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from typing import Protocol, TextIO
+
+from skbig.engine.train import EpochReport
+
+SECONDS_BETWEEN_REFRESHES = 0.1
+LINES_OF_A_LOG = 10
+
+
+class ProgressLine:
+    """An observer of training that shows how far it is: epoch, loss, score, rate, rows per second, time left.
+
+    With tqdm installed it is a bar of tqdm's; else a plain line, rewritten in place on a terminal, and about ten lines
+    in all where the stream is a file. It goes to standard error, as tqdm's bars do, so that what a script prints itself
+    stays clean.
+
+    Parameters
+    ----------
+    max_time : float or None, default=None
+        Seconds after which the training ends, known to the time left.
+    stream : text stream or None, default=None
+        Where to write; standard error by default.
+    """
+
+    def __init__(self, *, max_time: float | None = None, stream: TextIO | None = None) -> None:
+        self._max_time = math.inf if max_time is None else max_time
+        self._stream = sys.stderr if stream is None else stream
+        self._line: Line | None = None
+        self._rows, self._seconds = 0, 0.0
+        self._last: EpochReport | None = None
+
+    def __call__(self, report: EpochReport) -> None:
+        """Take in an epoch; show it if the last refresh is long enough ago."""
+        self._rows += report.n_rows
+        self._seconds += report.seconds
+        self._last = report
+        if self._line is None:
+            self._line = line_on(self._stream, report.max_epochs)
+        if self._line.is_due(report.epoch):
+            self._line.write(report.epoch, self._words(report, f"{clock(self._left(report))} left"))
+
+    def close(self) -> None:
+        """Show the last epoch, and end the line."""
+        if self._line is not None and self._last is not None:
+            self._line.write(self._last.epoch, self._words(self._last, f"took {clock(self._seconds)}"))
+            self._line.close()
+            self._line = None
+
+    def _left(self, report: EpochReport) -> float:
+        """Seconds to the last epoch, if none of them stops the training early, or to the end of the time."""
+        by_epochs = (report.max_epochs - report.epoch) * self._seconds / report.epoch
+        return max(0.0, min(by_epochs, self._max_time - self._seconds))
+
+    def _words(self, report: EpochReport, when: str) -> str:
+        score = "" if report.validation_score is None else f", score {report.validation_score:.4g}"
+        speed = short(self._rows / max(self._seconds, 1e-9))  # a coarse clock may say that no time has passed
+        return f"loss {report.loss:.4g}{score}, rate {report.rate:.3g}, {speed} rows/s, {when}"
+
+
+class Line(Protocol):
+    """A place that shows one line at a time."""
+
+    def is_due(self, epoch: int) -> bool: ...
+
+    def write(self, epoch: int, words: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Pace:
+    """Lets a refresh pass when the last one is long enough ago, so that showing costs next to nothing."""
+
+    def __init__(self) -> None:
+        self._next = -math.inf
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        due = now >= self._next
+        if due:
+            self._next = now + SECONDS_BETWEEN_REFRESHES
+        return due
+
+
+class TerminalLine:
+    """A line of a terminal, written over again and again."""
+
+    def __init__(self, stream: TextIO, n_epochs: int) -> None:
+        self._stream, self._n_epochs, self._pace = stream, n_epochs, _Pace()
+        self._width = 0
+
+    def is_due(self, epoch: int) -> bool:
+        return self._pace.is_due()
+
+    def write(self, epoch: int, words: str) -> None:
+        # A line that wraps could not be written over.
+        text = f"epoch {epoch}/{self._n_epochs}, {words}"[: shutil.get_terminal_size().columns - 1]
+        self._stream.write("\r" + text.ljust(self._width))
+        self._stream.flush()
+        self._width = len(text)
+
+    def close(self) -> None:
+        self._stream.write("\n")
+        self._stream.flush()
+
+
+class LogLines:
+    """Lines of a file: the first epoch, each tenth of all, and the last."""
+
+    def __init__(self, stream: TextIO, n_epochs: int) -> None:
+        self._stream, self._n_epochs = stream, n_epochs
+        self._between = math.ceil(n_epochs / LINES_OF_A_LOG)
+
+    def is_due(self, epoch: int) -> bool:
+        return epoch == 1 or (epoch % self._between == 0 and epoch < self._n_epochs)  # the last comes with the end
+
+    def write(self, epoch: int, words: str) -> None:
+        self._stream.write(f"epoch {epoch}/{self._n_epochs}, {words}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Leave nothing open: every line is complete."""
+
+
+class BarLine:
+    """A bar of tqdm's; raises ImportError without tqdm."""
+
+    def __init__(self, stream: TextIO, n_epochs: int) -> None:
+        from tqdm import tqdm
+
+        class Bar(tqdm):
+            monitor_interval = 0  # no thread of tqdm's that would live on after the training
+
+        self._pace = _Pace()
+        layout = "|{bar}| {n_fmt}/{total_fmt}{postfix}"
+        self._bar = Bar(total=n_epochs, file=stream, bar_format=layout, dynamic_ncols=True)
+
+    def is_due(self, epoch: int) -> bool:
+        return self._pace.is_due()
+
+    def write(self, epoch: int, words: str) -> None:
+        self._bar.n = epoch
+        self._bar.set_postfix_str(words)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def line_on(stream: TextIO, n_epochs: int) -> Line:
+    """Return the best kind of line for a stream."""
+    try:
+        return BarLine(stream, n_epochs)
+    except ImportError:
+        return TerminalLine(stream, n_epochs) if stream.isatty() else LogLines(stream, n_epochs)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def short(number: float) -> str:
+    """Return a count with three digits and a unit: 950, 81.2k, 1.35M."""
+    for unit in ("", "k", "M"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}G"

@@ -1,0 +1,109 @@
+"""The validation rows of a training: their loss, and their score by any scorer, for each member.
+
+Legend: M members, N rows, K raw outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from torch import Tensor
+
+from skbig.data.rows import Rows, sparse_tensor
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
+from skbig.engine.step import forward
+from skbig.networks.mlp import MLP
+
+PREDICT_BYTES = 2**20
+"""How large the activations of a block of rows may be: they should stay in the cache."""
+
+
+class Validation:
+    """Called after each epoch; returns loss and score (higher is better) of each member.
+
+    Parameters
+    ----------
+    rows : Rows
+    score : callable or None
+        ``score(raw) -> float`` for the raw predictions (N, K) of one member; None scores by the negative loss.
+    """
+
+    def __init__(self, rows: Rows, score: Callable[[np.ndarray], float] | None) -> None:
+        self._rows, self._score = rows, score
+
+    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        raw = raw_predictions(members.network, members.parameters, members.statistics, self._rows.X)
+        loss = np.array([self._loss(member, recipe) for member in raw])
+        if self._score is None:
+            return loss, -loss
+        return loss, np.array([self._score(member.cpu().numpy()) for member in raw], dtype=float)
+
+    def _loss(self, raw: Tensor, recipe: Recipe) -> float:
+        with torch.no_grad():
+            per_row = recipe.loss.per_row(raw, self._rows.y).double()
+        weight = 1.0 if self._rows.weight is None else self._rows.weight.double()
+        return float((per_row * weight).mean()) * recipe.loss.reporting_scale(raw.shape[-1])
+
+
+def raw_predictions(
+    network: MLP, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Any
+) -> Tensor:
+    """Return raw predictions (M, N, K) of dense rows (a tensor) or sparse ones (SciPy CSR), block by block."""
+    weight = parameters["weight0"]
+    n_members = 1 if weight.dim() == 2 else weight.shape[0]
+    width = max((network.n_features, *network.hidden, network.n_outputs))
+    block = max(256, PREDICT_BYTES // (width * n_members * weight.element_size()))
+    with torch.no_grad():
+        blocks = (_block(X, start, min(start + block, X.shape[0]), n_members, weight) for start in range(0, X.shape[0], block))
+        parts = [forward(network, parameters, statistics, rows) for rows in blocks]
+    raw = parts[0] if len(parts) == 1 else torch.cat(parts, -2)
+    return raw.unsqueeze(0) if n_members == 1 else raw
+
+
+def _block(X: Any, start: int, stop: int, n_members: int, like: Tensor) -> Tensor:
+    """Some rows, as the network reads them: (R, F), or (M, R, F) for several members."""
+    whole = start == 0 and stop == X.shape[0]
+    rows = X if whole else X[start:stop]
+    if not isinstance(rows, Tensor):
+        rows = sparse_tensor(rows) if n_members == 1 else torch.from_numpy(rows.toarray())
+        rows = rows.to(like.device)
+    return rows if n_members == 1 else rows.expand(n_members, *rows.shape)
+
+
+class _Predicted(BaseEstimator):
+    """Stands for a fitted estimator whose predictions are known, so that any scorer can score them."""
+
+    def __init__(self, answers: dict[str, np.ndarray] | None = None) -> None:
+        self.answers = answers
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict(self, X: Any) -> np.ndarray:
+        del X
+        assert self.answers is not None
+        return self.answers["predict"]
+
+
+class PredictedClassifier(ClassifierMixin, _Predicted):
+    """Answers with known classes, probabilities and decision values."""
+
+    @property
+    def classes_(self) -> np.ndarray:
+        assert self.answers is not None
+        return self.answers["classes"]
+
+    def __getattr__(self, name: str) -> Any:
+        answers = self.__dict__.get("answers") or {}
+        if name in ("predict_proba", "predict_log_proba", "decision_function") and name in answers:
+            return lambda X: answers[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class PredictedRegressor(RegressorMixin, _Predicted):
+    """Answers with known predictions."""

@@ -1,0 +1,108 @@
+"""The layers of a network, as functions of tensors.
+
+Legend: M members, R rows, I inputs, O outputs, W width. A plain fit (M = 1) runs the same lines without the members axis:
+every formula looks at the last two axes only.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BATCH_NORM_RATE = 0.1
+"""How far the running mean and variance move towards those of a batch, as torch's ``momentum``."""
+
+_EPSILON = 1e-5
+
+
+def affine(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``X @ weight + bias``.
+
+    Shape: X (M, R, I), weight (M, I, O), bias (M, 1, O) -> (M, R, O); or the same without M, where X may be sparse CSR.
+    """
+    if X.layout is torch.sparse_csr:
+        return _SparseAffine.apply(X, weight, bias)
+    if X.dim() == 3:
+        return torch.baddbmm(bias, X, weight)
+    if _prefers_onednn(X, weight):
+        return _OneDnnAffine.apply(X, weight, bias)
+    return torch.addmm(bias, X, weight)
+
+
+def layer_norm(X: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Normalise each row over its features (Ba, Kiros & Hinton, 2016)."""
+    normal = torch.nn.functional.layer_norm(X, X.shape[-1:], eps=_EPSILON)
+    return torch.addcmul(offset, normal, scale)
+
+
+def batch_norm(X: Tensor, scale: Tensor, offset: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Normalise each feature by a given mean and variance of shape (M, 1, W) (Ioffe & Szegedy, 2015)."""
+    return torch.addcmul(offset, X - mean, scale * torch.rsqrt(variance + _EPSILON))
+
+
+def batch_moments(X: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of each feature over the rows, each of shape (M, 1, W).
+
+    `share` (M, R, 1) is the weight of each row and sums to one, so a row of weight two counts as two rows.
+    """
+    mean = (X * share).sum(-2, keepdim=True)
+    return mean, ((X - mean).square() * share).sum(-2, keepdim=True)
+
+
+class _SparseAffine(torch.autograd.Function):
+    """A sparse batch times a dense weight; torch's own backward is several times slower than the transposed product."""
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(X)
+        return torch.addmm(bias, X, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
+        (X,) = ctx.saved_tensors
+        return None, torch.mm(X.t().to_sparse_csr(), gradient), gradient.sum(0, keepdim=True)
+
+
+class _OneDnnAffine(torch.autograd.Function):
+    """The dense product by oneDNN. On CPUs of other makers than Intel, torch's default (MKL) takes twice as long."""
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(X, weight)
+        return _onednn_product(X, weight.t(), bias.view(-1))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        X, weight = ctx.saved_tensors
+        for_X = _onednn_product(gradient, weight) if ctx.needs_input_grad[0] else None
+        return for_X, _onednn_product(X.t(), gradient.t()), gradient.sum(0, keepdim=True)
+
+
+def _onednn_product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``left @ right.T + bias``."""
+    return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+
+
+def _prefers_onednn(X: Tensor, weight: Tensor) -> bool:
+    # Below some ten million multiplications oneDNN's set-up costs more than it saves.
+    large = X.shape[0] * weight.shape[0] * weight.shape[1] >= 8_000_000
+    return large and X.device.type == "cpu" and X.dtype == torch.float32 and _onednn_is_faster()
+
+
+@functools.cache
+def _onednn_is_faster() -> bool:
+    """Decide by the maker of the processor, not by a clock: the same machine must always give the same bits."""
+    known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return known and platform.machine() in ("x86_64", "AMD64") and "GenuineIntel" not in _processor()
+
+
+def _processor() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()[:4096]
+    except OSError:
+        return platform.processor() or "GenuineIntel"

@@ -1,0 +1,55 @@
+"""What all tests share: a quiet machine, and a witness of the global state."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch and matplotlib are imported: no window is opened, and tests that run side by side do not fight for cores.
+os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import random
+import signal
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+
+def global_state() -> dict[str, Any]:
+    """Return what a library could move behind its user's back, by name."""
+    name, keys, position, *gauss = np.random.get_state()
+    return {
+        "random's generator": random.getstate(),
+        "NumPy's generator": (name, keys.tobytes(), position, *gauss),
+        "torch's generator": torch.get_rng_state().numpy().tobytes(),
+        "torch's CUDA generators": [state.numpy().tobytes() for state in _cuda_generators()],
+        "torch's threads": torch.get_num_threads(),
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's deterministic mode": torch.get_deterministic_debug_mode(),
+        "torch's matrix product precision": torch.get_float32_matmul_precision(),
+        "torch's gradient mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "cuDNN's choices": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+        "NumPy's floating point errors": np.geterr(),
+        "the filters of warnings": list(warnings.filters),
+        "the handler of Ctrl-C": signal.getsignal(signal.SIGINT),
+        "the environment": dict(os.environ),
+    }
+
+
+def _cuda_generators() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+
+@pytest.fixture
+def unchanged_globals() -> Iterator[None]:
+    """Fail the test that asks for it when the global state is not the same after it, and say what moved."""
+    before = global_state()
+    yield
+    after = global_state()
+    moved = [name for name in before if before[name] != after[name]]
+    assert not moved, f"Global state has moved: {', '.join(moved)}."

@@ -1,0 +1,235 @@
+"""Hints lead from the words of other libraries to ours."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from typing import Any
+
+import pytest
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+import skbig.components as components
+from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig.components.component import names
+from skbig.estimators import hints
+from skbig.estimators.hints import PARAMETERS, hint_for, hint_for_value, with_hints
+
+RENAMED = [
+    *[(name, "max_iter") for name in ("n_epochs", "epochs", "max_epochs")],
+    *[(name, "learning_rate") for name in ("lr", "learning_rate_init", "eta0", "eta", "lr0")],
+    *[(name, "schedule") for name in ("lr_scheduler", "lr_sched", "learning_rate_schedule")],
+    *[(name, "n_iter_no_change") for name in ("patience", "early_stopping_rounds")],
+    *[(name, "validation_fraction") for name in ("val_fraction", "validation_split", "train_split")],
+    *[(name, "random_state") for name in ("seed", "random_seed")],
+    *[(name, "hidden_layer_sizes") for name in ("hidden_sizes", "layers", "hidden_layers", "units")],
+    *[(name, "loss") for name in ("criterion", "objective")],
+    *[(name, "n_members") for name in ("n_ens", "n_ensemble")],
+    *[(name, "dropout") for name in ("dropout_rate", "p_drop")],
+    *[(name, "alpha") for name in ("reg_lambda", "l2_regularization")],
+    *[("solver", "optimizer"), ("verbosity", "verbose"), ("scale_pos_weight", "class_weight")],
+]
+
+INSTEAD = [
+    *[(name, "AdamW(weight_decay=") for name in ("weight_decay", "wd")],
+    *[("momentum", "SGD(momentum="), ("nesterovs_momentum", "nesterov=True")],
+    *[(name, "Adam(betas=") for name in ("beta_1", "beta_2", "betas")],
+    *[("epsilon", "Adam(eps="), ("power_t", "InvScaling(power_t="), ("max_fun", "LBFGS(max_fun=")],
+    *[(name, "X_val=") for name in ("eval_set", "validation_data")],
+    *[(name, "ClipNorm(max_norm=") for name in ("gradient_clip_val", "clip_grad_norm", "max_grad_norm", "clipnorm")],
+    *[("clipvalue", "ClipValue(max_value="), ("label_smoothing", "LogLoss(label_smoothing=")],
+    *[("l1_ratio", "ElasticNet(l1_ratio="), ("batch_norm", "normalization='batch'")],
+    *[(name, "hidden_layer_sizes") for name in ("module", "model", "n_estimators", "max_depth")],
+    *[("n_jobs", "torch.set_num_threads"), ("callbacks", "set_callbacks"), ("module__num_units", "perceptron")],
+]
+
+VALUES = [
+    ("activation", "sigmoid", "logistic"),
+    ("activation", "linear", "identity"),
+    ("activation", "swish", "silu"),
+    ("activation", torch.nn.ReLU, "relu"),
+    ("activation", torch.nn.LeakyReLU(), "leaky_relu"),
+    ("activation", torch.tanh, "tanh"),
+    *[("loss", value, "squared_error") for value in ("mse", "mean_squared_error", "l2", torch.nn.MSELoss())],
+    ("loss", "mae", "absolute_error"),
+    *[("loss", value, "log_loss") for value in ("cross_entropy", "binary_crossentropy", "logloss", "Cross-Entropy")],
+    ("penalty", "none", None),
+    ("penalty", "L1", "l1"),
+    ("optimizer", torch.optim.AdamW, "adamw"),
+    ("optimizer", "L-BFGS", "lbfgs"),
+    ("schedule", "ReduceLROnPlateau", "plateau"),
+    ("schedule", None, "constant"),
+    ("normalization", True, "batch"),
+    ("normalization", "layer_norm", "layer"),
+    ("batch_size", -1, "full"),
+    ("batch_size", None, "full"),
+    ("device", "gpu", "cuda"),
+    ("device", 1, "cuda:1"),
+    ("device", torch.device("cpu"), "cpu"),
+    ("precision", "fp32", "float32"),
+    ("precision", 32, "float32"),
+    ("precision", torch.float64, "float64"),
+    ("precision", "bf16-mixed", "bf16"),
+    ("dropout", None, 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "ours"), RENAMED)
+def test_a_familiar_name_is_answered_with_ours(name: str, ours: str) -> None:
+    """A name from another library is answered with the parameter that has its meaning here."""
+    assert re.match(rf"{name!r} is called {ours} here\b", hint_for(name))
+
+
+@pytest.mark.parametrize(("name", "ours"), INSTEAD)
+def test_what_is_no_parameter_is_answered_with_where_it_went(name: str, ours: str) -> None:
+    """A parameter that is a component's here, or an argument of fit, or nothing, is answered with a sentence on that."""
+    assert ours in hint_for(name)
+
+
+@pytest.mark.parametrize("theirs", [MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor])
+def test_every_parameter_of_scikit_learns_kin_is_known(theirs: Any) -> None:
+    """Each parameter of the estimators that are converted is one here, or is answered with a hint."""
+    silent = {name for name in theirs().get_params() if name not in PARAMETERS and not hint_for(name)}
+    assert not silent
+
+
+def test_a_misspelt_parameter_is_answered_with_the_nearest() -> None:
+    """A slip of the pen is answered with the parameter that was meant."""
+    assert [hint_for(name) for name in ("hidden_layer_size", "max_iters")] == [
+        "Did you mean 'hidden_layer_sizes'?",
+        "Did you mean 'max_iter'?",
+    ]
+
+
+def test_a_strange_name_is_answered_with_nothing() -> None:
+    """Where nothing is known, nothing is guessed."""
+    assert hint_for("zzyzx") == "" == hint_for_value("alpha", "zzyzx")
+
+
+def test_nested_names_lead_to_the_component() -> None:
+    """A nested name given to a constructor is answered by the component it belongs to."""
+    assert "AdamW(weight_decay=" in hint_for("optimizer__weight_decay")
+    assert "set_params(schedule__start=...)" in hint_for("schedule__start")
+
+
+@pytest.mark.parametrize(("parameter", "value", "ours"), VALUES)
+def test_a_familiar_value_is_answered_with_ours(parameter: str, value: Any, ours: Any) -> None:
+    """A value from another library is answered with the one that has its meaning here."""
+    assert hint_for_value(parameter, value).endswith(f" is {parameter}={ours!r} here.")
+
+
+@pytest.mark.parametrize(("value", "schedule"), [("adaptive", "plateau"), ("constant", "constant"), ("cosine", "cosine")])
+def test_a_schedule_in_place_of_the_rate_is_answered(value: str, schedule: str) -> None:
+    """The schedule that scikit-learn calls learning_rate is answered with ours."""
+    assert hint_for_value("learning_rate", value) == (
+        f"learning_rate is a number here; use schedule={schedule!r} (and the rate goes into learning_rate)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "ours"),
+    [
+        ("optimizer", "cosine", "schedule='cosine'"),
+        ("schedule", "adam", "optimizer='adam'"),
+        ("loss", "relu", "activation='relu'"),
+        ("alpha", "l1", "penalty='l1'"),
+        ("penalty", components.ClipNorm(0.5), "clipping=ClipNorm(max_norm=0.5)"),
+    ],
+)
+def test_a_component_in_the_wrong_place_is_answered_with_its_place(parameter: str, value: Any, ours: str) -> None:
+    """A name or a component of one kind, given as another, is answered with the parameter it belongs to."""
+    assert hint_for_value(parameter, value).endswith(f": use {ours}.")
+
+
+@pytest.mark.parametrize("kind", ["optimizer", "schedule", "loss", "penalty", "clipping", "augmentation"])
+def test_our_own_names_need_no_hint(kind: str) -> None:
+    """A value that is right is answered with nothing."""
+    assert {hint_for_value(kind, name) for name in names(kind)} == {""}
+
+
+def test_numbers_are_answered_where_a_choice_is_asked_for() -> None:
+    """A number of epochs for early_stopping, and a norm for clipping, are answered with where they belong."""
+    assert "n_iter_no_change=50" in hint_for_value("early_stopping", 50)
+    assert hint_for_value("clipping", 0.5) == "0.5 is clipping=ClipNorm(max_norm=0.5) here."
+
+
+def test_the_parameters_are_the_constructors() -> None:
+    """The names that hints know are those of the estimators."""
+    assert set(PARAMETERS) == {*BigMLPClassifier().get_params(deep=False), *BigMLPRegressor().get_params(deep=False)}
+
+
+def test_no_word_has_two_meanings_nor_is_our_own() -> None:
+    """A foreign word stands in one table once, and is no parameter of ours."""
+    tables = [hints._RENAMED, hints._INSTEAD, hints._SENTENCES]
+    words = [word for table in tables for group in table.values() for word in group.split()]
+    assert len(words) == len({*words})
+    assert not {*words} & {*PARAMETERS}
+
+
+@pytest.mark.parametrize("name", sorted({*hints._RENAMED_BY_NAME, *hints._INSTEAD_BY_NAME}))
+def test_what_a_hint_names_exists(name: str) -> None:
+    """Parameters and components that a hint speaks of are there."""
+    for parameter, component, field in re.findall(r"(\w+)=(?:([A-Z]\w+)\((\w+)=)", hint_for(name)):
+        assert parameter in PARAMETERS
+        assert field in inspect.signature(getattr(components, component)).parameters
+    if " is called " in hint_for(name):
+        assert re.search(r"is called (\w+) here", hint_for(name))[1] in PARAMETERS
+
+
+@pytest.mark.parametrize("parameter", sorted(hints._VALUES))
+def test_the_values_that_hints_propose_are_legal(parameter: str) -> None:
+    """What a hint says a value is here can be written in Python, and an estimator takes it."""
+    for meaning in hints._VALUES[parameter]:
+        value = eval(compile(ast.parse(meaning, mode="eval"), parameter, "eval"), vars(components).copy())
+        owner = BigMLPRegressor if parameter == "loss" and meaning not in CLASS_LOSSES else BigMLPClassifier
+        owner(**{parameter: value}, max_iter=1, tol=1e9, n_iter_no_change=1)._check_parameters()
+
+
+CLASS_LOSSES = {"'log_loss'", "'focal'", "'hinge'"}
+
+
+class Estimator(BaseEstimator):
+    @with_hints
+    def __init__(self, max_iter: int = 5, *, alpha: float = 0.1) -> None:
+        self.max_iter = max_iter
+        self.alpha = alpha
+
+
+def test_an_unknown_keyword_is_an_error_with_a_hint() -> None:
+    """The error is Python's own, with the hint after it."""
+    with pytest.raises(TypeError) as error:
+        Estimator(n_epochs=3)  # type: ignore[call-arg]
+    assert str(error.value) == (
+        "Estimator.__init__() got an unexpected keyword argument 'n_epochs'. 'n_epochs' is called max_iter here (epochs)."
+    )
+
+
+def test_an_unknown_keyword_without_a_hint_reads_as_in_python() -> None:
+    """Where there is no hint the message ends with Python's."""
+    with pytest.raises(TypeError, match=r"Estimator\.__init__\(\) got an unexpected keyword argument 'zzyzx'\.$"):
+        Estimator(zzyzx=3)  # type: ignore[call-arg]
+
+
+def test_too_many_arguments_stay_pythons_error() -> None:
+    """What is not an unknown keyword is left to Python."""
+    with pytest.raises(TypeError, match="takes from 1 to 2 positional arguments but 3 were given"):
+        Estimator(1, 2)  # type: ignore[misc]
+
+
+def test_scikit_learn_sees_the_signature() -> None:
+    """A hinting constructor is introspected, cloned and set as any other."""
+    estimator = Estimator(7, alpha=0.5)
+    assert list(inspect.signature(Estimator).parameters) == ["max_iter", "alpha"]
+    assert clone(estimator).get_params() == {"max_iter": 7, "alpha": 0.5}
+    assert estimator.set_params(alpha=1.0).alpha == 1.0
+
+
+@pytest.mark.parametrize("estimator", [BigMLPClassifier, BigMLPRegressor])
+def test_the_estimators_hint(estimator: Any) -> None:
+    """The constructors of the estimators answer with hints."""
+    with pytest.raises(TypeError, match=rf"{estimator.__name__}.*'lr'\. 'lr' is called learning_rate here\."):
+        estimator(lr=0.1)

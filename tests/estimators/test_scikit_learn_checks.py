@@ -1,0 +1,22 @@
+"""Every estimator check of scikit-learn passes, for each way of optimizing."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skbig import BigMLPClassifier, BigMLPRegressor
+
+ESTIMATORS = [
+    BigMLPClassifier(),
+    BigMLPClassifier(optimizer="sgd"),
+    BigMLPClassifier(optimizer="lbfgs"),
+    BigMLPRegressor(),
+    BigMLPRegressor(optimizer="sgd"),
+    BigMLPRegressor(optimizer="lbfgs"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(ESTIMATORS)
+def test_estimator_checks(estimator, check):
+    """The check passes, with no expected failure."""
+    check(estimator)

@@ -1,0 +1,134 @@
+"""The house: a file imports only from its own room and from lower floors; rooms on one floor are strangers."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "skbig").rglob("*.py"))
+
+# Room -> floor. A folder is a room; a file of its own too, but for the three on the ground floor, which share one.
+GROUND = "ground"
+FLOORS = {
+    GROUND: 0,
+    "components": 1,
+    "networks": 1,
+    "data": 1,
+    "backends": 1,
+    "engine": 2,
+    "estimators": 3,
+    "search": 4,
+    "plots": 4,
+    "onnx": 4,
+    "testing": 4,
+    "from_sklearn": 4,
+    "__init__": 5,
+}
+GROUND_FILES = {"exceptions", "_validation", "_random"}
+BRIDGE = ROOT / "skbig" / "estimators" / "sklearn_bridge.py"
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name, in which a folder's ``__init__`` stays visible: ``skbig.components.__init__``."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists()
+
+
+def file_of(name: str) -> str:
+    """Return the module of the file that an imported name lies in."""
+    while not is_module(name):
+        if is_module(f"{name}.__init__"):
+            return f"{name}.__init__"
+        name = name.rpartition(".")[0]
+    return name
+
+
+def room(module: str) -> str:
+    first = module.split(".")[1]
+    return GROUND if first in GROUND_FILES else first
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of everything imported anywhere in a file, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the files of skbig that a file imports."""
+    names = imported_names(parse(path))
+    return {file_of(name) for name in names if name.split(".")[0] == "skbig"}
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_every_file_has_a_room(path: Path) -> None:
+    """A new room needs a floor."""
+    assert room(module_name(path)) in FLOORS
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_come_from_the_same_room_or_a_lower_floor(path: Path) -> None:
+    """A file imports only from its own room and from lower floors."""
+    here = room(module_name(path))
+    strangers = {name for name in imports_of(path) if room(name) != here and FLOORS[room(name)] >= FLOORS[here]}
+    assert not strangers
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_are_absolute(path: Path) -> None:
+    """A reader sees where a name comes from without counting dots."""
+    relative = [node.lineno for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom) and node.level]
+    assert not relative
+
+
+def test_imports_make_no_cycle() -> None:
+    """The files can be read in an order in which each one builds on what was read before."""
+    waiting = {module_name(path): imports_of(path) - {module_name(path)} for path in FILES}
+    while ready := [name for name, needs in waiting.items() if not needs & waiting.keys()]:
+        for name in ready:
+            del waiting[name]
+    assert not waiting, f"Among these files there is a cycle: {sorted(waiting)}"
+
+
+@pytest.mark.parametrize("path", sorted({*FILES} - {BRIDGE}), ids=module_name)
+def test_only_the_bridge_knows_private_scikit_learn(path: Path) -> None:
+    """Private names of scikit-learn and its version are asked for in one file."""
+    tree = parse(path)
+    names = {*imported_names(tree), *attribute_chains(tree)}
+    private = {name for name in names if name.startswith("sklearn.") and re.search(r"\._", name)}
+    assert not private
+
+
+def attribute_chains(tree: ast.AST) -> Iterator[str]:
+    """Yield every dotted expression of plain names, such as ``sklearn.utils._param_validation``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and re.fullmatch(r"[\w.]+", dotted := ast.unparse(node)):
+            yield dotted
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_importing_needs_no_more_than_is_declared(path: Path) -> None:
+    """What is imported with the package is Python's own, a dependency, or what scikit-learn always brings."""
+    top_level = [node for node in parse(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    packages = {name.split(".")[0] for node in top_level for name in imported_names(node)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w-]+", line)[0].replace("scikit-learn", "sklearn") for line in project["dependencies"]}
+    assert packages <= {*sys.stdlib_module_names, *declared, "scipy", "skbig"}

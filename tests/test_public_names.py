@@ -1,0 +1,92 @@
+"""What a user may import: exactly this. A change here is a change of the interface, and goes into the changelog."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skbig
+import skbig.components
+
+ROOT = Path(__file__).parents[1]
+
+ESTIMATORS = {"BigMLPClassifier", "BigMLPRegressor"}
+PUBLIC = {*ESTIMATORS, "from_sklearn"}
+INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
+COMPONENTS = {
+    *("LogLoss", "FocalLoss", "Hinge", "SquaredHinge", "ModifiedHuber", "ClassFunctionLoss"),
+    *("SquaredError", "AbsoluteError", "Huber", "LogCosh", "SquaredLogError", "Poisson", "Gamma", "Quantile"),
+    *("EpsilonInsensitive", "FunctionLoss"),
+    *("L1", "L2", "ElasticNet"),
+    *("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "Lion", "Muon", "LBFGS"),
+    *("Constant", "Exponential", "Linear", "Cosine", "StepDecay", "InverseTime", "InvScaling", "OneCycle", "Plateau"),
+    *("FunctionSchedule",),
+    *("ClipNorm", "ClipValue"),
+    *("Mixup", "GaussianNoise", "SwapNoise"),
+}
+# What a component of one's own is declared with, or is handed.
+TOOLS = {"hyperparameter", "Mix", "Progress"}
+
+
+def public_objects() -> list[Any]:
+    names = [(skbig, name) for name in sorted(PUBLIC)]
+    names += [(skbig.components, name) for name in sorted(COMPONENTS | INTERFACES)]
+    return [pytest.param(getattr(module, name, None), id=name) for module, name in names]
+
+
+def test_skbig_exports_its_estimators() -> None:
+    """The package exports the estimators and the converter."""
+    assert set(skbig.__all__) - {"__version__"} == PUBLIC
+
+
+def test_components_are_exported() -> None:
+    """The room of the components exports the components, and the interfaces to make more."""
+    assert set(skbig.components.__all__) == COMPONENTS | INTERFACES | TOOLS
+
+
+@pytest.mark.parametrize("module", [skbig, skbig.components], ids=lambda module: module.__name__)
+def test_nothing_else_looks_public(module: Any) -> None:
+    """What is not exported is a module, or begins with an underscore."""
+    visible = {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
+    assert visible - {"annotations"} <= set(module.__all__)
+
+
+def test_the_version_is_written_once() -> None:
+    """The package, its metadata and the changelog speak of the same version."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    latest = re.search(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert latest is not None
+    assert skbig.__version__ == version == latest[1]
+
+
+@pytest.mark.parametrize("thing", public_objects())
+def test_what_is_public_is_documented_with_an_example(thing: Any) -> None:
+    """A public docstring has an example that runs."""
+    assert ">>> " in (thing.__doc__ or "")
+
+
+@pytest.mark.parametrize("thing", public_objects())
+def test_documented_parameters_are_the_parameters(thing: Any) -> None:
+    """The docstring describes every parameter, in order, and no other."""
+    assert documented_parameters(thing) == list(inspect.signature(thing).parameters)
+
+
+def documented_parameters(thing: Any) -> list[str]:
+    """Return the names in the section of parameters of a numpydoc docstring."""
+    text = inspect.cleandoc(thing.__doc__ or "")
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=\n\n[A-Z][a-z]+\n---|\Z)", text, re.MULTILINE | re.DOTALL)
+    if section is None:
+        return []
+    lines = re.findall(r"^(\w[\w, ]*) :", section[1], re.MULTILINE)
+    return [name for line in lines for name in line.split(", ")]
+
+
+def test_everything_public_is_in_the_reference() -> None:
+    """The reference lists every public name."""
+    listed = re.findall(r"^   (\w+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.MULTILINE)
+    assert PUBLIC | {*skbig.components.__all__} <= {*listed}
