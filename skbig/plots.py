@@ -56,7 +56,7 @@ class TrainingDisplay:
     >>> from skbig import BigMLPClassifier
     >>> from skbig.plots import TrainingDisplay
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = BigMLPClassifier((16,), early_stopping=True, random_state=0).fit(X, y)
+    >>> model = BigMLPClassifier((16,), learning_rate=0.05, early_stopping=True, random_state=0).fit(X, y)
     >>> display = TrainingDisplay.from_estimator(model)
     >>> [axes.get_ylabel() for axes in display.axes_]
     ['loss', 'learning rate']
@@ -242,5 +242,9 @@ def _tidy(axes: Axes, panel: str) -> None:
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.minorticks_off()
+    lowest, highest = axes.dataLim.intervaly
     if panel == "rate" and axes.get_yscale() == "linear":
-        axes.set_ylim(0, 1.2 * axes.dataLim.ymax or 1)
+        axes.set_ylim(0, 1.2 * highest or 1)
+    elif panel == "rate":
+        # A rate that ends at next to nothing would press all that matters against the upper edge.
+        axes.set_ylim(max(lowest, highest / 1e4) / 1.5, 1.5 * highest)

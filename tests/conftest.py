@@ -37,7 +37,7 @@ def global_state() -> dict[str, Any]:
         "NumPy's floating point errors": np.geterr(),
         "the filters of warnings": list(warnings.filters),
         "the handler of Ctrl-C": signal.getsignal(signal.SIGINT),
-        "the environment": dict(os.environ),
+        "the environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
     }
 
 

@@ -35,9 +35,7 @@ def documented() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", written(), ids=relative)
-def test_blocks_of_a_document_run_in_order(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unchanged_globals: None
-) -> None:
+def test_blocks_of_a_document_run_in_order(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a document, one after the other, are a script that runs without a warning."""
     monkeypatch.chdir(tmp_path)
     # A module, and not a bare namespace, so that a class that a document defines can be pickled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.plots import TrainingDisplay
 
 X = np.arange(24.0).reshape(12, 2)
@@ -125,6 +127,14 @@ def test_rates_over_decades_have_a_log_scale(rate: str, scale: str) -> None:
     assert display_of(rate=rate).axes_[-1].get_yscale() == scale
 
 
+def test_a_vanishing_rate_leaves_the_others_visible() -> None:
+    """A last rate of next to nothing is cut off, so that the rates before it fill the panel."""
+    axes = TrainingDisplay(loss=[3.0, 2.0, 1.0], rate=[0.1, 0.01, 1e-12]).plot().axes_[-1]
+    low, high = axes.get_ylim()
+    assert 1e-6 < low < 0.01
+    assert 0.1 < high < 1.0
+
+
 @pytest.mark.parametrize(
     ("kind", "scoring", "name"),
     [
@@ -159,10 +169,25 @@ def test_the_network_inside_is_found(wrap: Any) -> None:
     assert curve(display.axes_[0], "training") == [0.9, 0.5, 0.3, 0.2]
 
 
-def test_not_fitted() -> None:
-    """A training that has not been cannot be drawn."""
+@pytest.mark.parametrize("kind", [BigMLPClassifier, BigMLPRegressor])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("validated", [False, True], ids=["", "validated"])
+def test_a_real_training_is_drawn(kind: Any, optimizer: str, validated: bool) -> None:
+    """Every curve that the estimator has is in the picture, for batches and for a line search."""
+    rows = {"X_val": X, "y_val": Y} if validated else {}
+    model = kind((4,), optimizer=optimizer, early_stopping=validated, max_iter=5, scoring=None, random_state=0)
     with pytest.raises(NotFittedError):
-        TrainingDisplay.from_estimator(Classifier())
+        TrainingDisplay.from_estimator(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, Y, **rows)
+    display = TrainingDisplay.from_estimator(model)
+    drawn = [list(line.get_ydata()) for line in display.lines_]
+    curves = (model.loss_curve_, model.validation_loss_curve_, model.validation_scores_, model.learning_rates_)
+    assert drawn == [curve for curve in curves if curve is not None]
+    assert len(drawn) == (4 if validated else 2)
+    assert (display.best_epoch is not None) is validated
+    display.figure_.canvas.draw()
 
 
 def test_another_estimator_is_refused() -> None:

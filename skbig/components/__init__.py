@@ -8,7 +8,7 @@ subclass the interface of its kind as a frozen dataclass, declare its fields wit
 from skbig.components.adam import Adam, AdamW, NAdam
 from skbig.components.augmentations import Augmentation, GaussianNoise, Mix, Mixup, SwapNoise
 from skbig.components.classification_losses import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
-from skbig.components.clipping import Clipping, ClipNorm, ClipValue
+from skbig.components.clipping import ClipNorm, Clipping, ClipValue
 from skbig.components.component import Component, hyperparameter
 from skbig.components.lbfgs import LBFGS
 from skbig.components.losses import ClassFunctionLoss, FunctionLoss, Loss

@@ -129,7 +129,7 @@ class GaussianNoise(Augmentation, name="gaussian_noise"):
 
     def apply(self, X: Tensor, noise: Noise, factors: tuple[Tensor, ...]) -> tuple[Tensor, Mix | None]:
         normal = noise.normal(X.shape[1], X.shape[2], (Purpose.NOISE_ANGLE, Purpose.NOISE_RADIUS), X.dtype)
-        return normal.mul_(self.scale).add_(X), None
+        return normal.mul_(_like(self.scale, X)).add_(X), None
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class SwapNoise(Augmentation, name="swap_noise"):
 
     def apply(self, X: Tensor, noise: Noise, factors: tuple[Tensor, ...]) -> tuple[Tensor, Mix | None]:
         rows, features = X.shape[1:]
-        swapped = noise.keep(rows, features, Purpose.SWAP_WHETHER, self.probability, X.dtype).bool()
+        probability = _like(self.probability, X)
+        swapped = noise.keep(rows, features, Purpose.SWAP_WHETHER, probability, X.dtype).bool()
         # A remainder of 32 bits is uniform but for one part in 2**32 / rows.
         partner = noise.bits(rows, features, Purpose.SWAP_PARTNER).remainder_(rows).long()
         return torch.where(swapped, X.gather(1, partner), X), None
@@ -164,3 +165,8 @@ class SwapNoise(Augmentation, name="swap_noise"):
 def _as_array(value: Any) -> Any:
     """A number, or the numbers of the members as an array `[M, 1, 1]`."""
     return value.cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _like(value: Any, X: Tensor) -> Any:
+    """A number, or the numbers of the members `[M, 1, 1]` in the type of X and where it is."""
+    return value.to(X) if isinstance(value, Tensor) else value

@@ -147,12 +147,12 @@ class SGD(Optimizer, name="sgd"):
 
     Parameters
     ----------
-    momentum : float, default=0.0
-        Share of the last move that is kept, in [0, 1].
+    momentum : float, default=0.9
+        Share of the last move that is kept, in [0, 1]; the default is scikit-learn's.
     dampening : float, default=0.0
         Share of a gradient that the momentum does not take up, in [0, 1].
-    nesterov : bool, default=False
-        Move on by momentum once more: by ``g + momentum * b`` in place of b.
+    nesterov : bool, default=True
+        Move on by momentum once more: by ``g + momentum * b`` in place of b; the default is scikit-learn's.
     weight_decay : float, default=0.0
         Adds ``weight_decay * param`` to the gradient of every parameter, as torch does. The estimator's `alpha`
         penalises weights only, not intercepts, and is usually what one wants.
@@ -162,13 +162,15 @@ class SGD(Optimizer, name="sgd"):
     Examples
     --------
     >>> from skbig.components import SGD
-    >>> SGD(momentum=0.9, nesterov=True).momentum
-    0.9
+    >>> SGD(momentum=0.95).nesterov
+    True
     """
 
-    momentum: float = hyperparameter(0.0, SHARE, varies=True)
+    default_rate: ClassVar[float] = 1e-2
+
+    momentum: float = hyperparameter(0.9, SHARE, varies=True)
     dampening: float = hyperparameter(0.0, SHARE, varies=True)
-    nesterov: bool = hyperparameter(False, Boolean())
+    nesterov: bool = hyperparameter(True, Boolean())
     weight_decay: float = hyperparameter(0.0, NOT_NEGATIVE, varies=True)
     rate_in_velocity: bool = hyperparameter(False, Boolean())
 

@@ -1,8 +1,8 @@
 """Schedules: how the learning rate moves while the training goes on.
 
 A schedule is a multiplier of the base rate, `learning_rate`, and a function of the progress alone. Each says in its
-docstring what its time is counted in: a share of the whole training, epochs, updates or rows. Any of them may begin with
-a warm-up. Only `Plateau` looks at how well the training goes; it keeps no state, the engine counts for it.
+docstring what its time is counted in: a share of the whole training, epochs, updates or rows. Any of them may begin
+with a warm-up. Only `Plateau` looks at how well the training goes; it keeps no state, the engine counts for it.
 
 Legend: S steps looked at together, M members. A progress is [S,1,1,1], a hyperparameter that differs between members
 [M,1,1], so a multiplier is [S,1,1,1] or [S,M,1,1].

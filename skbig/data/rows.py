@@ -6,8 +6,8 @@ Legend: M members, N rows of the set, R rows of a batch, F features, K outputs, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +15,18 @@ from scipy import sparse
 from torch import Tensor
 
 from skbig._random import Purpose, generator
+from skbig._sparse import SparseRows, sparse_rows
 
 GATHERED_BYTES = 2**25
 """How much of the set is gathered at once; batches are views of it, which is cheaper than gathering each."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Some rows for each member. For one member the members axis is left out.
 
     Attributes
     ----------
-    X : Tensor (M, R, F), or sparse CSR (R, F)
+    X : Tensor (M, R, F), or sparse rows (R, F)
     y : Tensor (M, R) of class indices, or (M, R, K)
     share : Tensor (M, R)
         Each row's share of the loss: its weight over the number of rows.
@@ -34,7 +34,7 @@ class Batch:
         Where the rows begin in the whole batch, when they are a part of one.
     """
 
-    X: Tensor
+    X: Tensor | SparseRows
     y: Tensor
     share: Tensor
     first_row: int = 0
@@ -49,7 +49,7 @@ class Batch:
         axis = self.share.dim() - 1
         for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
             X, y, share = (tensor.narrow(axis, int(start), int(stop - start)) for tensor in (self.X, self.y, self.share))
-            yield replace(self, X=X, y=y, share=share, first_row=self.first_row + int(start))
+            yield Batch(X, y, share, self.first_row + int(start))
 
 
 @dataclass(frozen=True)
@@ -121,27 +121,16 @@ class Rows:
     def _dtype(self) -> torch.dtype:
         return torch.from_numpy(self.X.data[:0]).dtype if self.is_sparse else self.X.dtype
 
-    def _sparse_batches(self, index: np.ndarray, batch_size: int) -> list[Tensor]:
+    def _sparse_batches(self, index: np.ndarray, batch_size: int) -> list[Tensor | SparseRows]:
         starts = range(0, index.shape[1], batch_size)
         return [self._sparse_batch(index[:, start : start + batch_size]) for start in starts]
 
-    def _sparse_batch(self, index: np.ndarray) -> Tensor:
+    def _sparse_batch(self, index: np.ndarray) -> Tensor | SparseRows:
         if index.shape[0] == 1:
-            return sparse_tensor(self.X[index[0]]).to(self.y.device)
+            return sparse_rows(self.X[index[0]], self.y.device, for_training=True)
         # The product of a stack has no sparse form, so several members read dense batches.
         dense = self.X[index.ravel()].toarray().reshape(*index.shape, -1)
         return torch.from_numpy(dense).to(self.y.device)
-
-
-def sparse_tensor(X: Any) -> Tensor:
-    """Return a SciPy CSR array as a torch CSR tensor that shares its memory."""
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(np.asarray(X.indptr)),
-        torch.from_numpy(np.asarray(X.indices)),
-        torch.from_numpy(np.asarray(X.data)),
-        X.shape,
-        check_invariants=False,
-    )
 
 
 def place_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:

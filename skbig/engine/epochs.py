@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig.components.lbfgs import LBFGS, Remembered
 from skbig.components.schedules import Progress
 from skbig.data.rows import Batch, Rows, epoch_order
 from skbig.engine.execution import Execution
 from skbig.engine.members import Members
 from skbig.engine.numbers import numbers_of_steps, rate_table
 from skbig.engine.recipe import Recipe
-from skbig.engine.step import Numbers, add_penalty_gradient, loss_and_gradient, norm_per_member, penalty_value
+from skbig.engine.step import Numbers, add_penalty_gradient, loss_and_gradient, norm_per_member, with_penalty
 from skbig.exceptions import DivergenceError, MemorySplitWarning
 
 STEPS_AT_ONCE = 256
@@ -119,11 +120,12 @@ class MiniBatchEpochs:
     def _split(self, batch: Batch) -> None:
         """Compute batches in twice as many parts from now on."""
         parts = self.execution.n_parts * 2
-        if self._recipe.network.normalization == "batch" or parts > batch.n_rows:
-            advice = "normalization='batch' needs the whole batch at once; " * (parts <= batch.n_rows)
+        whole = self._recipe.network.normalization == "batch" or self._recipe.augmentation is not None or self._rows.is_sparse
+        if whole or parts > batch.n_rows:
+            reason = "normalization='batch', augmentation and sparse rows need a batch in one part. " if whole else ""
             raise MemoryError(
-                f"A batch of {batch.n_rows} rows does not fit in the memory of {self._members.flat.device}, not even in "
-                f"{self.execution.n_parts} parts. {advice}Reduce batch_size or hidden_layer_sizes."
+                f"A batch of {batch.n_rows} rows does not fit in the memory of {self._members.flat.device} in "
+                f"{self.execution.n_parts} part(s). {reason}Reduce batch_size or hidden_layer_sizes."
             )
         self.execution.n_parts = parts
         if parts == 2:
@@ -196,33 +198,42 @@ class _Single:
         self._all, self._m = members, m
         self._member = Members(members.network, members.seeds[own], members.flat[own], statistics)
         self._batch, self._recipe, self._strength = batch, recipe, recipe.alpha / (batch.n_rows * mean_weight)
+        self._objective = Remembered(self._evaluate)
+        self._number: Numbers | None = None
 
     def iterate(self, number: Numbers, rate: float) -> tuple[float, bool]:
         """Move to the end of one line search; return the loss there and whether nothing is left to gain."""
+        search = self._recipe.optimizer
+        assert isinstance(search, LBFGS)
+        self._draw(number)
         point = self._member.flat.view(-1)
-        keys = None if number.keys is None else number.keys[:, self._m : self._m + 1].contiguous()
-        own = Numbers(number.rate, keys, (), number.augmentation)
-        before = point.clone()
         searched = point.clone()
-        loss, state = self._recipe.optimizer.iterate(  # type: ignore[attr-defined]
-            lambda at: self._evaluate(at, own), searched, self._all.line_search[self._m], rate
-        )
+        loss, state = search.iterate(self._objective, searched, self._all.line_search[self._m], rate)
         if not (np.isfinite(loss) and bool(torch.isfinite(searched).all())):
-            point.copy_(before)
             raise DivergenceError(
                 f"The loss is not finite any more: {loss} in epoch {self._all.epochs + 1} of a line search. The weights of "
                 "the iteration before are kept. Scale the features (StandardScaler) and, in regression, the target."
             )
         point.copy_(searched)
         self._all.line_search[self._m] = state
-        return loss, self._recipe.optimizer.converged(state, self._recipe.tol)  # type: ignore[attr-defined]
+        return loss, search.converged(state, self._recipe.tol) or search.exhausted(state)
 
-    def _evaluate(self, point: Tensor, number: Numbers) -> tuple[float, Tensor]:
+    def _draw(self, number: Numbers) -> None:
+        """Take this iteration's random numbers; with new ones, old evaluations are worth nothing."""
+        keys = None if number.keys is None else number.keys[:, self._m : self._m + 1].contiguous()
+        self._number = Numbers(number.rate, keys, (), tuple(value[self._m :][:1] for value in number.augmentation))
+        if keys is not None:
+            self._objective = Remembered(self._evaluate)
+
+    def _evaluate(self, point: Tensor) -> tuple[float, Tensor]:
+        assert self._number is not None
+        before = self._member.flat.clone()
         with torch.no_grad():
             self._member.flat.view(-1).copy_(point)
-            loss, gradient = loss_and_gradient(self._member, self._batch, self._recipe, number)
-            loss = loss + penalty_value(self._member, self._recipe, self._strength)
+            loss, gradient = loss_and_gradient(self._member, self._batch, self._recipe, self._number)
+            loss = with_penalty(loss, self._member, self._recipe, self._strength)
             add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
+            self._member.flat.copy_(before)
         return float(loss), gradient.view(-1)
 
 

@@ -46,7 +46,7 @@ class Execution:
     def run(self, batches: Sequence[Batch], numbers: Sequence[Numbers], deadline: float = inf) -> list[Tensor]:
         """Update the members by each batch in turn, until `deadline`, and return the losses (M,) of each step."""
         losses = []
-        with torch.no_grad():
+        with torch.inference_mode():  # spares each operation what autograd would note down
             for batch, number in zip(batches, numbers, strict=True):
                 losses.append(self.step(batch, number))
                 if deadline < inf and time.perf_counter() > deadline:
@@ -63,7 +63,8 @@ class Execution:
 
     def step_as_written(self, batch: Batch, numbers: Numbers) -> Tensor:
         """The reference."""
-        return step(self._members, batch, self._recipe, numbers, self._mean_weight, self.n_parts)
+        with torch.inference_mode(False), torch.no_grad():
+            return step(self._members, batch, self._recipe, numbers, self._mean_weight, self.n_parts)
 
     def _record(self, batch: Batch, numbers: Numbers, inputs: list[Tensor]) -> Tensor:
         def again(*_: Tensor) -> Tensor:
@@ -71,7 +72,8 @@ class Execution:
 
         before = self._members.copy()
         try:
-            loss, self._programs[batch.share.shape] = record(again, inputs)
+            with torch.inference_mode(False), torch.no_grad():
+                loss, self._programs[batch.share.shape] = record(again, inputs)
         except NotReplayable:
             self.records = False
             self._members.restore(before)

@@ -6,12 +6,13 @@ Legend: M members (left out of batches when there is one), R rows, K raw outputs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skbig._random import Noise
+from skbig._sparse import SparseRows
 from skbig.data.rows import Batch
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -21,8 +22,7 @@ NORM_BLOCK = 2**15 - 1
 """Sums this long run on one thread, so that a norm has the same bits on any number of threads."""
 
 
-@dataclass(frozen=True)
-class Numbers:
+class Numbers(NamedTuple):
     """What a step needs besides its batch; every entry is a tensor, so that a recorded step can be given new ones.
 
     Attributes
@@ -43,7 +43,7 @@ def step(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, mean_
     """Update the members by one batch and return their losses, penalty included, before the update: (M,)."""
     loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts)
     strength = recipe.alpha / (batch.n_rows * mean_weight)
-    loss = loss + penalty_value(members, recipe, strength)
+    loss = with_penalty(loss, members, recipe, strength)
     add_penalty_gradient(members, recipe, gradient, strength)
     if recipe.clipping is not None:
         norm = norm_per_member(gradient) if recipe.clipping.needs_norm else None
@@ -56,7 +56,7 @@ def step(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, mean_
 def loss_and_gradient(
     members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, n_parts: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted mean loss (M,) and its gradient (M, 1, P).
+    """Return the weighted mean loss, (M,) or () for one member, and its gradient (M, 1, P).
 
     A batch in several parts needs less memory and gives the same sum.
     """
@@ -67,7 +67,8 @@ def loss_and_gradient(
         total = loss if total is None else total + loss
         gradient = part_gradient if gradient is None else gradient.add_(part_gradient)
     assert total is not None and gradient is not None
-    return total.view(-1) * recipe.loss.reporting_scale(recipe.network.n_outputs), gradient
+    scale = recipe.loss.reporting_scale(recipe.network.n_outputs)
+    return total if scale == 1.0 else total * scale, gradient
 
 
 def _differentiate(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers) -> tuple[Tensor, Tensor]:
@@ -98,7 +99,7 @@ def forward(
     network: MLP,
     parameters: Mapping[str, Tensor],
     statistics: Mapping[str, Tensor],
-    X: Tensor,
+    X: Tensor | SparseRows,
     training: Training | None = None,
     *,
     bf16: bool = False,
@@ -107,15 +108,18 @@ def forward(
     if not bf16:
         return network.forward(parameters, statistics, X, training)
     halves = {name: value.bfloat16() for name, value in parameters.items()}
-    return network.forward(halves, statistics, X.bfloat16(), training).to(X.dtype)
+    X_half = X if isinstance(X, SparseRows) else X.bfloat16()
+    return network.forward(halves, statistics, X_half, training).to(X.dtype)
 
 
-def penalty_value(members: Members, recipe: Recipe, strength: Tensor | float) -> Tensor | float:
-    """Return the penalty of each member, (M,)."""
+def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tensor | float) -> Tensor:
+    """Return the loss of each member with its penalty added, (M,)."""
     if recipe.penalty is None:
-        return 0.0
-    values = [recipe.penalty.value(weight) for weight in _weight_tensors(members, recipe, members.flat)]
-    return (sum(values[1:], values[0]) * strength).view(-1)
+        return loss.view(-1)
+    for weight in _weight_tensors(members, recipe, members.flat):
+        value = recipe.penalty.value(weight).view(-1)
+        loss = torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
+    return loss
 
 
 def add_penalty_gradient(members: Members, recipe: Recipe, gradient: Tensor, strength: Tensor | float) -> None:

@@ -223,7 +223,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             calls = callback_observer(self, given.X, given.y, given.weight, n_epochs, lambda: self._fitted(session))
             observers = [stack.enter_context(calls)]
             if self.verbose:
-                line = ProgressLine()
+                line = ProgressLine(max_time=self.max_time)
                 stack.callback(line.close)
                 observers.append(line)
             train(

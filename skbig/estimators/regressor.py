@@ -23,7 +23,132 @@ from skbig.estimators.sklearn_bridge import with_callbacks
 
 
 class BigMLPRegressor(RegressorMixin, BaseBigMLP):
-    """DOCSTRING"""
+    """A multi-layer perceptron that predicts numbers, trained by torch.
+
+    It is used like scikit-learn's `MLPRegressor`, whose parameters and attributes keep their names and meanings, and takes its
+    optimizer, schedule, clipping, penalty, loss and augmentation as components, by name or as an instance from
+    `skbig.components`. The parameters of a component are searched as ``optimizer__betas``.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Units of each hidden layer; ``()`` is a linear model.
+    activation : {'identity', 'logistic', 'tanh', 'relu', 'gelu', 'silu', 'mish', 'selu', 'elu', 'leaky_relu'}, \\
+            default='relu'
+        What each hidden layer applies to its sums.
+    loss : str, Loss or callable, default='squared_error'
+        What training minimises: 'squared_error', 'absolute_error', 'huber', 'log_cosh', 'squared_log_error',
+        'poisson', 'gamma', 'quantile', 'epsilon_insensitive'; a component such as ``Quantile(quantile=0.9)``; or
+        ``function(raw, y)`` that returns the loss of each row.
+    penalty : {'l2', 'l1', 'elasticnet'}, Penalty or None, default='l2'
+        What is added to the loss for large weights (biases are free). 'l1' and 'elasticnet' give exact zeros.
+    alpha : float, default=0.0001
+        Strength of the penalty, divided by the weight of the batch as in scikit-learn:
+        ``loss + alpha / n * penalty``.
+    optimizer : str or Optimizer, default='adam'
+        'sgd', 'adagrad', 'rmsprop', 'adam', 'adamw', 'nadam', 'lion', 'muon', 'lbfgs', or a component such as
+        ``AdamW(betas=(0.9, 0.95))``. 'lbfgs' reads the whole set in each iteration and is often the best choice for a few
+        thousand rows or less.
+    learning_rate : 'auto' or float, default='auto'
+        Base rate of the steps. 'auto' is the optimizer's own default, 0.001 for adam.
+    schedule : str, Schedule or callable, default='constant'
+        How the rate changes: 'constant', 'exponential', 'linear', 'cosine', 'step', 'inverse_time', 'invscaling',
+        'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function of the share of training done, in
+        [0, 1], that returns the factor of the base rate.
+    clipping : {'norm', 'value'}, Clipping or None, default=None
+        How gradients are kept small: 'norm' shortens a member's gradient to length 1, 'value' cuts each entry to [-1, 1]; other
+        bounds by ``ClipNorm(max_norm=5.0)``.
+    augmentation : {'mixup', 'gaussian_noise', 'swap_noise'}, Augmentation or None, default=None
+        What changes training batches. Validation and prediction see the rows as they are.
+    dropout : float in [0, 1), default=0.0
+        Share of hidden units that are zeroed at random in each training step.
+    normalization : {'batch', 'layer'} or None, default=None
+        What is normalised between the sums of a hidden layer and its activation.
+    n_members : int, default=1
+        Networks trained side by side from different seeds; their predictions are averaged.
+    batch_size : int, 'auto' or 'full', default='auto'
+        Rows per step; 'auto' is ``min(200, n_samples)``, 'full' the whole set.
+    max_iter : int, default=200
+        Epochs: how often each row is read (iterations for 'lbfgs').
+    max_time : float or None, default=None
+        Seconds after which training ends; the schedule then ends on time too.
+    shuffle : bool, default=True
+        Whether rows are read in a new random order in each epoch.
+    early_stopping : bool, default=False
+        Whether training stops when the validation score stops improving; the best weights are kept. The validation rows are
+        `X_val` of `fit`, else held out from X.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the rows held out for early stopping.
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which training stops.
+    tol : float, default=0.0001
+        By how much the validation score, or without early stopping the training loss, must improve to count. For 'lbfgs':
+        training stops when no entry of the gradient is larger.
+    scoring : 'loss', str, callable or None, default='loss'
+        What validation rows are scored by: their negative loss, any scorer of scikit-learn, or None for the estimator's own
+        `score`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit, optimizer state included.
+    random_state : int, RandomState instance or None, default=None
+        The same int gives the same bits, on one device. Initial weights are those of scikit-learn's MLP with this seed.
+    device : {'auto', 'cpu', 'cuda', 'cuda:1', 'mps'}, default='auto'
+        Where to compute; 'auto' takes a GPU if there is one.
+    precision : {'auto', 'float32', 'float64', 'tf32', 'bf16'}, default='auto'
+        'auto' follows X on a CPU (float64 in, float64 trained) and is float32 on a GPU. 'bf16' computes in bfloat16 and
+        keeps the weights in float32.
+    verbose : bool or int, default=False
+        Whether a progress line is shown.
+
+    Attributes
+    ----------
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        Weights of each layer; with several members of shape (n_members, n_in, n_out).
+    intercepts_ : list of ndarray of shape (n_out,)
+        Biases of each layer; with several members of shape (n_members, n_out).
+    loss_curve_ : list of float
+        Training loss of each epoch, penalty included; the mean over members.
+    loss_, best_loss_ : float
+        The last of them and the smallest; `best_loss_` is None with early stopping.
+    validation_loss_curve_, validation_scores_ : list of float or None
+        Loss and score of the validation rows after each epoch.
+    best_validation_score_ : float or None
+        The best of the scores.
+    learning_rates_ : list of float
+        Rate of the last step of each epoch.
+    n_iter_ : int
+        Epochs run by the last `fit`, or by all calls of `partial_fit`.
+    t_ : int
+        Training rows seen.
+    n_layers_, n_outputs_ : int
+        Layers, input and output counted; columns of the raw prediction.
+    out_activation_ : str
+        What turns raw predictions into predictions.
+    stop_reason_ : {'converged', 'max_iter', 'max_time', 'callback', 'interrupted', ''}
+        Why training ended; empty when it failed.
+    device_ : str
+        Where the model was trained.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, when X is a DataFrame whose column names are strings.
+
+    See Also
+    --------
+    BigMLPClassifier : The same for classes.
+    sklearn.neural_network.MLPRegressor : The estimator that this one can replace.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skbig import BigMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> network = BigMLPRegressor(learning_rate=0.01, early_stopping=True, random_state=0)
+    >>> regressor = make_pipeline(StandardScaler(), network).fit(X, y)
+    >>> bool(regressor.score(X, y) > 0.5)
+    True
+    """
 
     _for_classes = False
 

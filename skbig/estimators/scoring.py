@@ -13,7 +13,8 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from torch import Tensor
 
-from skbig.data.rows import Rows, sparse_tensor
+from skbig._sparse import sparse_rows
+from skbig.data.rows import Rows
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import forward
@@ -70,8 +71,9 @@ def _block(X: Any, start: int, stop: int, n_members: int, like: Tensor) -> Tenso
     whole = start == 0 and stop == X.shape[0]
     rows = X if whole else X[start:stop]
     if not isinstance(rows, Tensor):
-        rows = sparse_tensor(rows) if n_members == 1 else torch.from_numpy(rows.toarray())
-        rows = rows.to(like.device)
+        if n_members == 1:
+            return sparse_rows(rows, like.device, for_training=False)
+        rows = torch.from_numpy(rows.toarray()).to(like.device)
     return rows if n_members == 1 else rows.expand(n_members, *rows.shape)
 
 

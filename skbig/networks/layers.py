@@ -14,19 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skbig._sparse import SparseRows
+
 BATCH_NORM_RATE = 0.1
 """How far the running mean and variance move towards those of a batch, as torch's ``momentum``."""
 
 _EPSILON = 1e-5
 
 
-def affine(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
     """``X @ weight + bias``.
 
-    Shape: X (M, R, I), weight (M, I, O), bias (M, 1, O) -> (M, R, O); or the same without M, where X may be sparse CSR.
+    Shape: X (M, R, I), weight (M, I, O), bias (M, 1, O) -> (M, R, O); or the same without M, where X may be sparse.
     """
-    if X.layout is torch.sparse_csr:
-        return _SparseAffine.apply(X, weight, bias)
+    if isinstance(X, SparseRows):
+        return _SparseProduct.apply(X, weight) + bias
     if X.dim() == 3:
         return torch.baddbmm(bias, X, weight)
     if _prefers_onednn(X, weight):
@@ -54,18 +56,17 @@ def batch_moments(X: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     return mean, ((X - mean).square() * share).sum(-2, keepdim=True)
 
 
-class _SparseAffine(torch.autograd.Function):
-    """A sparse batch times a dense weight; torch's own backward is several times slower than the transposed product."""
+class _SparseProduct(torch.autograd.Function):
+    """Sparse rows times a dense weight."""
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(X)
-        return torch.addmm(bias, X, weight)
+    def forward(ctx: Any, X: SparseRows, weight: Tensor) -> Tensor:
+        ctx.X = X
+        return X.times(weight.to(X.dtype)).to(weight.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
-        (X,) = ctx.saved_tensors
-        return None, torch.mm(X.t().to_sparse_csr(), gradient), gradient.sum(0, keepdim=True)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        return None, ctx.X.transposed_times(gradient.to(ctx.X.dtype).contiguous()).to(gradient.dtype)
 
 
 class _OneDnnAffine(torch.autograd.Function):

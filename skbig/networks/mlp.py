@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skbig._random import Noise, Purpose
+from skbig._sparse import SparseRows
 from skbig.networks.initialization import glorot_uniform, stack_members
 from skbig.networks.layers import BATCH_NORM_RATE, affine, batch_moments, batch_norm, layer_norm
 
@@ -112,18 +113,21 @@ class MLP:
         }
 
     def forward(
-        self, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Tensor, training: Training | None
+        self,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        X: Tensor | SparseRows,
+        training: Training | None,
     ) -> Tensor:
         """Return the raw prediction: X (M, R, F) -> (M, R, K), or the same without M.
 
         With `training`, dropout is drawn and a batch norm uses the batch's moments and updates the running ones.
         """
+        for i in range(len(self.hidden)):
+            Z = affine(X, parameters[f"weight{i}"], parameters[f"bias{i}"])
+            Z = self._normalize(Z, i, parameters, statistics, training)
+            X = self._drop(ACTIVATIONS[self.activation](Z), i, training)
         last = len(self.hidden)
-        for i in range(last):
-            X = affine(X, parameters[f"weight{i}"], parameters[f"bias{i}"])
-            X = self._normalize(X, i, parameters, statistics, training)
-            X = ACTIVATIONS[self.activation](X)
-            X = self._drop(X, i, training)
         return affine(X, parameters[f"weight{last}"], parameters[f"bias{last}"])
 
     def _normalize(

@@ -144,7 +144,7 @@ class TestCheck:
             ({"length": float("nan")}, "The 'length' parameter of Saw must be a float in the range [0, 1). Got nan"),
             ({"length": "long"}, "The 'length' parameter of Saw must be a float in the range [0, 1). Got 'long'"),
             ({"length": True}, "The 'length' parameter of Saw must be a float in the range [0, 1). Got True"),
-            ({"teeth": (0.5, 2)}, "The 'teeth' parameter of Saw must be a tuple of 2 values, each a float in the range"),
+            ({"teeth": (0.5, 2)}, "The 'teeth' parameter of Saw must be a tuple of 2 values, each a float in the"),
             ({"teeth": 0.5}, "The 'teeth' parameter of Saw must be a tuple of 2 values"),
             ({"teeth": (0.5,)}, "The 'teeth' parameter of Saw must be a tuple of 2 values"),
             ({"folds": "no"}, "The 'folds' parameter of Saw must be a bool. Got 'no' instead."),

@@ -191,7 +191,7 @@ class TestPlateau:
             rates.append(rate)
         return rates
 
-    @pytest.mark.parametrize("schedule", [Plateau(patience=2), Plateau(factor=0.5, patience=0, min_rate=1e-3)], ids=repr)
+    @pytest.mark.parametrize("schedule", [Plateau(patience=2), Plateau(0.5, patience=0, min_rate=1e-3)], ids=repr)
     def test_equals_that_of_torch(self, schedule):
         """Told the same losses, the rates are those of torch's ReduceLROnPlateau."""
         losses = np.random.default_rng(0).normal(size=60).cumsum() + 100

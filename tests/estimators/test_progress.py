@@ -9,8 +9,10 @@ import threading
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from skbig import BigMLPRegressor
 from skbig.engine.train import EpochReport
 from skbig.estimators import progress
 from skbig.estimators.progress import ProgressLine
@@ -154,7 +156,20 @@ def test_standard_output_stays_clean(
     assert "loss 1, rate 0.001" in captured.err
 
 
-def test_nothing_is_left_behind() -> None:
+@pytest.mark.usefixtures("no_tqdm", "wide")
+@pytest.mark.parametrize("verbose", [False, True])
+def test_an_estimator_shows_it_when_asked_to(verbose: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """With verbose=True a fit shows its epochs up to the last one; else it says nothing."""
+    X = np.arange(60.0).reshape(30, 2) / 60
+    model = BigMLPRegressor((2,), max_iter=40, tol=1.0, n_iter_no_change=3, verbose=verbose, random_state=0)
+    model.fit(X, X[:, 0])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = f"epoch {model.n_iter_}/40, loss {model.loss_curve_[-1]:.4g}, rate 0.001, "
+    assert (last in captured.err) if verbose else (captured.err == "")
+
+
+def test_nothing_is_left_behind(unchanged_globals: None) -> None:
     """Closing twice is harmless, no epoch means no line, and no thread of tqdm's lives on."""
     threads = set(threading.enumerate())
     stream = io.StringIO()

@@ -1,0 +1,1 @@
+"""How fast and how accurate skbig is beside others: ``python -m benchmarks``, ``python -m benchmarks.accuracy``."""

@@ -1,0 +1,157 @@
+"""What is timed: training on a CPU and on a GPU, and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.neural_network import MLPClassifier
+
+from benchmarks.peers import (
+    HAS_SKORCH,
+    Task,
+    make_rows,
+    not_converged,
+    train_lean,
+    train_skbig,
+    train_sklearn,
+    train_skorch,
+)
+from benchmarks.timing import Row, Table, has_amx, in_turn
+from skbig import BigMLPClassifier
+
+NO_SKORCH = "skorch is not installed (pip install skorch), so it is left out."
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: how often, with validation or without, and whether only to see that it runs."""
+
+    repeats: int = 5
+    validation: bool = False
+    quick: bool = False
+
+    def sized(self, task: Task) -> Task:
+        """Return the task as these options have it; a quick one takes a few steps of a narrow network."""
+        task = replace(task, validation=self.validation)
+        narrow = tuple(min(size, 32) for size in task.hidden)
+        return replace(task, hidden=narrow, n_rows=2 * task.batch_size, n_epochs=1) if self.quick else task
+
+
+SMALL_BATCHES = Task(20, (100,), 32, n_rows=20_000, n_epochs=5)
+SMALL = Task(20, (100,), 200, n_rows=20_000, n_epochs=20)
+MIDDLE = Task(50, (256, 256), 256, n_rows=20_000, n_epochs=10)
+LARGE = Task(100, (1024, 1024, 1024), 1024, n_rows=20_480, n_epochs=2)
+ON_GPU = Task(50, (256, 256, 256), 256, n_rows=50_000, n_epochs=20, device="cuda")
+
+
+def train_on_cpu(task: Task, options: Options, sklearn: float, skorch: float, lean: float) -> Table:
+    """Time a training beside all others; the numbers say how many times faster we want to be."""
+    contenders: dict[str, tuple[Callable[..., float], float | None]] = {
+        "skbig": (train_skbig, None),
+        "MLPClassifier": (train_sklearn, sklearn),
+        **skorch_contenders(skorch),
+        "lean torch": (train_lean, lean),
+    }
+    return train_in_turn(task, options, contenders)
+
+
+def train_in_bf16(options: Options) -> Table:
+    """Time a large training in bfloat16 with float32 master weights."""
+    amx = has_amx()
+    contenders: dict[str, tuple[Callable[..., float], float | None]] = {
+        "skbig, bf16": (lambda task, X, y: train_skbig(task, X, y, "bf16"), None),
+        "skbig, float32": (train_skbig, None),
+        "MLPClassifier": (train_sklearn, 4 if amx else None),
+    }
+    without = "This CPU has no AMX (amx_bf16 in /proc/cpuinfo), so no ratio is asked for."
+    return train_in_turn(LARGE, options, contenders, [] if amx else [without], head='precision="bf16": ')
+
+
+def train_on_gpu(options: Options) -> Table | None:
+    """Time a training on a GPU, where there is one; the transfer and the capture of a graph are included."""
+    if not torch.cuda.is_available():
+        return None
+    contenders: dict[str, tuple[Callable[..., float], float | None]] = {
+        "skbig": (train_skbig, None),
+        "lean torch": (train_lean, 8),
+        **skorch_contenders(25),
+    }
+    return train_in_turn(ON_GPU, options, contenders, head=f"{torch.cuda.get_device_name()}: ")
+
+
+def skorch_contenders(wanted: float) -> dict[str, tuple[Callable[..., float], float | None]]:
+    """Return skorch as it comes, which is the one we compare with, and at its fastest."""
+    if not HAS_SKORCH:
+        return {}
+    return {
+        "skorch": (train_skorch, wanted),
+        "skorch, no callbacks": (lambda task, X, y: train_skorch(task, X, y, "disable"), None),
+    }
+
+
+def train_in_turn(
+    task: Task,
+    options: Options,
+    contenders: dict[str, tuple[Callable[..., float], float | None]],
+    notes: list[str] | None = None,
+    head: str = "",
+) -> Table:
+    """Train with each contender in turn, after a short training of each that sets up the process."""
+    task = options.sized(task)
+    if not options.quick:
+        short = replace(task, n_rows=4 * task.batch_size, n_epochs=1)
+        small = make_rows(short)
+        for train, _ in contenders.values():
+            train(short, *small)
+    X, y = make_rows(task)
+    runs = {name: (lambda train=train: train(task, X, y)) for name, (train, _) in contenders.items()}
+    timed = in_turn(runs, options.repeats, collect=not options.quick)
+    rows = [Row(name, seconds, contenders[name][1], loss) for name, (seconds, loss) in timed.items()]
+    title = f"{head}{task}: {task.size()}{', validation on a tenth' * task.validation}"
+    return Table(title, task.n_steps, "step", rows, (notes or []) + [NO_SKORCH] * (not HAS_SKORCH))
+
+
+def predict_one_row(options: Options) -> Table:
+    """Time the prediction of single rows."""
+    models, X = fitted_models(1)
+    calls = {name: (lambda model=model: model.predict(X)) for name, model in models.items()}
+    in_turn(calls, 3, collect=False)
+    timed = in_turn(calls, 5 if options.quick else 1000, collect=False)
+    rows = [Row(name, seconds, 1.0 if name == "MLPClassifier" else None) for name, (seconds, _) in timed.items()]
+    return Table("predict one row: 20 features, (100,)", 1, "row", rows)
+
+
+def predict_many_rows(options: Options) -> Table:
+    """Time the prediction of a million rows at once."""
+    n_rows = 10_000 if options.quick else 1_000_000
+    models, X = fitted_models(n_rows)
+    calls = {name: (lambda model=model: model.predict(X)) for name, model in models.items()}
+    timed = in_turn(calls, options.repeats, collect=not options.quick)
+    rows = [Row(name, seconds, 1 / 0.6 if name == "MLPClassifier" else None) for name, (seconds, _) in timed.items()]
+    return Table(f"predict {n_rows:,} rows: 20 features, (100,)", n_rows, "row", rows)
+
+
+def fitted_models(n_rows: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Return ours and scikit-learn's after an epoch, and rows to predict."""
+    task = replace(SMALL, n_rows=2000)
+    settings: dict[str, Any] = {"hidden_layer_sizes": task.hidden, "max_iter": 1, "random_state": 0}
+    models = {"skbig": BigMLPClassifier(device="cpu", **settings), "MLPClassifier": MLPClassifier(**settings)}
+    with not_converged():
+        models = {name: model.fit(*make_rows(task)) for name, model in models.items()}
+    return models, make_rows(replace(task, n_rows=n_rows))[0]
+
+
+SECTIONS: dict[str, Callable[[Options], Table | None]] = {
+    "small-batches": lambda options: train_on_cpu(SMALL_BATCHES, options, sklearn=2.5, skorch=8, lean=1.5),
+    "small": lambda options: train_on_cpu(SMALL, options, sklearn=2.5, skorch=8, lean=1.3),
+    "middle": lambda options: train_on_cpu(MIDDLE, options, sklearn=2.5, skorch=2.5, lean=1.0),
+    "large": lambda options: train_on_cpu(LARGE, options, sklearn=1.5, skorch=1.0, lean=0.97),
+    "bf16": train_in_bf16,
+    "one-row": predict_one_row,
+    "many-rows": predict_many_rows,
+    "gpu": train_on_gpu,
+}
