@@ -8,9 +8,12 @@ object. Here each kind is varied while the others stay.
 
 # %%
 # Made data with a curved border between three classes.
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skbig import BigMLPClassifier, BigMLPRegressor
@@ -20,6 +23,8 @@ from skbig.plots import TrainingDisplay
 X, y = make_classification(1500, 20, n_informative=10, n_classes=3, class_sep=0.8, flip_y=0.05, random_state=0)
 X_train, X_test, y_train, y_test = train_test_split(X.astype(np.float32), y, random_state=0)
 EPOCHS = 40
+# Every training here ends after that, converged or not, so that the curves can be compared.
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 
 def train(**choices):

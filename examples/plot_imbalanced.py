@@ -17,7 +17,7 @@ from skbig import BigMLPClassifier
 from skbig.components import FocalLoss
 
 X, y = make_classification(
-    4000, 20, n_informative=6, weights=[0.97], class_sep=0.9, n_clusters_per_class=3, flip_y=0.01, random_state=0
+    4000, 20, n_informative=6, weights=[0.97], class_sep=1.5, n_clusters_per_class=3, flip_y=0.01, random_state=0
 )
 X = StandardScaler().fit_transform(X)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)

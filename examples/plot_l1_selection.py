@@ -33,11 +33,9 @@ for axis, penalty in zip(axes, ("l2", ElasticNet(l1_ratio=0.5), "l1"), strict=Tr
     model = BigMLPRegressor(
         (32,),
         penalty=penalty,
-        alpha=5.0,
-        learning_rate=0.01,
-        schedule="cosine",
-        max_iter=150,
-        n_iter_no_change=150,
+        alpha=3.0,
+        optimizer="sgd",
+        learning_rate=0.1,
         random_state=0,
     ).fit(X, y)
     used = np.flatnonzero(strengths(model))

@@ -40,7 +40,7 @@ texts_train, texts_test, y_train, y_test = train_test_split(texts, topics, rando
 # Labels stay words, the matrix stays sparse, and float32 halves its size.
 model = make_pipeline(
     TfidfVectorizer(dtype=np.float32),
-    BigMLPClassifier((32,), early_stopping=True, dropout=0.2, random_state=0),
+    BigMLPClassifier((32,), learning_rate=0.02, early_stopping=True, dropout=0.2, random_state=0),
 )
 model.fit(texts_train, y_train)
 matrix = model[0].transform(texts_train)

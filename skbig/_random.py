@@ -1,8 +1,8 @@
 """Random numbers that are a function of where they are used, not of how many were drawn before.
 
-Every number depends on (the member's seed, the purpose, the step, the position in the global batch) and on nothing else.
-That one rule lets a member train the same alone and in a population, a killed fit go on exactly, and any number of ranks
-draw the same masks.
+Every number depends on (the member's seed, the purpose, the step, the position in the global batch) and on nothing
+else. That one rule lets a member train the same alone and in a population, a killed fit go on exactly, and any
+number of ranks draw the same masks.
 
 Legend: M members, R rows of a batch, W values per row.
 """
@@ -111,11 +111,15 @@ def _constant(purpose: int) -> int:
 
 
 def _hash(position: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Mix positions with two keys: Wellons' "lowbias32", the second key added between its rounds."""
+    """Mix positions with two keys: Wellons' "triple32", the second key added after its first round.
+
+    Two rounds follow the second key, since after one alone the numbers of two purposes are visibly dependent.
+    """
     x = position + first
-    _shift_xor(x, 16).mul_(0x7FEB352D).add_(second)
-    _shift_xor(x, 15).mul_(0x846CA68B - 2**32)
-    return _shift_xor(x, 16)
+    _shift_xor(x, 17).mul_(0xED5AD4BB - 2**32).add_(second)
+    _shift_xor(x, 11).mul_(0xAC4C1B51 - 2**32)
+    _shift_xor(x, 15).mul_(0x31848BAB)
+    return _shift_xor(x, 14)
 
 
 def _shift_xor(x: Tensor, shift: int) -> Tensor:

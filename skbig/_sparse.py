@@ -66,7 +66,7 @@ def sparse_rows(X: Any, device: torch.device, *, for_training: bool) -> SparseRo
 
 def _lines(X: Any, device: torch.device) -> _Lines:
     """Compressed rows of a CSR array, or columns of a CSC one."""
-    which = np.flatnonzero(np.diff(X.indptr))
-    arrays = (which, X.indptr[which].astype(np.int64), X.indices.astype(np.int64))
-    values = torch.from_numpy(np.array(X.data))
-    return _Lines(*(torch.from_numpy(np.array(array)).to(device) for array in arrays), values.to(device))
+    filled = np.flatnonzero(np.diff(X.indptr))
+    arrays = (filled, X.indptr[filled].astype(np.int64), X.indices.astype(np.int64), X.data)
+    which, starts, positions, values = (torch.from_numpy(np.array(array)).to(device) for array in arrays)
+    return _Lines(which, starts, positions, values)

@@ -60,7 +60,8 @@ class Options(Constraint):
     values: tuple[Any, ...]
 
     def accepts(self, value: Any) -> bool:
-        return any(type(value) is type(option) and value == option for option in self.values)
+        kind = str if isinstance(value, str) else type(value)  # a grid made by NumPy holds its own kind of str
+        return any(kind is type(option) and value == option for option in self.values)
 
     def __str__(self) -> str:
         return "one of {" + ", ".join(map(repr, self.values)) + "}"

@@ -1,8 +1,8 @@
 """What every component is: a frozen choice with a name, hyperparameters and no state.
 
-A component is a frozen dataclass. Its fields are its hyperparameters, each declared with `hyperparameter`, which says what
-the field may be and whether it may differ between the members of a population. Everything that changes while
-training lives elsewhere.
+A component is a frozen dataclass. Its fields are its hyperparameters, each declared with `hyperparameter`, which
+says what the field may be and whether it may differ between the members of a population. Everything that changes
+while training lives elsewhere.
 """
 
 from __future__ import annotations

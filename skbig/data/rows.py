@@ -45,6 +45,7 @@ class Batch(NamedTuple):
 
     def parts(self, n_parts: int) -> Iterator[Batch]:
         """Split a batch along its rows; the shares stay those of the whole."""
+        assert isinstance(self.X, Tensor), "sparse rows are not split"
         bounds = np.linspace(0, self.n_rows, min(n_parts, self.n_rows) + 1).astype(int)
         axis = self.share.dim() - 1
         for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
@@ -169,7 +170,7 @@ class _Readable:
 def epoch_order(seeds: list[int], epoch: int, n_rows: int, shuffle: bool) -> np.ndarray:
     """Return the order in which each member reads the rows, (M, N): a function of its seed and the epoch."""
     if not shuffle:
-        return np.broadcast_to(np.arange(n_rows), (len(seeds), n_rows))
+        return np.tile(np.arange(n_rows), (len(seeds), 1))
     return np.stack([generator(seed, Purpose.ORDER, epoch).permutation(n_rows) for seed in seeds])
 
 

@@ -1,7 +1,7 @@
 """How a step is executed: as written, or as a recording of the operations it comes down to.
 
-Both give the same result; a recording saves the time that Python and autograd need between the operations, which is most of the time
-of a small network.
+Both give the same result; a recording saves the time that Python and autograd need between the operations, which is
+most of the time of a small network.
 """
 
 from __future__ import annotations

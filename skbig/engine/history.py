@@ -5,6 +5,7 @@ Legend: M members.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,13 +26,17 @@ class History:
     validation_score: list[np.ndarray] = field(default_factory=list)
     stop_reason: str = ""
 
+    def curves(self) -> dict[str, list[np.ndarray]]:
+        """Return every curve by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, list)}
+
 
 class Judge:
     """Decides, per member, whether an epoch was an improvement, keeps the best weights, and says when to stop.
 
-    It watches the validation score where the recipe keeps the best weights, else the training loss, in scikit-learn's way: an
-    epoch that does not improve on the best by `tol` counts; more than `patience` of them in a row end the training,
-    unless a plateau schedule can still reduce the rate.
+    It watches the validation score where the recipe keeps the best weights, else the training loss, in
+    scikit-learn's way: an epoch that does not improve on the best by `tol` counts; more than `patience` of them in a
+    row end the training, unless a plateau schedule can still reduce the rate.
 
     Attributes
     ----------
@@ -113,3 +118,8 @@ def _everything(members: Members) -> Tensor:
     """Parameters and running moments of each member in a row, (M, 1, P + S)."""
     moments = [value.reshape(members.n_members, 1, -1) for value in members.statistics.values()]
     return torch.cat([members.flat, *moments], 2)
+
+
+def continued_history(curves: Mapping[str, list[np.ndarray]]) -> History:
+    """Return a history that goes on with the curves of an earlier training."""
+    return History(**{name: list(curve) for name, curve in curves.items()})  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ from skbig.networks.mlp import MLP
 class Members:
     """Parameters, running moments and optimizer state of M members.
 
-    The parameters of a member lie one after another in a row of `flat`, so that an elementwise optimizer updates them all with
-    a handful of operations; `parameters` are views of it.
+    The parameters of a member lie one after another in a row of `flat`, so that an elementwise optimizer updates
+    them all with a handful of operations; `parameters` are views of it.
 
     Attributes
     ----------

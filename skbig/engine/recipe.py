@@ -34,7 +34,8 @@ class Recipe:
         Seconds after which the training ends, and the schedule with it.
     shuffle : bool
     tol, patience : float, int
-        Training stops, or a plateau reduces the rate, after more than `patience` epochs that improve by less than `tol`.
+        Training stops, or a plateau reduces the rate, after more than `patience` epochs that improve by less than
+        `tol`.
     keep_best : bool
         Whether the weights of the best validation score are kept at the end.
     bf16 : bool

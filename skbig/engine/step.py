@@ -84,6 +84,7 @@ def _loss_per_row(leaves: dict[str, Tensor], members: Members, batch: Batch, rec
     noise = None if numbers.keys is None else Noise(numbers.keys, batch.first_row)
     X, y, mix = batch.X, batch.y, None
     if recipe.augmentation is not None:
+        assert noise is not None and isinstance(X, Tensor) and isinstance(batch.X, Tensor)
         X, mix = recipe.augmentation.apply(X.view(members.n_members, *X.shape[-2:]), noise, numbers.augmentation)
         X = X.view(batch.X.shape)
     training = Training(noise, batch.share)

@@ -1,11 +1,12 @@
 """Record a step once, as the plain list of torch operations it came down to, and replay that list.
 
 A small network spends most of a step in Python and in autograd's bookkeeping. The operations themselves are always
-the same, backward pass included, so they are recorded while the first step runs, freed of what does nothing, and written down as a
-Python function of straight lines: `addmm`, `relu`, `mm`, ... A replay gives the bits that the step itself would give.
+the same, backward pass included, so they are recorded while the first step runs, freed of what does nothing, and
+written down as a Python function of straight lines: `addmm`, `relu`, `mm`, ... A replay gives the bits that the step
+itself would give.
 
-Views of lasting tensors (the parameters) are taken once, while recording. The gradients of the parameters are computed right
-into the tensor they are gathered in.
+Views of lasting tensors (the parameters) are taken once, while recording. The gradients of the parameters are
+computed right into the tensor they are gathered in.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ class _Line:
     @property
     def changes_input(self) -> bool:
         return bool(self.operation._schema.is_mutable)
+
+    @property
+    def makes_several(self) -> bool:
+        """Whether the result is a tuple, or a list, which may have one item."""
+        returns = self.operation._schema.returns
+        return len(returns) > 1 or bool(returns) and returns[0].type.kind() == "ListType"
 
     def reads(self) -> list[_Value]:
         return [leaf for leaf in _leaves((self.arguments, list(self.keywords.values()))) if isinstance(leaf, _Value)]
@@ -203,7 +210,7 @@ class _Program:
         exec(source, namespace)
         replay = namespace["replay"]
         replay.source = source
-        return replay  # type: ignore[no-any-return]
+        return replay
 
     def _needed(self, last: _Value) -> list[_Line]:
         needed, kept = {last}, []
@@ -227,7 +234,7 @@ class _Writer:
         if line.changes_input or all(result is None for result in line.results):
             return call
         names = [result.name if result is not None else "_" for result in line.results]
-        return f"{', '.join(names)}{',' if len(names) > 1 else ''} = {call}"
+        return f"{', '.join(names)}{',' if line.makes_several else ''} = {call}"
 
     def text(self, item: Any) -> str:
         if isinstance(item, _Value):

@@ -82,58 +82,81 @@ def train(
     DivergenceError
         When the loss is not finite any more; the members keep the last finite weights.
     """
-    clock = Clock(time.perf_counter(), recipe.max_time)
-    judge = Judge(members, recipe) if judge is None else judge
-    history = History() if history is None else history
-    first_epoch = members.epochs if first_epoch is None else first_epoch
-    with thread_count(useful_threads(members, recipe.batch_size)):
-        epochs = epochs_of(members, rows, recipe, clock, first_epoch)
-        try:
-            history.stop_reason = _loop(epochs.run, members, rows, recipe, clock, validation, judge, history, observers)
-        except KeyboardInterrupt:
-            history.stop_reason = "interrupted"
-            warnings.warn("Training interrupted by user; the model so far is kept.", InterruptedWarning, stacklevel=2)
-    if recipe.keep_best or members.n_members > 1:
-        judge.restore_best()
-    return history
+    run = _Run(
+        members=members,
+        rows=rows,
+        recipe=recipe,
+        clock=Clock(time.perf_counter(), recipe.max_time),
+        validation=validation,
+        judge=Judge(members, recipe) if judge is None else judge,
+        history=History() if history is None else history,
+        observers=observers,
+    )
+    run.train(members.epochs if first_epoch is None else first_epoch)
+    return run.history
 
 
-def _loop(
-    run_epoch: Callable[[], EpochResult],
-    members: Members,
-    rows: Rows,
-    recipe: Recipe,
-    clock: Clock,
-    validation: Validation | None,
-    judge: Judge,
-    history: History,
-    observers: Sequence[Observer],
-) -> str:
-    """Run epochs until there is a reason to stop, and return it."""
-    for epoch in range(1, recipe.max_epochs + 1):
-        began = time.perf_counter()
-        result = run_epoch()
-        loss, score = (None, None) if validation is None else validation(members, recipe)
-        _record(history, result, loss, score)
-        judge.see(result.loss, score, result.rate, result.converged)
-        seconds = time.perf_counter() - began
-        report = EpochReport(
-            epoch, recipe.max_epochs, float(result.loss.mean()), None if score is None else float(score.mean()),
-            float(result.rate.mean()), rows.n_rows, seconds,
-        )  # fmt: skip
-        wishes = [observer(report) for observer in observers]  # every observer hears of every epoch
-        if judge.stopped.all():
-            return "converged"
-        if any(wishes):
-            return "callback"
-        if clock.fraction >= 1.0:
-            return "max_time"
-    return "max_iter"
+@dataclass(frozen=True)
+class _Run:
+    """The parts of one training, and the loop over its epochs."""
 
+    members: Members
+    rows: Rows
+    recipe: Recipe
+    clock: Clock
+    validation: Validation | None
+    judge: Judge
+    history: History
+    observers: Sequence[Observer]
 
-def _record(history: History, result: EpochResult, loss: np.ndarray | None, score: np.ndarray | None) -> None:
-    history.loss.append(result.loss)
-    history.rate.append(result.rate)
-    if loss is not None and score is not None:
-        history.validation_loss.append(loss)
-        history.validation_score.append(score)
+    def train(self, first_epoch: int) -> None:
+        """Run the loop, once; Ctrl-C ends it early."""
+        with thread_count(useful_threads(self.members, self.recipe.batch_size)):
+            epochs = epochs_of(self.members, self.rows, self.recipe, self.clock, first_epoch)
+            try:
+                self.history.stop_reason = self._loop(epochs.run)
+            except KeyboardInterrupt:
+                self.history.stop_reason = "interrupted"
+                message = "Training interrupted by user; the model so far is kept."
+                warnings.warn(message, InterruptedWarning, stacklevel=2)
+        if self.recipe.keep_best or self.members.n_members > 1:
+            self.judge.restore_best()
+
+    def _loop(self, run_epoch: Callable[[], EpochResult]) -> str:
+        """Run epochs until there is a reason to stop, and return it."""
+        for epoch in range(1, self.recipe.max_epochs + 1):
+            began = time.perf_counter()
+            result = run_epoch()
+            score = self._judge(result)
+            report = self._report(epoch, result, score, time.perf_counter() - began)
+            wishes = [observer(report) for observer in self.observers]  # every observer hears of every epoch
+            if self.judge.stopped.all():
+                return "converged"
+            if any(wishes):
+                return "callback"
+            if self.clock.fraction >= 1.0:
+                return "max_time"
+        return "max_iter"
+
+    def _judge(self, result: EpochResult) -> np.ndarray | None:
+        """Validate, note down and judge an epoch; return its validation scores."""
+        self.history.loss.append(result.loss)
+        self.history.rate.append(result.rate)
+        score = None
+        if self.validation is not None:
+            loss, score = self.validation(self.members, self.recipe)
+            self.history.validation_loss.append(loss)
+            self.history.validation_score.append(score)
+        self.judge.see(result.loss, score, result.rate, result.converged)
+        return score
+
+    def _report(self, epoch: int, result: EpochResult, score: np.ndarray | None, seconds: float) -> EpochReport:
+        return EpochReport(
+            epoch=epoch,
+            max_epochs=self.recipe.max_epochs,
+            loss=float(result.loss.mean()),
+            validation_score=None if score is None else float(score.mean()),
+            rate=float(result.rate.mean()),
+            n_rows=self.rows.n_rows,
+            seconds=seconds,
+        )

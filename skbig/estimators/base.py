@@ -1,7 +1,7 @@
 """What classifier and regressor share: scikit-learn's face over the one training loop.
 
-A fit is a straight way: check -> resolve -> encode -> place -> train -> keep. Each stop takes values and returns them; the
-estimator itself is read at the beginning and written at the end.
+A fit is a straight way: check -> resolve -> encode -> place -> train -> keep. Each stop takes values and returns
+them; the estimator itself is read at the beginning and written at the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbig.backends.single import SingleDevice, choose_backend, choose_device
 from skbig.components.losses import Loss
 from skbig.data.rows import Rows, as_tensor, place_rows
-from skbig.engine.history import History, Judge
+from skbig.engine.history import History, Judge, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
@@ -175,7 +175,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             recipe=recipe,
             backend=backend,
             judge=import_judge(members, recipe, self._progress) if goes_on else Judge(members, recipe),
-            history=History(*map(list, self._curves)) if goes_on else History(),
+            history=continued_history(self._curves) if goes_on else History(),
             validation=self._validation(validation, targets, choices, backend),
             first_epoch=0 if incremental else members.epochs,
             incremental=incremental,
@@ -279,7 +279,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             "_dtype": str(session.backend.dtype).removeprefix("torch."),
             "_normalization": normalization_arrays(arrays),
             "_progress": export_progress(members, judge, recipe),
-            "_curves": [history.loss, history.rate, history.validation_loss, history.validation_score],
+            "_curves": {name: list(curve) for name, curve in history.curves().items()},
             **self._describe(session.targets, recipe),
         }
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+import torch
+from sklearn.metrics import get_scorer_names
+
 from skbig._validation import Boolean, Callable, Constraint, Interval, Options, check
-from skbig.backends.single import PRECISIONS
+from skbig.backends.single import PRECISIONS, choose_device
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
 from skbig.components.component import Component, resolve
@@ -21,15 +26,26 @@ from skbig.networks.mlp import ACTIVATIONS, NORMALIZATIONS
 
 
 @dataclass(frozen=True)
-class _Text(Constraint):
+class _Instance(Constraint):
+    kinds: tuple[type, ...]
+    words: str
+
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, str)
+        return isinstance(value, self.kinds)
 
     def __str__(self) -> str:
-        return "a str"
+        return self.words
 
 
-_POSITIVE = Interval(0, None, "right")
+@dataclass(frozen=True)
+class _ScorerName(Constraint):
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str) and value in get_scorer_names()
+
+    def __str__(self) -> str:
+        return "a name of sklearn.metrics.get_scorer_names()"
+
+
 _COUNT = Interval(1, None, integer=True)
 
 CONSTRAINTS: dict[str, tuple[Constraint, ...]] = {
@@ -43,13 +59,19 @@ CONSTRAINTS: dict[str, tuple[Constraint, ...]] = {
     "max_iter": (_COUNT,),
     "max_time": (Options((None,)), Interval(0, None, "neither")),
     "shuffle": (Boolean(),),
+    "class_weight": (Options(("balanced", None)), _Instance((Mapping, list), "a dict of weights (a list of them for multilabel y)")),
     "early_stopping": (Boolean(),),
     "validation_fraction": (Interval(0, 1, "neither"),),
     "n_iter_no_change": (_COUNT,),
     "tol": (Interval(0, None),),
-    "scoring": (Options((None,)), _Text(), Callable()),
+    "scoring": (Options(("loss", None)), _ScorerName(), Callable()),
     "warm_start": (Boolean(),),
-    "device": (_Text(),),
+    "random_state": (
+        Options((None,)),
+        Interval(0, 2**32 - 1, integer=True),
+        _Instance((np.random.RandomState,), "a numpy.random.RandomState"),
+    ),
+    "device": (_Instance((str,), "a str"),),
     "precision": (Options(PRECISIONS),),
     "verbose": (Boolean(), Interval(0, None, integer=True)),
 }
@@ -78,15 +100,17 @@ def resolve_choices(parameters: Mapping[str, Any], owner: str, *, for_classes: b
         Naming the parameter, what it must be and what it is.
     """
     for name, allowed in CONSTRAINTS.items():
-        _checked(name, parameters[name], lambda n=name, a=allowed: check(n, owner, parameters[n], *a))
-    components: dict[str, Any] = {
-        "loss": _resolved("loss", parameters, lambda value: resolve_loss(value, for_classes=for_classes)),
-        "penalty": _resolved("penalty", parameters, lambda value: resolve(Penalty, value, optional=True)),
-        "optimizer": _resolved("optimizer", parameters, lambda value: resolve(Optimizer, value)),
-        "schedule": _resolved("schedule", parameters, resolve_schedule),
-        "clipping": _resolved("clipping", parameters, lambda value: resolve(Clipping, value, optional=True)),
-        "augmentation": _resolved("augmentation", parameters, lambda value: resolve(Augmentation, value, optional=True)),
+        if name in parameters:
+            _checked(name, parameters[name], owner, lambda value, n=name, a=allowed: check(n, owner, value, *a))
+    how: dict[str, Any] = {
+        "loss": lambda value: resolve_loss(value, for_classes=for_classes),
+        "penalty": lambda value: resolve(Penalty, value, optional=True),
+        "optimizer": lambda value: resolve(Optimizer, value),
+        "schedule": resolve_schedule,
+        "clipping": lambda value: resolve(Clipping, value, optional=True),
+        "augmentation": lambda value: resolve(Augmentation, value, optional=True),
     }
+    components: dict[str, Any] = {name: _resolved(name, parameters[name], owner, how[name]) for name in how}
     rate = parameters["learning_rate"]
     choices = Choices(
         **components,
@@ -113,8 +137,8 @@ def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
     """Return the widths of the hidden layers as a tuple."""
     sizes = (value,) if isinstance(value, Integral) else value
     try:
-        sizes = tuple(sizes)
-        valid = all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in sizes)
+        sizes = tuple(sizes) if isinstance(sizes, Sized) else None  # a generator could be read only once
+        valid = all(isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0 for size in sizes)
     except TypeError:
         valid = False
     if not valid:
@@ -124,20 +148,26 @@ def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def _resolved(name: str, parameters: Mapping[str, Any], how: Any) -> Any:
-    component = _checked(name, parameters[name], lambda: how(parameters[name]))
+def device_of(value: Any, owner: str) -> torch.device:
+    """Return the device that a parameter's value stands for."""
+    device: torch.device = _checked("device", value, owner, choose_device)
+    return device
+
+
+def _resolved(name: str, value: Any, owner: str, how: Any) -> Any:
+    component = _checked(name, value, owner, how)
     if component is not None:
         component.check()
     return component
 
 
-def _checked(name: str, value: Any, how: Any) -> Any:
-    """Add a hint to the error when the value is one that another library understands."""
+def _checked(name: str, value: Any, owner: str, how: Any) -> Any:
+    """Say in an error whose parameter it is, and add a hint when the value is one that another library understands."""
     try:
-        return how()
+        return how(value)
     except ValueError as error:
-        hint = hint_for_value(name, value)
-        raise ValueError(f"{error} {hint}".rstrip()) from None
+        message = re.sub(r"^(The '\w+' parameter)(?: of a \w+)? must", rf"\1 of {owner} must", str(error))
+        raise ValueError(f"{message} {hint_for_value(name, value)}".rstrip()) from None
 
 
 def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:

@@ -34,9 +34,9 @@ def _has_probabilities(estimator: Any) -> bool:
 class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
     """A multi-layer perceptron that classifies, trained by torch.
 
-    It is used like scikit-learn's `MLPClassifier`, whose parameters and attributes keep their names and meanings, and takes its
-    optimizer, schedule, clipping, penalty, loss and augmentation as components, by name or as an instance from
-    `skbig.components`. The parameters of a component are searched as ``optimizer__betas``.
+    It is used like scikit-learn's `MLPClassifier`, whose parameters and attributes keep their names and meanings,
+    and takes its optimizer, schedule, clipping, penalty, loss and augmentation as components, by name or as an
+    instance from `skbig.components`. The parameters of a component are searched as ``optimizer__betas``.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
             default='relu'
         What each hidden layer applies to its sums.
     loss : str, Loss or callable, default='log_loss'
-        What training minimises: 'log_loss', 'focal', 'hinge', 'squared_hinge', 'modified_huber'; a component such as ``LogLoss(label_smoothing=0.1)``; or
-        ``function(raw, y)`` that returns the loss of each row.
+        What training minimises: 'log_loss', 'focal', 'hinge', 'squared_hinge', 'modified_huber'; a component such as
+        ``LogLoss(label_smoothing=0.1)``; or ``function(raw, y)`` that returns the loss of each row.
     penalty : {'l2', 'l1', 'elasticnet'}, Penalty or None, default='l2'
         What is added to the loss for large weights (biases are free). 'l1' and 'elasticnet' give exact zeros.
     alpha : float, default=0.0001
@@ -55,17 +55,17 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         ``loss + alpha / n * penalty``.
     optimizer : str or Optimizer, default='adam'
         'sgd', 'adagrad', 'rmsprop', 'adam', 'adamw', 'nadam', 'lion', 'muon', 'lbfgs', or a component such as
-        ``AdamW(betas=(0.9, 0.95))``. 'lbfgs' reads the whole set in each iteration and is often the best choice for a few
-        thousand rows or less.
+        ``AdamW(betas=(0.9, 0.95))``. 'lbfgs' reads the whole set in each iteration and is often the best choice for
+        a few thousand rows or less.
     learning_rate : 'auto' or float, default='auto'
         Base rate of the steps. 'auto' is the optimizer's own default, 0.001 for adam.
     schedule : str, Schedule or callable, default='constant'
         How the rate changes: 'constant', 'exponential', 'linear', 'cosine', 'step', 'inverse_time', 'invscaling',
-        'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function of the share of training done, in
-        [0, 1], that returns the factor of the base rate.
+        'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function of the share of training
+        done, in [0, 1], that returns the factor of the base rate.
     clipping : {'norm', 'value'}, Clipping or None, default=None
-        How gradients are kept small: 'norm' shortens a member's gradient to length 1, 'value' cuts each entry to [-1, 1]; other
-        bounds by ``ClipNorm(max_norm=5.0)``.
+        How gradients are kept small: 'norm' shortens a member's gradient to length 1, 'value' cuts each entry to
+        [-1, 1]; other bounds by ``ClipNorm(max_norm=5.0)``.
     augmentation : {'mixup', 'gaussian_noise', 'swap_noise'}, Augmentation or None, default=None
         What changes training batches. Validation and prediction see the rows as they are.
     dropout : float in [0, 1), default=0.0
@@ -85,18 +85,18 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
     class_weight : dict, 'balanced' or None, default=None
         Weight of each class, times that of the row. 'balanced' gives every class the same total.
     early_stopping : bool, default=False
-        Whether training stops when the validation score stops improving; the best weights are kept. The validation rows are
-        `X_val` of `fit`, else held out from X.
+        Whether training stops when the validation score stops improving; the best weights are kept. The validation
+        rows are `X_val` of `fit`, else held out from X.
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows held out for early stopping.
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     tol : float, default=0.0001
-        By how much the validation score, or without early stopping the training loss, must improve to count. For 'lbfgs':
-        training stops when no entry of the gradient is larger.
+        By how much the validation score, or without early stopping the training loss, must improve to count. For
+        'lbfgs': training stops when no entry of the gradient is larger.
     scoring : 'loss', str, callable or None, default='loss'
-        What validation rows are scored by: their negative loss, any scorer of scikit-learn, or None for the estimator's own
-        `score`.
+        What validation rows are scored by: their negative loss, any scorer of scikit-learn, or None for the
+        estimator's own `score`.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, optimizer state included.
     random_state : int, RandomState instance or None, default=None
@@ -247,8 +247,8 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row; a row of weight 2 counts as two rows, and rows of weight 0 are dropped.
         X_val, y_val, sample_weight_val : same forms, default=None
-            Validation rows. They are scored after each epoch, and with ``early_stopping=True`` they decide when to stop, in place of
-            rows held out from X.
+            Validation rows. They are scored after each epoch, and with ``early_stopping=True`` they decide when to
+            stop, in place of rows held out from X.
 
         Returns
         -------
@@ -288,8 +288,9 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
         X_val, y_val, sample_weight_val : same forms, default=None
-            Validation rows, scored after the epoch. With ``early_stopping=True`` they are needed, and the best weights of all calls are
-            kept: once the score has not improved in more than `n_iter_no_change` calls, later calls change nothing.
+            Validation rows, scored after the epoch. With ``early_stopping=True`` they are needed, and the best
+            weights of all calls are kept: once the score has not improved in more than `n_iter_no_change` calls,
+            later calls change nothing.
 
         Returns
         -------
@@ -361,7 +362,9 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         return probabilities.numpy()
 
     def _decide(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
-        if raw.shape[0] == 1 or not loss.probabilistic:  # the larger raw prediction has the larger probability
+        if raw.shape[0] == 1:  # the larger raw prediction has the larger probability
+            return targets.decide(raw[0], 0.0)
+        if not loss.probabilistic:
             return targets.decide(raw.mean(axis=0), 0.0)
         return targets.decide(self._probabilities(raw, targets, loss), 0.5)
 

@@ -25,9 +25,9 @@ from skbig.estimators.sklearn_bridge import with_callbacks
 class BigMLPRegressor(RegressorMixin, BaseBigMLP):
     """A multi-layer perceptron that predicts numbers, trained by torch.
 
-    It is used like scikit-learn's `MLPRegressor`, whose parameters and attributes keep their names and meanings, and takes its
-    optimizer, schedule, clipping, penalty, loss and augmentation as components, by name or as an instance from
-    `skbig.components`. The parameters of a component are searched as ``optimizer__betas``.
+    It is used like scikit-learn's `MLPRegressor`, whose parameters and attributes keep their names and meanings, and
+    takes its optimizer, schedule, clipping, penalty, loss and augmentation as components, by name or as an instance
+    from `skbig.components`. The parameters of a component are searched as ``optimizer__betas``.
 
     Parameters
     ----------
@@ -47,17 +47,17 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         ``loss + alpha / n * penalty``.
     optimizer : str or Optimizer, default='adam'
         'sgd', 'adagrad', 'rmsprop', 'adam', 'adamw', 'nadam', 'lion', 'muon', 'lbfgs', or a component such as
-        ``AdamW(betas=(0.9, 0.95))``. 'lbfgs' reads the whole set in each iteration and is often the best choice for a few
-        thousand rows or less.
+        ``AdamW(betas=(0.9, 0.95))``. 'lbfgs' reads the whole set in each iteration and is often the best choice for
+        a few thousand rows or less.
     learning_rate : 'auto' or float, default='auto'
         Base rate of the steps. 'auto' is the optimizer's own default, 0.001 for adam.
     schedule : str, Schedule or callable, default='constant'
         How the rate changes: 'constant', 'exponential', 'linear', 'cosine', 'step', 'inverse_time', 'invscaling',
-        'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function of the share of training done, in
-        [0, 1], that returns the factor of the base rate.
+        'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function of the share of training
+        done, in [0, 1], that returns the factor of the base rate.
     clipping : {'norm', 'value'}, Clipping or None, default=None
-        How gradients are kept small: 'norm' shortens a member's gradient to length 1, 'value' cuts each entry to [-1, 1]; other
-        bounds by ``ClipNorm(max_norm=5.0)``.
+        How gradients are kept small: 'norm' shortens a member's gradient to length 1, 'value' cuts each entry to
+        [-1, 1]; other bounds by ``ClipNorm(max_norm=5.0)``.
     augmentation : {'mixup', 'gaussian_noise', 'swap_noise'}, Augmentation or None, default=None
         What changes training batches. Validation and prediction see the rows as they are.
     dropout : float in [0, 1), default=0.0
@@ -75,18 +75,18 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
     shuffle : bool, default=True
         Whether rows are read in a new random order in each epoch.
     early_stopping : bool, default=False
-        Whether training stops when the validation score stops improving; the best weights are kept. The validation rows are
-        `X_val` of `fit`, else held out from X.
+        Whether training stops when the validation score stops improving; the best weights are kept. The validation
+        rows are `X_val` of `fit`, else held out from X.
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows held out for early stopping.
     n_iter_no_change : int, default=10
         Epochs without improvement after which training stops.
     tol : float, default=0.0001
-        By how much the validation score, or without early stopping the training loss, must improve to count. For 'lbfgs':
-        training stops when no entry of the gradient is larger.
+        By how much the validation score, or without early stopping the training loss, must improve to count. For
+        'lbfgs': training stops when no entry of the gradient is larger.
     scoring : 'loss', str, callable or None, default='loss'
-        What validation rows are scored by: their negative loss, any scorer of scikit-learn, or None for the estimator's own
-        `score`.
+        What validation rows are scored by: their negative loss, any scorer of scikit-learn, or None for the
+        estimator's own `score`.
     warm_start : bool, default=False
         Whether `fit` goes on from the last fit, optimizer state included.
     random_state : int, RandomState instance or None, default=None
@@ -234,8 +234,8 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row; a row of weight 2 counts as two rows, and rows of weight 0 are dropped.
         X_val, y_val, sample_weight_val : same forms, default=None
-            Validation rows. They are scored after each epoch, and with ``early_stopping=True`` they decide when to stop, in place of
-            rows held out from X.
+            Validation rows. They are scored after each epoch, and with ``early_stopping=True`` they decide when to
+            stop, in place of rows held out from X.
 
         Returns
         -------
@@ -272,8 +272,9 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
         X_val, y_val, sample_weight_val : same forms, default=None
-            Validation rows, scored after the epoch. With ``early_stopping=True`` they are needed, and the best weights of all calls are
-            kept: once the score has not improved in more than `n_iter_no_change` calls, later calls change nothing.
+            Validation rows, scored after the epoch. With ``early_stopping=True`` they are needed, and the best
+            weights of all calls are kept: once the score has not improved in more than `n_iter_no_change` calls,
+            later calls change nothing.
 
         Returns
         -------

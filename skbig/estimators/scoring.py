@@ -13,7 +13,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from torch import Tensor
 
-from skbig._sparse import sparse_rows
+from skbig._sparse import SparseRows, sparse_rows
 from skbig.data.rows import Rows
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -59,14 +59,19 @@ def raw_predictions(
     n_members = 1 if weight.dim() == 2 else weight.shape[0]
     width = max((network.n_features, *network.hidden, network.n_outputs))
     block = max(256, PREDICT_BYTES // (width * n_members * weight.element_size()))
+    n_rows = X.shape[0]
     with torch.no_grad():
-        blocks = (_block(X, start, min(start + block, X.shape[0]), n_members, weight) for start in range(0, X.shape[0], block))
-        parts = [forward(network, parameters, statistics, rows) for rows in blocks]
-    raw = parts[0] if len(parts) == 1 else torch.cat(parts, -2)
-    return raw.unsqueeze(0) if n_members == 1 else raw
+        if n_rows <= block:
+            raw = forward(network, parameters, statistics, _block(X, 0, n_rows, n_members, weight))
+            return raw.view(n_members, n_rows, -1)
+        raw = weight.new_empty(n_members, n_rows, network.n_outputs)
+        for start in range(0, n_rows, block):
+            stop = min(start + block, n_rows)
+            raw[:, start:stop] = forward(network, parameters, statistics, _block(X, start, stop, n_members, weight))
+    return raw
 
 
-def _block(X: Any, start: int, stop: int, n_members: int, like: Tensor) -> Tensor:
+def _block(X: Any, start: int, stop: int, n_members: int, like: Tensor) -> Tensor | SparseRows:
     """Some rows, as the network reads them: (R, F), or (M, R, F) for several members."""
     whole = start == 0 and stop == X.shape[0]
     rows = X if whole else X[start:stop]

@@ -153,7 +153,7 @@ class MLP:
         keep = 1.0 - self.dropout
         if isinstance(keep, Tensor):
             keep = keep.to(X)
-        mask = training.noise.keep(*X.shape[-2:], Purpose.DROPOUT + i, keep, X.dtype).div_(keep)
+        mask = training.noise.keep(X.shape[-2], X.shape[-1], Purpose.DROPOUT + i, keep, X.dtype).div_(keep)
         return X * mask.view(X.shape)
 
     @property

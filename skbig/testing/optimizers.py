@@ -60,7 +60,8 @@ def _check_descent(optimizer: Optimizer, start: Tensor) -> None:
 def _check_elementwise(optimizer: Optimizer, starts: list[Tensor]) -> None:
     apart = [_descend(optimizer, start).flatten(1) for start in starts]
     together = _descend(optimizer, torch.cat([start.flatten(1) for start in starts], dim=1).unsqueeze(1))
-    expect(same(torch.cat(apart, dim=1), together.squeeze(1)), optimizer, "is not elementwise: say `elementwise = False`.")
+    right = same(torch.cat(apart, dim=1), together.squeeze(1))
+    expect(right, optimizer, "is not elementwise: say `elementwise = False`.")
 
 
 def _mean_move_from(start: Tensor) -> Run:

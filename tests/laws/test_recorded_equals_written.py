@@ -1,0 +1,152 @@
+"""A recorded step gives what the step as written gives: recording is an execution, not another formula."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from skbig import BigMLPRegressor
+from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
+from skbig.engine.execution import Execution, thread_count
+from tests.small import assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
+
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+FACTORS = factors()
+N_EPOCHS, N_STEPS = 3, 9
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A list with an entry for each step that is executed as written, recorded at the same time or not."""
+    calls: list[int] = []
+    as_written = Execution.step_as_written
+
+    def counted(self: Execution, *args: Any) -> Tensor:
+        calls.append(len(calls))
+        return as_written(self, *args)
+
+    monkeypatch.setattr(Execution, "step_as_written", counted)
+    return calls
+
+
+def trained(case: tuple[str, dict[str, Any]], dtype: torch.dtype, n_members: int, *, records: bool, weighted: bool = False) -> Any:
+    """Return all that some epochs have changed, and their losses."""
+    task, changes = case
+    what = recipe(task, **changes)
+    members = new_members(what, range(n_members), dtype)
+    epochs = mini_batches(members, rows(task, dtype, weights() if weighted else None), what)
+    assert epochs.execution.records
+    epochs.execution.records = records
+    with thread_count(1):
+        losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+    assert epochs.execution.records == records
+    return kept(members) | {"loss": np.array(losses)}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("name", FACTORS)
+def test_one_member(name: str, dtype: torch.dtype, written: list[int]) -> None:
+    """A network trains the same, whether its steps are replayed or run as written; a batch of each size is recorded once."""
+    replayed = trained(FACTORS[name], dtype, 1, records=True)
+    assert len(written) == 2
+    assert_close(replayed, trained(FACTORS[name], dtype, 1, records=False), TOLERANCE[dtype])
+    assert len(written) == 2 + N_STEPS
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_several_members(name: str, written: list[int]) -> None:
+    """A population trains the same, whether its steps are replayed or run as written."""
+    replayed = trained(FACTORS[name], torch.float64, 3, records=True)
+    assert len(written) == 2
+    assert_close(replayed, trained(FACTORS[name], torch.float64, 3, records=False), 1e-12)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "multi-output"])
+def test_weighted_rows(task: str, n_members: int) -> None:
+    """Weights of the rows are an input of a recording, not a part of it."""
+    case = (task, {"normalization": "batch"})
+    results = [trained(case, torch.float64, n_members, records=records, weighted=True) for records in (True, False)]
+    assert_close(*results, 1e-12)
+
+
+@pytest.mark.parametrize("hidden", [(), (6, 5)])
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_bfloat16(hidden: tuple[int, ...], n_members: int) -> None:
+    """The casts to bfloat16 and back are recorded like anything else."""
+    case = ("multiclass", {"bf16": True, "hidden": hidden, "dropout": 0.2})
+    assert_close(*[trained(case, torch.float32, n_members, records=records) for records in (True, False)], 1e-6)
+
+
+def test_everything_at_once() -> None:
+    """Choices that change the same tensors in place do not disturb one another in a recording."""
+    changes = {
+        "optimizer": Muon(),
+        "clipping": ClipNorm(0.1),
+        "augmentation": Mixup(),
+        "normalization": "batch",
+        "dropout": 0.3,
+        "hidden": (8, 8),
+        "activation": "mish",
+    }
+    results = [trained(("multiclass", changes), torch.float32, 1, records=records, weighted=True) for records in (True, False)]
+    assert_close(*results, 1e-6)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_large_layers(onednn: bool, written: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that are large enough for another kernel are recorded as well."""
+    if onednn and not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        pytest.skip("torch was built without oneDNN")
+    monkeypatch.setattr("skbig.networks.layers._onednn_is_faster", lambda: onednn)
+    case = ("regression", {"hidden": (800, 700), "activation": "relu"})
+    replayed = trained(case, torch.float32, 1, records=True)
+    assert len(written) == 2
+    assert_close(replayed, trained(case, torch.float32, 1, records=False), 1e-6)
+
+
+@dataclass(frozen=True)
+class Trimmed(Loss):
+    """Looks at the values of its rows: the worst one is left out when it is far worse than the mean."""
+
+    def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
+        loss = (raw - y).square().sum(-1)
+        if float(loss.detach().max()) > 3 * float(loss.detach().mean()):
+            return loss * (loss < loss.max())
+        return loss
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_a_loss_that_looks_at_values_is_executed_as_written(records: bool) -> None:
+    """A step that depends on values is never replayed, and the attempt to record it leaves no trace."""
+    what = recipe(loss=Trimmed(), optimizer=Adam(), normalization="batch")
+    expected, members = new_members(what), new_members(what)
+    by_step = mini_batches(expected, rows("regression"), what)
+    by_step.execution = Execution(expected, what, 1.0, records=False)
+    epochs = mini_batches(members, rows("regression"), what)
+    epochs.execution = Execution(members, what, 1.0, records=records)
+    losses = [(by_step.run().loss, epochs.run().loss) for _ in range(N_EPOCHS)]
+    assert not epochs.execution.records
+    np.testing.assert_array_equal(*zip(*losses, strict=True))
+    assert_close(kept(members), kept(expected), 0.0)
+
+
+def test_a_users_function_is_called_at_every_step() -> None:
+    """A user's own code is run each time: it may count, branch or draw."""
+    calls = []
+
+    def loss(raw: Tensor, y: Tensor) -> Tensor:
+        calls.append(len(raw))
+        return (raw - y).square() if len(calls) % 2 else (raw - y).abs()
+
+    X, y = data("regression")
+    model = BigMLPRegressor((6,), loss=loss, batch_size=20, max_iter=N_EPOCHS, random_state=0, n_iter_no_change=50)
+    with pytest.warns(Warning, match="Maximum iterations"):
+        model.fit(X, y[:, 0])
+    assert calls == [20, 20, 5] * N_EPOCHS
