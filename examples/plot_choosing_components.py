@@ -38,20 +38,26 @@ def train(**choices):
 figure, axes = plt.subplots()
 for optimizer in ("sgd", "rmsprop", "adam", AdamW(weight_decay=0.05), "lion", "muon"):
     model = train(optimizer=optimizer)
-    axes.plot(model.loss_curve_, label=optimizer if isinstance(optimizer, str) else repr(optimizer))
+    axes.plot(model.loss_curve_, label=optimizer if isinstance(optimizer, str) else "AdamW(weight_decay=0.05)")
 axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
 axes.legend()
 
 # %%
 # Schedules: the rate of every epoch, and what comes of it.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-for schedule in ("constant", "inverse_time", Cosine(warmup=0.1), OneCycle(peak_at=0.3)):
+schedules = {
+    "constant": "constant",
+    "inverse_time": "inverse_time",
+    "cosine with warm-up": Cosine(warmup=0.1),
+    "one_cycle": OneCycle(peak_at=0.3),
+}
+for name, schedule in schedules.items():
     model = train(schedule=schedule, learning_rate=0.01)
-    left.plot(model.learning_rates_, label=str(schedule))
+    left.plot(model.learning_rates_, label=name)
     right.plot(model.validation_loss_curve_)
 left.set(xlabel="epoch", ylabel="rate")
 right.set(xlabel="epoch", ylabel="validation loss")
-left.legend()
+left.legend(loc="lower left")
 
 # %%
 # Clipping: a high rate with momentum jumps about, unless the norm of the gradient has a bound.

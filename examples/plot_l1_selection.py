@@ -14,7 +14,7 @@ from sklearn.datasets import make_friedman1
 from sklearn.preprocessing import StandardScaler
 
 from skbig import BigMLPRegressor
-from skbig.components import ElasticNet
+from skbig.components import SGD, ElasticNet
 
 X, y = make_friedman1(1000, n_features=30, noise=0.5, random_state=0)
 X = StandardScaler().fit_transform(X)
@@ -33,9 +33,10 @@ for axis, penalty in zip(axes, ("l2", ElasticNet(l1_ratio=0.5), "l1"), strict=Tr
     model = BigMLPRegressor(
         (32,),
         penalty=penalty,
-        alpha=3.0,
-        optimizer="sgd",
-        learning_rate=0.1,
+        alpha=10.0,
+        optimizer=SGD(momentum=0.0),
+        learning_rate=0.3,
+        max_iter=500,
         random_state=0,
     ).fit(X, y)
     used = np.flatnonzero(strengths(model))

@@ -88,14 +88,14 @@ report("BigMLPRegressor", standardised(ours), *diabetes)
 # %%
 # Saved, and loaded by a second process, which gives the same predictions.
 joblib.dump(search.best_estimator_, "quickstart.joblib")
-np.save("quickstart_rows.npy", X_test)
+joblib.dump(X_test, "rows.joblib")
 elsewhere = """
-import joblib, numpy as np
-model = joblib.load("quickstart.joblib")
-np.save("quickstart_predictions.npy", model.predict_proba(np.load("quickstart_rows.npy")))
+import joblib
+model, rows = joblib.load("quickstart.joblib"), joblib.load("rows.joblib")
+joblib.dump(model.predict_proba(rows), "probabilities.joblib")
 """
 subprocess.run([sys.executable, "-c", elsewhere], check=True)
-same = np.array_equal(np.load("quickstart_predictions.npy"), search.predict_proba(X_test))
+same = np.array_equal(joblib.load("probabilities.joblib"), search.predict_proba(X_test))
 print("a second process predicts the same:", same)
 
 # %%

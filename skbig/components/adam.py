@@ -62,6 +62,12 @@ def adam_move(param: Tensor, grad: Tensor, state: State, betas: tuple[Any, Any],
     param.addcmul_(torch.div(state["mean"], deviation, out=deviation), rate, value=-1)
 
 
+def adam_reach(state: State, scale: Tensor, eps: Any) -> Tensor:
+    """Return ``scale / (sqrt(variance) + eps)``: how far a lasting gradient of one moves a parameter."""
+    variance = state.get("peak", state["variance"])
+    return scale / variance.sqrt().add_(as_like(eps, variance))
+
+
 @dataclass(frozen=True)
 class Adam(Optimizer, name="adam"):
     """Adaptive moments: an averaged gradient over the square root of its averaged square.
@@ -107,6 +113,9 @@ class Adam(Optimizer, name="adam"):
         add_scaled(grad, param, self.weight_decay)
         adam_move(param, grad, state, self.betas, rate * factors[0], self.eps if self.eps_hat else factors[1])
 
+    def reach(self, state: State, factors: Factors) -> Tensor:
+        return adam_reach(state, factors[0], self.eps if self.eps_hat else factors[1])
+
 
 @dataclass(frozen=True)
 class AdamW(Optimizer, name="adamw"):
@@ -146,6 +155,9 @@ class AdamW(Optimizer, name="adamw"):
     def update(self, param: Tensor, grad: Tensor, state: State, rate: Tensor, factors: Factors) -> None:
         decay(param, rate, self.weight_decay)
         adam_move(param, grad, state, self.betas, rate * factors[0], factors[1])
+
+    def reach(self, state: State, factors: Factors) -> Tensor:
+        return adam_reach(state, factors[0], factors[1])
 
 
 @dataclass(frozen=True)
@@ -222,3 +234,6 @@ class NAdam(Optimizer, name="nadam"):
         deviation = torch.sqrt(state["variance"], out=square).add_(factors[2])
         grad.mul_(factors[0]).addcmul_(state["mean"], factors[1]).div_(deviation)
         param.addcmul_(grad, rate, value=-1)
+
+    def reach(self, state: State, factors: Factors) -> Tensor:
+        return adam_reach(state, factors[0] + factors[1], factors[2])

@@ -94,6 +94,17 @@ class Optimizer(Component):
         """
         raise NotImplementedError(f"{type(self).__name__} must define update(param, grad, state, rate, factors).")
 
+    def reach(self, state: State, factors: Factors) -> Tensor | float:
+        """Return how far, in units of the rate, a lasting gradient of one moves a parameter in each step.
+
+        The proximal step of a penalty is taken in this measure, so that 'l1' has the same minimum under every optimizer. One is
+        right for plain descent; where moves do not grow with the gradient, as for the sign of it, there is no such measure.
+
+        *Shape*: that of the parameter, or (1, 1, 1) or (M, 1, 1).
+        """
+        del state, factors
+        return 1.0
+
     def iterate(
         self, evaluate: Evaluate, point: Tensor, state: dict[str, Any], rate: float
     ) -> tuple[float, dict[str, Any]]:
@@ -195,6 +206,13 @@ class SGD(Optimizer, name="sgd"):
         else:
             self._move_by_gradients(param, grad, velocity, rate, factors)
 
+    def reach(self, state: State, factors: Factors) -> Tensor | float:
+        del state, factors
+        if is_zero(self.momentum):
+            return 1.0
+        kept = torch.as_tensor(self.momentum)
+        return (1 - torch.where(kept > 0, torch.as_tensor(self.dampening), 0.0)) / (1 - kept)
+
     def _move_by_gradients(self, param: Tensor, grad: Tensor, velocity: Tensor, rate: Tensor, factors: Factors) -> None:
         if factors:
             velocity.addcmul_(grad, factors[0])
@@ -257,6 +275,10 @@ class Adagrad(Optimizer, name="adagrad"):
         grad.div_(state["sum"].sqrt().add_(as_like(self.eps, param)))
         param.addcmul_(grad, rate * factors[0] if factors else rate, value=-1)
 
+    def reach(self, state: State, factors: Factors) -> Tensor:
+        deviation = state["sum"].sqrt().add_(as_like(self.eps, state["sum"]))
+        return factors[0] / deviation if factors else deviation.reciprocal_()
+
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer, name="rmsprop"):
@@ -306,11 +328,20 @@ class RMSprop(Optimizer, name="rmsprop"):
             velocity = state["velocity"].mul_(as_like(self.momentum, param))
             param.addcmul_(velocity.addcdiv_(grad, deviation), rate, value=-1)
 
-    def _deviation(self, grad: Tensor, state: dict[str, Tensor]) -> Tensor:
+    def reach(self, state: State, factors: Factors) -> Tensor:
+        del factors
+        deviation = self._root(state).add_(as_like(self.eps, state["square"]))
+        return deviation.mul_(as_like(1 - self.momentum, deviation)).reciprocal_()
+
+    def _deviation(self, grad: Tensor, state: State) -> Tensor:
         average(state["square"], grad.square(), self.alpha)
+        if self.centered:
+            average(state["mean"], grad, self.alpha)
+        return self._root(state)
+
+    def _root(self, state: State) -> Tensor:
         if not self.centered:
             return state["square"].sqrt()
-        average(state["mean"], grad, self.alpha)
         # A gradient that stays the same has no variance, and rounding may leave less than none.
         return state["square"].addcmul(state["mean"], state["mean"], value=-1).clamp_min_(0).sqrt_()
 

@@ -138,6 +138,8 @@ def place_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.d
     """Put checked arrays on a device, computing in `dtype`; rows of weight zero must have been dropped."""
     target = as_tensor(np.ascontiguousarray(y))
     target = target.to(device=device, dtype=dtype if target.is_floating_point() else torch.int64)
+    if target.is_floating_point() and not bool(torch.isfinite(target).all()):
+        raise ValueError(f"Input y contains a value too large for {dtype}.")
     mean = 1.0 if weight is None else float(weight.mean())
     scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
     return Rows(_place_features(X, device, dtype), target, scaled, mean)

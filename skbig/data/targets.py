@@ -73,7 +73,10 @@ def class_targets(y: Any, classes: Any = None) -> ClassTargets:
     """
     kind = type_of_target(y, input_name="y", raise_unknown=True)
     if kind == "multilabel-indicator":
-        return ClassTargets(np.arange(_indicator(y, None).shape[1]), multilabel=True)
+        labels = np.arange(_indicator(y, None).shape[1])
+        if classes is not None and not np.array_equal(np.unique(classes), labels):
+            raise ValueError(f"The classes of a multilabel y are the numbers of its columns, {labels}. Got {classes!r}.")
+        return ClassTargets(labels, multilabel=True)
     if kind not in ("binary", "multiclass"):
         raise ValueError(
             f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on a "
@@ -100,8 +103,17 @@ class RegressionTargets:
     one_dimensional: bool
 
     def encode(self, y: np.ndarray) -> np.ndarray:
-        """Return y as floats (N, K)."""
-        return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        """Return y as floats (N, K).
+
+        Raises
+        ------
+        ValueError
+            When y has another number of outputs.
+        """
+        columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if columns.shape[1] != self.n_outputs:
+            raise ValueError(f"y has {columns.shape[1]} output(s), and the model has {self.n_outputs}.")
+        return columns
 
 
 def _labels(y: Any) -> np.ndarray:
@@ -112,4 +124,6 @@ def _indicator(y: Any, n_columns: int | None) -> np.ndarray:
     dense = np.asarray(y.toarray() if hasattr(y, "toarray") else y, dtype=np.float64)
     if n_columns is not None and (dense.ndim != 2 or dense.shape[1] != n_columns):
         raise ValueError(f"y must be a multilabel indicator with {n_columns} columns. Got shape {dense.shape} instead.")
+    if not ((dense == 0) | (dense == 1)).all():
+        raise ValueError(f"A multilabel indicator must hold zeros and ones. Got {np.unique(dense)[:10].tolist()} instead.")
     return dense

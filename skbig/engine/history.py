@@ -78,7 +78,7 @@ class Judge:
             self.best_score = np.where(better, score, self.best_score)
         else:
             better = np.zeros_like(self.stopped)
-        self.best_loss = np.fmin(self.best_loss, loss)
+        self.best_loss = np.where(self.stopped, self.best_loss, np.fmin(self.best_loss, loss))
         if self._recipe.keep_best or self._members.n_members > 1:
             self._remember(better if self._recipe.keep_best else ~self.stopped)
 

@@ -54,17 +54,18 @@ class Members:
     def n_members(self) -> int:
         return len(self.seeds)
 
-    @property
-    def weights(self) -> Tensor:
-        """The penalised parameters, a view of shape (M, 1, W)."""
-        return self.flat.narrow(2, 0, self.network.n_weights)
-
     def tensors(self, elementwise: bool, flat: Tensor | None = None) -> list[Tensor]:
         """The parameters (or another tensor laid out as `flat`) as one tensor, or as one (M, in, out) per parameter."""
         flat = self.flat if flat is None else flat
         if elementwise:
             return [flat]
         return [view.view(self.n_members, *view.shape[-2:]) for view in _views(flat, self.network.shapes).values()]
+
+    def weight_tensors(self, elementwise: bool, flat: Tensor | None = None) -> list[Tensor]:
+        """The penalised part of `tensors`: one tensor (M, 1, W), or one (M, in, out) per layer."""
+        if not elementwise:
+            return self.tensors(False, flat)[: len(self.network.layers)]
+        return [(self.flat if flat is None else flat).narrow(2, 0, self.network.n_weights)]
 
     def start(self, optimizer: Optimizer) -> None:
         """Give the optimizer its first state."""

@@ -5,7 +5,7 @@ Legend: M members (left out of batches when there is one), R rows, K raw outputs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ def step(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, mean_
         norm = norm_per_member(gradient) if recipe.clipping.needs_norm else None
         recipe.clipping.apply(members.tensors(True, gradient), norm)
     update(members, recipe, gradient, numbers)
-    shrink(members, recipe, numbers.rate * strength)
+    shrink(members, recipe, numbers, strength)
     return loss
 
 
@@ -62,8 +62,7 @@ def loss_and_gradient(
     """
     total, gradient = None, None
     for part in [batch] if n_parts == 1 else batch.parts(n_parts):
-        per_row, part_gradient = _differentiate(members, part, recipe, numbers)
-        loss = torch.linalg.vecdot(per_row, part.share)
+        loss, part_gradient = _differentiate(members, part, recipe, numbers)
         total = loss if total is None else total + loss
         gradient = part_gradient if gradient is None else gradient.add_(part_gradient)
     assert total is not None and gradient is not None
@@ -75,9 +74,11 @@ def _differentiate(members: Members, batch: Batch, recipe: Recipe, numbers: Numb
     leaves = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
     with torch.enable_grad():
         per_row = _loss_per_row(leaves, members, batch, recipe, numbers)
-        gradients = torch.autograd.grad(per_row, list(leaves.values()), grad_outputs=batch.share)
+        loss = torch.dot(per_row, batch.share) if per_row.dim() == 1 else (per_row * batch.share).sum(-1)
+        # Summed over members, never averaged: none may feel another. (A sum also spares torch the import of sympy.)
+        gradients = torch.autograd.grad(loss.sum() if loss.dim() else loss, list(leaves.values()))
     flat = [gradient.reshape(members.n_members, 1, -1) for gradient in gradients]
-    return per_row.detach(), torch.cat(flat, -1)
+    return loss.detach(), torch.cat(flat, -1)
 
 
 def _loss_per_row(leaves: dict[str, Tensor], members: Members, batch: Batch, recipe: Recipe, numbers: Numbers) -> Tensor:
@@ -117,7 +118,7 @@ def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tenso
     """Return the loss of each member with its penalty added, (M,)."""
     if recipe.penalty is None:
         return loss.view(-1)
-    for weight in _weight_tensors(members, recipe, members.flat):
+    for weight in members.weight_tensors(recipe.penalty.elementwise):
         value = recipe.penalty.value(weight).view(-1)
         loss = torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
     return loss
@@ -127,8 +128,8 @@ def add_penalty_gradient(members: Members, recipe: Recipe, gradient: Tensor, str
     """Add the gradient of the smooth part of the penalty."""
     if recipe.penalty is None:
         return
-    gradients = _weight_tensors(members, recipe, gradient)
-    for part, weight in zip(gradients, _weight_tensors(members, recipe, members.flat), strict=True):
+    gradients = members.weight_tensors(recipe.penalty.elementwise, gradient)
+    for part, weight in zip(gradients, members.weight_tensors(recipe.penalty.elementwise), strict=True):
         recipe.penalty.add_gradient(part, weight, strength)
 
 
@@ -140,25 +141,26 @@ def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: Numbers)
         recipe.optimizer.update(parameter, part, state, numbers.rate, numbers.optimizer)
 
 
-def shrink(members: Members, recipe: Recipe, threshold: Tensor) -> None:
-    """Take the proximal step of a penalty with a non-smooth part: exact zeros."""
-    if recipe.penalty is not None and recipe.penalty.proximal:
-        for weight in _weight_tensors(members, recipe, members.flat):
-            recipe.penalty.shrink(weight, threshold)
+def shrink(members: Members, recipe: Recipe, numbers: Numbers, strength: Tensor | float) -> None:
+    """Take the proximal step of a penalty with a non-smooth part, in the measure of the optimizer: exact zeros."""
+    if recipe.penalty is None or not recipe.penalty.proximal:
+        return
+    reaches = [recipe.optimizer.reach(state, numbers.optimizer) for state in members.state]
+    weights = members.weight_tensors(recipe.penalty.elementwise and recipe.optimizer.elementwise)
+    if recipe.optimizer.elementwise:
+        reaches = members.weight_tensors(recipe.penalty.elementwise, _spread(reaches[0], members.flat))
+    for weight, reach in zip(weights, reaches, strict=False):  # the weights come first
+        recipe.penalty.shrink(weight, numbers.rate * strength * reach)
+
+
+def _spread(reach: Tensor | float, flat: Tensor) -> Tensor:
+    return torch.as_tensor(reach, dtype=flat.dtype, device=flat.device).expand(flat.shape)
 
 
 def norm_per_member(gradient: Tensor) -> Tensor:
     """Return the 2-norm of each member's gradient, (M, 1, 1)."""
     blocks = [torch.linalg.vector_norm(block, dim=2, keepdim=True) for block in gradient.split(NORM_BLOCK, 2)]
     return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), dim=2, keepdim=True)
-
-
-def _weight_tensors(members: Members, recipe: Recipe, flat: Tensor) -> Sequence[Tensor]:
-    """The weights within a tensor laid out as `flat`: as one tensor (M, 1, W), or one (M, in, out) per layer."""
-    assert recipe.penalty is not None
-    if recipe.penalty.elementwise:
-        return [flat.narrow(2, 0, members.network.n_weights)]
-    return members.tensors(False, flat)[: len(members.network.layers)]
 
 
 def _rows_of(y: Tensor, partner: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ class _Program:
     lines: list[_Line] = field(default_factory=list)
     values: dict[int, _Value] = field(default_factory=dict)
     transposed: dict[_Value, _Value] = field(default_factory=dict)
+    ones: set[_Value] = field(default_factory=set)
     n_constants: int = 0
 
     def __post_init__(self) -> None:
@@ -125,8 +126,18 @@ class _Program:
         else:
             line.results = [self._made(tensor) for tensor in _as_list(result)]
             self.lines.append(line)
-            if operation is _aten.t.default and line.results[0] is not None:
-                self.transposed[line.results[0]] = arguments[0]
+            self._note(line)
+
+    def _note(self, line: _Line) -> None:
+        """Remember which values are transposes and which are ones."""
+        made = line.results[0]
+        if made is None:
+            return
+        if line.operation is _aten.t.default:
+            self.transposed[made] = line.arguments[0]
+        passed_on = line.operation is _aten.expand.default or line.operation in _VIEWS
+        if line.operation is _aten.ones_like.default or passed_on and line.arguments[0] in self.ones:
+            self.ones.add(made)
 
     def _values_in(self, item: Any) -> Any:
         if isinstance(item, Tensor):
@@ -153,7 +164,14 @@ class _Program:
             return source if source.tensor.stride() == result.stride() else None
         if line.operation is _aten.t.default:
             return self.transposed.get(line.arguments[0])
+        if line.operation is _aten.mul.Tensor and self.ones.intersection(line.reads()):
+            return self._factor_beside_ones(line, result)
         return None
+
+    def _factor_beside_ones(self, line: _Line, result: Any) -> _Value | None:
+        """The other factor of a product with ones: what a backward pass begins with."""
+        others = [value for value in line.reads() if value not in self.ones]
+        return others[0] if others and others[0].tensor.shape == result.shape else None
 
     def gather_gradients_in_place(self) -> None:
         """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less."""

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class EpochReport:
     validation_score : float or None
     n_rows : int
         Rows read in the epoch.
+    last : bool
+        Whether training ends with it.
     """
 
     epoch: int
@@ -42,6 +45,7 @@ class EpochReport:
     rate: float
     n_rows: int
     seconds: float
+    last: bool = False
 
 
 Observer = Callable[[EpochReport], "bool | None"]
@@ -124,33 +128,40 @@ class _Run:
 
     def _loop(self, run_epoch: Callable[[], EpochResult]) -> str:
         """Run epochs until there is a reason to stop, and return it."""
-        for epoch in range(1, self.recipe.max_epochs + 1):
+        for epoch in count(1):
             began = time.perf_counter()
             result = run_epoch()
             score = self._judge(result)
-            report = self._report(epoch, result, score, time.perf_counter() - began)
+            reason = self._reason_to_stop(epoch)
+            report = self._report(epoch, result, score, time.perf_counter() - began, bool(reason))
             wishes = [observer(report) for observer in self.observers]  # every observer hears of every epoch
-            if self.judge.stopped.all():
-                return "converged"
-            if any(wishes):
+            if any(wishes) and reason != "converged":
                 return "callback"
-            if self.clock.fraction >= 1.0:
-                return "max_time"
-        return "max_iter"
+            if reason:
+                return reason
+        raise AssertionError("not reached: the number of epochs is limited")
+
+    def _reason_to_stop(self, epoch: int) -> str:
+        if self.judge.stopped.all():
+            return "converged"
+        if self.clock.fraction >= 1.0:
+            return "max_time"
+        return "max_iter" if epoch == self.recipe.max_epochs else ""
 
     def _judge(self, result: EpochResult) -> np.ndarray | None:
         """Validate, note down and judge an epoch; return its validation scores."""
+        loss, score = (None, None) if self.validation is None else self.validation(self.members, self.recipe)
         self.history.loss.append(result.loss)
         self.history.rate.append(result.rate)
-        score = None
-        if self.validation is not None:
-            loss, score = self.validation(self.members, self.recipe)
+        if loss is not None and score is not None:
             self.history.validation_loss.append(loss)
             self.history.validation_score.append(score)
         self.judge.see(result.loss, score, result.rate, result.converged)
         return score
 
-    def _report(self, epoch: int, result: EpochResult, score: np.ndarray | None, seconds: float) -> EpochReport:
+    def _report(
+        self, epoch: int, result: EpochResult, score: np.ndarray | None, seconds: float, last: bool
+    ) -> EpochReport:
         return EpochReport(
             epoch=epoch,
             max_epochs=self.recipe.max_epochs,
@@ -159,4 +170,5 @@ class _Run:
             rate=float(result.rate.mean()),
             n_rows=self.rows.n_rows,
             seconds=seconds,
+            last=last,
         )

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +26,7 @@ from skbig.engine.history import History, Judge, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
-from skbig.estimators.choices import Choices, component_of, resolve_choices
+from skbig.estimators.choices import Choices, component_of, device_of, resolve_choices
 from skbig.estimators.hints import hint_for
 from skbig.estimators.preparation import (
     Given,
@@ -45,11 +44,13 @@ from skbig.estimators.sklearn_bridge import (
     callback_observer,
     check_rows,
     check_training_rows,
+    check_validation_rows,
     check_weight,
     inside_search,
     scorer_of,
 )
 from skbig.estimators.state import export_progress, import_judge, network_arrays, normalization_arrays, public_weights
+from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import MLP
 
 
@@ -68,6 +69,10 @@ class Session:
     validation: Validation | None
     first_epoch: int
     incremental: bool
+
+    def reached(self) -> tuple[int, int]:
+        """How far the training is: epochs noted down, and steps."""
+        return len(self.history.loss), self.members.steps
 
 
 class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
@@ -126,8 +131,12 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
     # Training.
 
     def _train(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Any:
-        with _unchanged_on_error(self):
+        before = dict(vars(self))
+        try:
             session = self._prepare(given, held, incremental=incremental, classes=classes)
+        except BaseException:
+            _put_back(self, before)
+            raise
         if session.incremental and session.recipe.keep_best and session.judge.stopped.all():
             warnings.warn(
                 "Early stopping has ended this model's training, so partial_fit leaves it as it is. Set "
@@ -136,10 +145,17 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
                 stacklevel=3,
             )
             return self
+        start = session.reached()
         try:
             self._run(session)
-        finally:
-            self._keep(self._fitted(session))
+        except BaseException as error:
+            epochs, steps = np.greater(session.reached(), start)
+            if epochs or (steps and isinstance(error, DivergenceError)):  # what has been learnt is kept
+                self._keep(self._fitted(session))
+            else:
+                _put_back(self, before)
+            raise
+        self._keep(self._fitted(session))
         self._after(session)
         return self
 
@@ -148,24 +164,25 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         parameters = SimpleNamespace(**self.get_params(deep=False))
         choices = resolve_choices(vars(parameters), type(self).__name__, for_classes=self._for_classes)
         goes_on = hasattr(self, "coefs_") and (incremental or self.warm_start)
-        device = choose_device(self.device)
+        device = device_of(self.device, type(self).__name__)
         dtypes = input_dtypes(device, self.precision)
         X, y = check_training_rows(self, given.X, given.y, dtypes, reset=not goes_on, numeric=not self._for_classes)
         backend = choose_backend(device, self.precision, X.dtype == np.float64)
         checked = Given(X, y, check_weight(given.weight, X.shape[0])).without_weightless()
         targets = self._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
-        validation = self._checked_validation(held, X.dtype)
+        validation = self._checked_validation(held, X.dtype, choices.loss)
         seeds = list(self._progress["seeds"]) if goes_on else seeds_of(self.random_state, self.n_members)
         if validation is None and self.early_stopping:
             if incremental:
                 raise ValueError("partial_fit with early_stopping=True needs X_val and y_val, so that all calls are judged alike.")
             stratify = self._for_classes and np.ndim(checked.y) == 1
             checked, validation = hold_out(checked, self.validation_fraction, seeds[0], stratify)
+        weight = check_weight(self._weights(checked, targets, incremental), checked.X.shape[0])
+        checked = Given(checked.X, checked.y, weight).without_weightless()  # a class may have the weight zero
         recipe = make_recipe(
             parameters, choices, backend, checked.X, targets.n_outputs, one_epoch=incremental, judged=validation is not None
         )
-        weights = self._weights(checked, targets, incremental)
-        rows = place_rows(checked.X, targets.encode(checked.y), weights, backend.device, backend.dtype)
+        rows = place_rows(checked.X, targets.encode(checked.y), checked.weight, backend.device, backend.dtype)
         members = self._members(recipe, backend, seeds, goes_on)
         return Session(
             given=given,
@@ -181,14 +198,17 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             incremental=incremental,
         )
 
-    def _checked_validation(self, held: Given, dtype: Any) -> Given | None:
+    def _checked_validation(self, held: Given, dtype: Any, loss: Loss) -> Given | None:
         if held.X is None and held.y is None:
+            if held.weight is not None:
+                raise ValueError("sample_weight_val was given without X_val and y_val.")
             return None
         if held.X is None or held.y is None:
             given, missing = ("X_val", "y_val") if held.y is None else ("y_val", "X_val")
             raise ValueError(f"{given} was given without {missing}. Pass both, or none.")
-        X = check_rows(self, held.X, [dtype])
+        X = check_validation_rows(self, held.X, dtype)
         y = self._checked_target(held.y)
+        loss.check_targets(y)
         if X.shape[0] != len(y):
             raise ValueError(f"X_val and y_val have inconsistent numbers of samples: {[X.shape[0], len(y)]}.")
         return Given(X, y, check_weight(held.weight, X.shape[0], "sample_weight_val")).without_weightless()
@@ -331,13 +351,8 @@ def _device_for_prediction(name: str) -> torch.device:
         return torch.device("cpu")
 
 
-@contextmanager
-def _unchanged_on_error(estimator: Any) -> Iterator[None]:
-    """Leave the estimator as it was when the block fails: fitted values are replaced, never changed in place."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
+def _put_back(estimator: Any, before: dict[str, Any]) -> None:
+    """Give back the attributes from before: fitted values are replaced, never changed in place."""
+    for name in [name for name in vars(estimator) if name.endswith("_") and name not in before]:
+        delattr(estimator, name)
+    vars(estimator).update(before)

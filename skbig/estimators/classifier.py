@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import column_or_1d
 
 from skbig.components.losses import Loss, resolve_loss
 from skbig.data.targets import ClassTargets, class_targets
@@ -21,7 +20,7 @@ from skbig.estimators.base import BaseBigMLP
 from skbig.estimators.hints import with_hints
 from skbig.estimators.preparation import Given
 from skbig.estimators.scoring import PredictedClassifier
-from skbig.estimators.sklearn_bridge import with_callbacks
+from skbig.estimators.sklearn_bridge import check_validation_labels, check_weight, with_callbacks
 
 
 def _has_probabilities(estimator: Any) -> bool:
@@ -401,9 +400,7 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
             )
 
     def _checked_target(self, y: Any) -> Any:
-        if hasattr(y, "toarray") or (np.ndim(y) == 2 and np.shape(y)[1] > 1):
-            return np.asarray(y.toarray() if hasattr(y, "toarray") else y)
-        return column_or_1d(y)
+        return check_validation_labels(y)
 
     def _weights(self, given: Given, targets: ClassTargets, incremental: bool) -> np.ndarray | None:
         if self.class_weight is None:
@@ -413,10 +410,14 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
                 "class_weight 'balanced' is not supported for partial_fit, which does not see all rows. Pass a dict of weights: "
                 "n_samples / (n_classes * np.bincount(y))."
             )
-        if self.class_weight == "balanced" and not targets.multilabel:
+        if self.class_weight == "balanced":
             return _balanced(given, targets)
-        weights = compute_sample_weight(self.class_weight, given.y)
-        return weights if given.weight is None else weights * given.weight
+        if targets.multilabel:
+            weights = compute_sample_weight(self.class_weight, given.y)
+        else:  # of all classes, also those that are not in these rows
+            factor = compute_class_weight(self.class_weight, classes=targets.classes, y=targets.classes)
+            weights = factor[targets.encode(given.y).astype(int).reshape(-1)]
+        return check_weight(weights if given.weight is None else weights * given.weight, len(weights), "class_weight")
 
     def _predicted(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> PredictedClassifier:
         stack = raw[None]
@@ -440,10 +441,14 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
 
 
 def _balanced(given: Given, targets: ClassTargets) -> np.ndarray:
-    """Weights that give every class the same sum; a row of weight two counts as two."""
-    index = targets.encode(given.y).astype(int).reshape(-1)
-    weight = np.ones(len(index)) if given.weight is None else given.weight
-    sums = np.bincount(index, weights=weight, minlength=len(targets.classes))
+    """Weights that give every class, or both values of each label, the same sum; a row of weight two counts as two."""
+    weight = np.ones(given.X.shape[0]) if given.weight is None else given.weight
+    columns = targets.encode(given.y).astype(int).reshape(len(weight), -1).T
+    return weight * np.prod([_balancing_factors(column, weight) for column in columns], axis=0)
+
+
+def _balancing_factors(index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    sums = np.bincount(index, weights=weight)
     with np.errstate(divide="ignore"):
         factor = weight.sum() / ((sums > 0).sum() * sums)
-    return weight * factor[index]
+    return factor[index]

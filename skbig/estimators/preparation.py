@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 
 from skbig._random import Purpose, generator, member_seeds
 from skbig.backends.single import SingleDevice
@@ -61,7 +60,6 @@ def seeds_of(random_state: Any, n_members: int) -> list[int]:
     elif isinstance(random_state, np.random.RandomState):
         seed = int(random_state.randint(2**31 - 1))
     else:
-        check_random_state(random_state)  # scikit-learn's message for anything else
         seed = int(random_state)
     return member_seeds(seed, n_members)
 
@@ -70,9 +68,14 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
     """Split rows into training and validation rows, with the classes' proportions kept where asked for."""
     n_rows = given.X.shape[0]
     state = int(generator(seed, Purpose.SPLIT).integers(2**31))
-    parts = train_test_split(
-        np.arange(n_rows), test_size=fraction, random_state=state, stratify=given.y if stratify else None
-    )
+    labels = given.y if stratify else None
+    try:
+        parts = train_test_split(np.arange(n_rows), test_size=fraction, random_state=state, stratify=labels)
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True cannot hold out validation_fraction={fraction} of {n_rows} rows: {error} Change "
+            "validation_fraction, or pass X_val and y_val to fit."
+        ) from None
     if len(parts[1]) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your dataset. "

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from skbig._sparse import SparseRows, sparse_rows
@@ -42,7 +43,10 @@ class Validation:
         loss = np.array([self._loss(member, recipe) for member in raw])
         if self._score is None:
             return loss, -loss
-        return loss, np.array([self._score(member.cpu().numpy()) for member in raw], dtype=float)
+        score = np.array([self._score(member.cpu().numpy()) for member in raw], dtype=float)
+        if np.isnan(score).any():
+            raise ValueError(f"A validation score must be a number to be compared with others. Got {score.tolist()}.")
+        return loss, score
 
     def _loss(self, raw: Tensor, recipe: Recipe) -> float:
         with torch.no_grad():
@@ -98,18 +102,29 @@ class _Predicted(BaseEstimator):
 
 
 class PredictedClassifier(ClassifierMixin, _Predicted):
-    """Answers with known classes, probabilities and decision values."""
+    """Answers with known classes, decision values and, for some losses, probabilities."""
 
     @property
     def classes_(self) -> np.ndarray:
         assert self.answers is not None
         return self.answers["classes"]
 
-    def __getattr__(self, name: str) -> Any:
-        answers = self.__dict__.get("answers") or {}
-        if name in ("predict_proba", "predict_log_proba", "decision_function") and name in answers:
-            return lambda X: answers[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def decision_function(self, X: Any) -> np.ndarray:
+        del X
+        assert self.answers is not None
+        return self.answers["decision_function"]
+
+    @available_if(lambda self: "predict_proba" in self.answers)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        del X
+        assert self.answers is not None
+        return self.answers["predict_proba"]
+
+    @available_if(lambda self: "predict_proba" in self.answers)
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            log_proba: np.ndarray = np.log(self.predict_proba(X))
+        return log_proba
 
 
 class PredictedRegressor(RegressorMixin, _Predicted):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.metrics import get_scorer
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.metrics import check_scoring
+from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 from skbig.engine.train import EpochReport
 
@@ -32,6 +32,8 @@ __all__ = [
     "callback_observer",
     "check_rows",
     "check_training_rows",
+    "check_validation_labels",
+    "check_validation_rows",
     "check_weight",
     "inside_search",
     "scorer_of",
@@ -43,13 +45,49 @@ _ACCEPTED: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "order": "C"}
 
 def check_training_rows(estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool) -> Any:
     """Return checked X (dense, or CSR) and y, and note the number and names of the features."""
-    X, y = validate_data(estimator, X, y, multi_output=True, y_numeric=numeric, dtype=dtypes, reset=reset, **_ACCEPTED)
+    options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_ACCEPTED}
+    with _quiet_casts():
+        X, y = validate_data(estimator, X, y, **options)
+    _check_magnitude(X, "X")
     return _as_csr(X), y
+
+
+def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any) -> Any:
+    """Return checked X_val (dense, or CSR) with the features known from training."""
+    with _quiet_casts():
+        checked = check_array(X, dtype=dtype, input_name="X_val", estimator=estimator, **_ACCEPTED)
+    validate_data(estimator, X, reset=False, skip_check_array=True)  # the names and the number of the features
+    _check_magnitude(checked, "X_val")
+    return _as_csr(checked)
 
 
 def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any]) -> Any:
     """Return checked X (dense, or CSR) with the features known from training."""
-    return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **_ACCEPTED))
+    with _quiet_casts():
+        return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **_ACCEPTED))
+
+
+def check_validation_labels(y: Any) -> Any:
+    """Return checked class labels, or a multilabel indicator, of validation rows."""
+    y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y_val")
+    y = y.toarray() if sparse.issparse(y) else y
+    return y if y.ndim == 2 and y.shape[1] > 1 else column_or_1d(y)
+
+
+def _quiet_casts() -> Any:
+    """Leave a value that is too large for float32 to scikit-learn's error, without NumPy's warning before it."""
+    return np.errstate(over="ignore")
+
+
+def _check_magnitude(X: Any, name: str) -> None:
+    """Raise ValueError when a square would overflow, as those of gradients do that are as large as X."""
+    values = X.data if sparse.issparse(X) else X
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if largest > np.sqrt(np.finfo(values.dtype).max):
+        raise ValueError(
+            f"Input {name} contains a value too large to train on in {values.dtype!r}: {largest:g}, whose square is "
+            "infinite. Scale the features (StandardScaler)."
+        )
 
 
 def _as_csr(X: Any) -> Any:
@@ -78,12 +116,21 @@ def check_weight(sample_weight: Any, n_rows: int, name: str = "sample_weight") -
         raise ValueError(f"Negative values in data passed to `{name}`: row {row} has the weight {weight[row]}.")
     if not weight.any():
         raise ValueError(f"All values of `{name}` are zero. Sample weights must contain at least one non-zero number.")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weight.sum()):
+            raise ValueError(f"The values of `{name}` are too large: their sum is infinite.")
     return weight
 
 
 def scorer_of(scoring: Any) -> Callable[..., float] | None:
-    """Return a scorer by name or as given; None means the estimator's own score."""
-    return scoring if scoring is None or callable(scoring) else get_scorer(scoring)
+    """Return a scorer by name or as given; None means the estimator's own score.
+
+    Raises
+    ------
+    ValueError
+        When it is a metric, which takes no estimator.
+    """
+    return None if scoring is None else check_scoring(scoring=scoring)
 
 
 def inside_search() -> bool:
@@ -132,7 +179,7 @@ class _EpochTasks:
 
     def __call__(self, report: EpochReport) -> bool:
         stop = self._task.call_on_fit_task_end(**self._facts, reconstruction_attributes=self._attributes)
-        self._task = self._begin() if report.epoch < report.max_epochs else None
+        self._task = None if stop or report.last else self._begin()
         return bool(stop)
 
     def close(self) -> None:
