@@ -14,7 +14,7 @@ from sklearn.datasets import make_friedman1
 from sklearn.preprocessing import StandardScaler
 
 from skbig import BigMLPRegressor
-from skbig.components import SGD, ElasticNet
+from skbig.components import ElasticNet
 
 X, y = make_friedman1(1000, n_features=30, noise=0.5, random_state=0)
 X = StandardScaler().fit_transform(X)
@@ -30,15 +30,8 @@ def strengths(model):
 # The same network with three penalties.
 figure, axes = plt.subplots(3, sharex=True, layout="constrained")
 for axis, penalty in zip(axes, ("l2", ElasticNet(l1_ratio=0.5), "l1"), strict=True):
-    model = BigMLPRegressor(
-        (32,),
-        penalty=penalty,
-        alpha=10.0,
-        optimizer=SGD(momentum=0.0),
-        learning_rate=0.3,
-        max_iter=500,
-        random_state=0,
-    ).fit(X, y)
+    model = BigMLPRegressor((32,), penalty=penalty, alpha=5.0, learning_rate=0.01, max_iter=500, random_state=0)
+    model.fit(X, y)
     used = np.flatnonzero(strengths(model))
     zeros = np.mean(model.coefs_[0] == 0)
     print(f"{penalty}: {len(used)} features used, {zeros:.0%} of first weights zero, R2 {model.score(X, y):.2f}")

@@ -37,7 +37,7 @@ texts = [write(topic) for topic in topics]
 texts_train, texts_test, y_train, y_test = train_test_split(texts, topics, random_state=0)
 
 # %%
-# Labels stay words, the matrix stays sparse, and float32 halves its size. Beside so many words there are few texts, hence
+# Labels stay words, the matrix stays sparse, and float32 halves its size. Texts are few beside so many words, hence
 # the strong penalty.
 model = make_pipeline(
     TfidfVectorizer(dtype=np.float32),

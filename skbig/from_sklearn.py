@@ -33,6 +33,8 @@ from skbig.components import (
     Plateau,
 )
 from skbig.components.losses import over_columns
+from skbig.data.targets import ClassTargets, RegressionTargets
+from skbig.estimators.adoption import adopt_network
 from skbig.estimators.classifier import BigMLPClassifier
 from skbig.estimators.regressor import BigMLPRegressor
 
@@ -285,14 +287,15 @@ def _refusal(estimator: Any, name: str, wanted: str) -> ValueError:
 
 def _adopt(big: Big, estimator: Any, network: dict[str, Any]) -> Big:
     """Give the fitted network to its equal here."""
-    big._set_fitted_network(
-        **network,
-        classes=np.array(estimator.classes_) if isinstance(big, BigMLPClassifier) else None,
-        n_features_in=estimator.n_features_in_,
-        feature_names_in=copy.copy(getattr(estimator, "feature_names_in_", None)),
-        n_iter=int(estimator.n_iter_),
-        dtype=network["coefs"][0].dtype,
-    )
+    multilabel, n_outputs = network.pop("multilabel"), network["coefs"][-1].shape[1]
+    if isinstance(big, BigMLPClassifier):
+        targets: ClassTargets | RegressionTargets = ClassTargets(np.array(estimator.classes_), multilabel)
+    else:
+        targets = RegressionTargets(n_outputs, n_outputs == 1)
+    big.n_features_in_ = estimator.n_features_in_
+    if hasattr(estimator, "feature_names_in_"):
+        big.feature_names_in_ = estimator.feature_names_in_.copy()
+    adopt_network(big, targets, **network, n_iter=int(estimator.n_iter_))
     return big
 
 

@@ -54,7 +54,9 @@ def choose_device(name: str) -> torch.device:
         When the name is none of a device, or the device is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     wanted = "'auto', 'cpu', 'cuda', 'cuda:<index>' or 'mps'"
     try:
         device = torch.device(name)
@@ -63,7 +65,9 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"The 'device' parameter must be {wanted}. Got {name!r} instead.")
     if not _exists(device):
-        raise ValueError(f"device={name!r} is not available on this machine; torch sees {_visible()}. Use device='auto'.")
+        raise ValueError(
+            f"device={name!r} is not available on this machine; torch sees {_visible()}. Use device='auto'."
+        )
     return device
 
 
@@ -76,9 +80,13 @@ def choose_backend(device: torch.device, precision: str, float64_input: bool) ->
         double = float64_input and device.type == "cpu"
         return SingleDevice(device, torch.float64 if double else torch.float32)
     if precision == "float64" and device.type == "mps":
-        raise ValueError("precision='float64' is not supported on device='mps'. Use precision='float32' or device='cpu'.")
+        raise ValueError(
+            "precision='float64' is not supported on device='mps'. Use precision='float32' or device='cpu'."
+        )
     if precision == "tf32" and device.type != "cuda":
-        raise ValueError(f"precision='tf32' needs a CUDA device, and the device is {str(device)!r}. Use precision='float32'.")
+        raise ValueError(
+            f"precision='tf32' needs a CUDA device, and the device is {str(device)!r}. Use precision='float32'."
+        )
     dtype = torch.float64 if precision == "float64" else torch.float32
     return SingleDevice(device, dtype, bf16=precision == "bf16", tf32=precision == "tf32")
 

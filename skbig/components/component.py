@@ -101,7 +101,7 @@ def stack(components: Sequence[C]) -> C:
     first = components[0]
     for other in components[1:]:
         if other.signature() != first.signature():
-            raise ValueError(f"{first!r} and {other!r} differ in more than numbers, so their members cannot be stacked.")
+            raise ValueError(f"{first!r} and {other!r} differ in more than numbers, so they cannot be stacked.")
     varying = [field.name for field in dataclasses.fields(first) if field.metadata.get("varies", False)]
     return first.replace(**{name: _stack_values([getattr(c, name) for c in components]) for name in varying})
 

@@ -97,8 +97,9 @@ class Optimizer(Component):
     def reach(self, state: State, factors: Factors) -> Tensor | float:
         """Return how far, in units of the rate, a lasting gradient of one moves a parameter in each step.
 
-        The proximal step of a penalty is taken in this measure, so that 'l1' has the same minimum under every optimizer. One is
-        right for plain descent; where moves do not grow with the gradient, as for the sign of it, there is no such measure.
+        The proximal step of a penalty is taken in this measure, so that 'l1' has the same minimum under every
+        optimizer. One is right for plain descent; where moves do not grow with the gradient, as for the sign of it,
+        there is no such measure.
 
         *Shape*: that of the parameter, or (1, 1, 1) or (M, 1, 1).
         """

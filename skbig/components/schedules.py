@@ -64,6 +64,8 @@ class Schedule(Component):
     ----------
     reacts : bool
         Whether the rate also depends on how the training goes, through `reduce` and `exhausted`.
+    ends : bool
+        Whether the rate runs out at the end, so that reaching `max_iter` is the plan and no reason for a warning.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class Schedule(Component):
 
     kind = "schedule"
     reacts: ClassVar[bool] = False
+    ends: ClassVar[bool] = False
 
     _: KW_ONLY
     warmup: float = hyperparameter(0.0, Interval(0, 1, closed="left"), varies=True)
@@ -170,6 +173,8 @@ class Linear(Schedule, name="linear"):
     Linear(warmup=0.0, end=0.1)
     """
 
+    ends = True
+
     end: float = hyperparameter(0.0, Interval(0, None, closed="left"), varies=True)
 
     def shape(self, progress: Progress) -> Tensor:
@@ -199,6 +204,8 @@ class Cosine(Schedule, name="cosine"):
     >>> Cosine(end=0.01, warmup=0.05)
     Cosine(warmup=0.05, end=0.01)
     """
+
+    ends = True
 
     end: float = hyperparameter(0.0, Interval(0, None, closed="left"), varies=True)
 
@@ -318,6 +325,8 @@ class OneCycle(Schedule, name="one_cycle"):
     >>> OneCycle(peak_at=0.2)
     OneCycle(warmup=0.0, peak_at=0.2, start=0.04, end=4e-06)
     """
+
+    ends = True
 
     peak_at: float = hyperparameter(0.3, Interval(0, 1, closed="neither"), varies=True)
     start: float = hyperparameter(0.04, Interval(0, 1), varies=True)

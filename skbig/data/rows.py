@@ -5,6 +5,7 @@ Legend: M members, N rows of the set, R rows of a batch, F features, K outputs, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,8 +49,10 @@ class Batch(NamedTuple):
         assert isinstance(self.X, Tensor), "sparse rows are not split"
         bounds = np.linspace(0, self.n_rows, min(n_parts, self.n_rows) + 1).astype(int)
         axis = self.share.dim() - 1
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-            X, y, share = (tensor.narrow(axis, int(start), int(stop - start)) for tensor in (self.X, self.y, self.share))
+        for start, stop in itertools.pairwise(bounds):
+            X, y, share = (
+                tensor.narrow(axis, int(start), int(stop - start)) for tensor in (self.X, self.y, self.share)
+            )
             yield Batch(X, y, share, self.first_row + int(start))
 
 
@@ -101,7 +104,11 @@ class Rows:
         on_device = torch.from_numpy(np.ascontiguousarray(index)).to(self.y.device)
         axis = 0 if index.shape[0] == 1 else 1
         y = _select(self.y, on_device).split(batch_size, axis)
-        X = self._sparse_batches(index, batch_size) if self.is_sparse else _select(self.X, on_device).split(batch_size, axis)
+        X = (
+            self._sparse_batches(index, batch_size)
+            if self.is_sparse
+            else _select(self.X, on_device).split(batch_size, axis)
+        )
         share = self._shares(on_device, batch_size)
         return [Batch(*columns) for columns in zip(X, y, share, strict=True)]
 
@@ -139,7 +146,8 @@ def place_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.d
     target = as_tensor(np.ascontiguousarray(y))
     target = target.to(device=device, dtype=dtype if target.is_floating_point() else torch.int64)
     if target.is_floating_point() and not bool(torch.isfinite(target).all()):
-        raise ValueError(f"Input y contains a value too large for {dtype}.")
+        name = str(dtype).removeprefix("torch.")
+        raise ValueError(f"Input y contains infinity or a value too large for dtype({name!r}).")
     mean = 1.0 if weight is None else float(weight.mean())
     scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
     return Rows(_place_features(X, device, dtype), target, scaled, mean)

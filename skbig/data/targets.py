@@ -50,8 +50,8 @@ class ClassTargets:
         index = np.searchsorted(self.classes, y).clip(0, len(self.classes) - 1)
         unseen = self.classes[index] != y
         if unseen.any():
-            known = self.classes.tolist()
-            raise ValueError(f"y has the classes {np.unique(y[unseen]).tolist()}, which are not in `classes_`: {known}.")
+            some, known = np.unique(y[unseen])[:10].tolist(), self.classes.tolist()
+            raise ValueError(f"y has the classes {some}, which are not in `classes_`: {known}.")
         return index.astype(np.int64) if self.multiclass else index.astype(np.float64)[:, None]
 
     def decide(self, scores: np.ndarray, threshold: float) -> np.ndarray:
@@ -75,12 +75,14 @@ def class_targets(y: Any, classes: Any = None) -> ClassTargets:
     if kind == "multilabel-indicator":
         labels = np.arange(_indicator(y, None).shape[1])
         if classes is not None and not np.array_equal(np.unique(classes), labels):
-            raise ValueError(f"The classes of a multilabel y are the numbers of its columns, {labels}. Got {classes!r}.")
+            raise ValueError(
+                f"The classes of a multilabel y are the numbers of its columns, {labels}. Got {classes!r}."
+            )
         return ClassTargets(labels, multilabel=True)
     if kind not in ("binary", "multiclass"):
         raise ValueError(
-            f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on a "
-            "regression target with continuous values."
+            f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on "
+            "a regression target with continuous values."
         )
     found = np.unique(_labels(y) if classes is None else np.asarray(classes))
     if len(found) < 2:
@@ -125,5 +127,7 @@ def _indicator(y: Any, n_columns: int | None) -> np.ndarray:
     if n_columns is not None and (dense.ndim != 2 or dense.shape[1] != n_columns):
         raise ValueError(f"y must be a multilabel indicator with {n_columns} columns. Got shape {dense.shape} instead.")
     if not ((dense == 0) | (dense == 1)).all():
-        raise ValueError(f"A multilabel indicator must hold zeros and ones. Got {np.unique(dense)[:10].tolist()} instead.")
+        raise ValueError(
+            f"A multilabel indicator must hold zeros and ones. Got {np.unique(dense)[:10].tolist()} instead."
+        )
     return dense

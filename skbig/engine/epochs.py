@@ -15,15 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig._random import Noise
 from skbig.components.lbfgs import LBFGS, Remembered
 from skbig.components.schedules import Progress
 from skbig.data.rows import Batch, Rows, epoch_order
-from skbig.engine.execution import Execution
+from skbig.engine.execution import Execution, thread_count
 from skbig.engine.members import Members
 from skbig.engine.numbers import numbers_of_steps, rate_table
 from skbig.engine.recipe import Recipe
-from skbig.engine.step import Numbers, add_penalty_gradient, loss_and_gradient, norm_per_member, with_penalty
+from skbig.engine.step import Numbers, add_penalty_gradient, forward, loss_and_gradient, norm_per_member, with_penalty
 from skbig.exceptions import DivergenceError, MemorySplitWarning
+from skbig.networks.mlp import Training
 
 STEPS_AT_ONCE = 256
 STEPS_AT_ONCE_ON_TIME = 8
@@ -120,7 +122,11 @@ class MiniBatchEpochs:
     def _split(self, batch: Batch) -> None:
         """Compute batches in twice as many parts from now on."""
         parts = self.execution.n_parts * 2
-        whole = self._recipe.network.normalization == "batch" or self._recipe.augmentation is not None or self._rows.is_sparse
+        whole = (
+            self._recipe.network.normalization == "batch"
+            or self._recipe.augmentation is not None
+            or self._rows.is_sparse
+        )
         if whole or parts > batch.n_rows:
             reason = "normalization='batch', augmentation and sparse rows need a batch in one part. " if whole else ""
             raise MemoryError(
@@ -130,8 +136,8 @@ class MiniBatchEpochs:
         self.execution.n_parts = parts
         if parts == 2:
             warnings.warn(
-                "A batch did not fit in the device's memory; it is computed in parts. The result is the same, and slower. "
-                "Reduce batch_size to silence this warning.",
+                "A batch did not fit in the device's memory; it is computed in parts. The result is the same, and "
+                "slower. Reduce batch_size to silence this warning.",
                 MemorySplitWarning,
                 stacklevel=2,
             )
@@ -153,8 +159,8 @@ class MiniBatchEpochs:
         rate, norm = number.rate.flatten()[0].item(), norm_per_member(gradient).max().item()
         return (
             f"The loss is not finite any more: {loss.flatten().tolist()} in epoch {self._members.epochs + 1}, step "
-            f"{self._members.steps + 1}, at the learning rate {rate:g} and a gradient norm of {norm:g}. The weights of the "
-            "step before are kept. Scale the features (StandardScaler) and, in regression, the target, lower "
+            f"{self._members.steps + 1}, at the learning rate {rate:g} and a gradient norm of {norm:g}. The weights "
+            "of the step before are kept. Scale the features (StandardScaler) and, in regression, the target, lower "
             "learning_rate, or set clipping='norm'."
         )
 
@@ -175,11 +181,23 @@ class LineSearchEpochs:
         """Take one iteration."""
         members, recipe = self._members, self._recipe
         done = (members.epochs - self._first_epoch) / recipe.schedule_epochs
-        columns = (min(1.0, done), min(1.0, done + 1 / recipe.schedule_epochs), members.epochs, members.steps, members.rows)
+        columns = (
+            min(1.0, done),
+            min(1.0, done + 1 / recipe.schedule_epochs),
+            members.epochs,
+            members.steps,
+            members.rows,
+        )
         progress = Progress(*(_column(values, 1) for values in columns))
         rates = rate_table(members, recipe, progress)[0].view(-1).expand(members.n_members).numpy()
         number = numbers_of_steps(members, recipe, progress)[0]
-        outcomes = [single.iterate(number, float(rate)) for single, rate in zip(self._singles, rates, strict=True)]
+        copy, searches = members.copy(), list(members.line_search)
+        try:
+            outcomes = [single.iterate(number, float(rate)) for single, rate in zip(self._singles, rates, strict=True)]
+        except BaseException:  # a member that failed, or Ctrl-C: all stay where the iteration began
+            members.restore(copy)
+            members.line_search = searches
+            raise
         members.steps += 1
         members.epochs += 1
         members.rows += self._rows.n_rows
@@ -198,8 +216,10 @@ class _Single:
         self._all, self._m = members, m
         self._member = Members(members.network, members.seeds[own], members.flat[own], statistics)
         self._batch, self._recipe, self._strength = batch, recipe, recipe.alpha / (batch.n_rows * mean_weight)
+        self._scale = recipe.loss.reporting_scale(recipe.network.n_outputs)
         self._objective = Remembered(self._evaluate)
         self._number: Numbers | None = None
+        self._n_threads = torch.get_num_threads()
 
     def iterate(self, number: Numbers, rate: float) -> tuple[float, bool]:
         """Move to the end of one line search; return the loss there and whether nothing is left to gain."""
@@ -208,15 +228,23 @@ class _Single:
         self._draw(number)
         point = self._member.flat.view(-1)
         searched = point.clone()
-        loss, state = search.iterate(self._objective, searched, self._all.line_search[self._m], rate)
+        with thread_count(1):  # products of long vectors have other bits on other numbers of threads
+            loss, state = search.iterate(self._objective, searched, self._all.line_search[self._m], rate)
         if not (np.isfinite(loss) and bool(torch.isfinite(searched).all())):
             raise DivergenceError(
-                f"The loss is not finite any more: {loss} in epoch {self._all.epochs + 1} of a line search. The weights of "
-                "the iteration before are kept. Scale the features (StandardScaler) and, in regression, the target."
+                f"The loss is not finite any more: {loss} in iteration {self._all.epochs + 1} of the line search. Weights "
+                "of the iteration before are kept. Scale the features (StandardScaler) and, in regression, the target."
             )
         point.copy_(searched)
+        self._settle_moments()
         self._all.line_search[self._m] = state
-        return loss, search.converged(state, self._recipe.tol) or search.exhausted(state)
+        return self._reported(loss), search.converged(state, self._recipe.tol) or search.exhausted(state)
+
+    def _reported(self, loss: float) -> float:
+        """Scale the loss at the members' point for the curve, but not its penalty."""
+        none = torch.zeros(1, dtype=self._member.flat.dtype, device=self._member.flat.device)
+        penalty = with_penalty(none, self._member, self._recipe, self._strength).item()
+        return (loss - penalty) * self._scale + penalty
 
     def _draw(self, number: Numbers) -> None:
         """Take this iteration's random numbers; with new ones, old evaluations are worth nothing."""
@@ -227,21 +255,35 @@ class _Single:
 
     def _evaluate(self, point: Tensor) -> tuple[float, Tensor]:
         assert self._number is not None
-        before = self._member.flat.clone()
-        with torch.no_grad():
+        before = self._member.copy()
+        with torch.no_grad(), thread_count(self._n_threads):
             self._member.flat.view(-1).copy_(point)
             loss, gradient = loss_and_gradient(self._member, self._batch, self._recipe, self._number)
+            loss = loss / self._scale  # the search needs the loss that the gradient is of
             loss = with_penalty(loss, self._member, self._recipe, self._strength)
             add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
-            self._member.flat.copy_(before)
+            self._member.restore(before)  # a point that is only tried leaves no trace in the running moments
         return float(loss), gradient.view(-1)
+
+    def _settle_moments(self) -> None:
+        """Set the running moments of a batch norm to those of the whole set, which is at hand."""
+        member, batch = self._member, self._batch
+        if not member.statistics:
+            return
+        assert self._number is not None
+        noise = None if self._number.keys is None else Noise(self._number.keys)
+        training = Training(noise, batch.share, moments_rate=1.0)
+        with torch.no_grad():
+            forward(member.network, member.parameters, member.statistics, batch.X, training, bf16=self._recipe.bf16)
 
 
 def _column(values: Any, n_steps: int) -> Tensor:
     return torch.as_tensor(np.broadcast_to(values, (n_steps,)).astype(np.float64)).view(-1, 1, 1, 1)
 
 
-def epochs_of(members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int) -> MiniBatchEpochs | LineSearchEpochs:
+def epochs_of(
+    members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int
+) -> MiniBatchEpochs | LineSearchEpochs:
     """Return the kind of epochs that the optimizer takes."""
     kind = LineSearchEpochs if recipe.optimizer.full_batch else MiniBatchEpochs
     return kind(members, rows, recipe, clock, first_epoch)

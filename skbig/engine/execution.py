@@ -90,7 +90,7 @@ def _inputs(batch: Batch, numbers: Numbers) -> list[Tensor]:
 def thread_count(n_threads: int | None) -> Iterator[None]:
     """Compute on so many threads for a while; None leaves it as it is."""
     before = torch.get_num_threads()
-    if n_threads is not None and n_threads < before:
+    if n_threads is not None and n_threads != before:
         torch.set_num_threads(n_threads)
     try:
         yield

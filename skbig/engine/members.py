@@ -99,7 +99,8 @@ def make_members(
     rows = [np.asarray(arrays[name]).reshape(n_members, 1, -1) for name in network.shapes]
     flat = torch.from_numpy(np.concatenate(rows, axis=2)).to(device=device, dtype=dtype)
     statistics = {
-        name: torch.from_numpy(np.array(arrays[name])).to(device=device, dtype=dtype) for name in network.statistics_shapes
+        name: torch.from_numpy(np.array(arrays[name])).to(device=device, dtype=dtype)
+        for name in network.statistics_shapes
     }
     if n_members == 1:
         statistics = {name: value.squeeze(0) for name, value in statistics.items()}

@@ -5,7 +5,7 @@ Legend: M members (left out of batches when there is one), R rows, K raw outputs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -39,7 +39,9 @@ class Numbers(NamedTuple):
     augmentation: tuple[Tensor, ...]
 
 
-def step(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, mean_weight: float, n_parts: int = 1) -> Tensor:
+def step(
+    members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, mean_weight: float, n_parts: int = 1
+) -> Tensor:
     """Update the members by one batch and return their losses, penalty included, before the update: (M,)."""
     loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts)
     strength = recipe.alpha / (batch.n_rows * mean_weight)
@@ -81,7 +83,9 @@ def _differentiate(members: Members, batch: Batch, recipe: Recipe, numbers: Numb
     return loss.detach(), torch.cat(flat, -1)
 
 
-def _loss_per_row(leaves: dict[str, Tensor], members: Members, batch: Batch, recipe: Recipe, numbers: Numbers) -> Tensor:
+def _loss_per_row(
+    leaves: dict[str, Tensor], members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
+) -> Tensor:
     noise = None if numbers.keys is None else Noise(numbers.keys, batch.first_row)
     X, y, mix = batch.X, batch.y, None
     if recipe.augmentation is not None:
@@ -120,7 +124,9 @@ def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tenso
         return loss.view(-1)
     for weight in members.weight_tensors(recipe.penalty.elementwise):
         value = recipe.penalty.value(weight).view(-1)
-        loss = torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
+        loss = (
+            torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
+        )
     return loss
 
 
@@ -145,8 +151,8 @@ def shrink(members: Members, recipe: Recipe, numbers: Numbers, strength: Tensor 
     """Take the proximal step of a penalty with a non-smooth part, in the measure of the optimizer: exact zeros."""
     if recipe.penalty is None or not recipe.penalty.proximal:
         return
-    reaches = [recipe.optimizer.reach(state, numbers.optimizer) for state in members.state]
     weights = members.weight_tensors(recipe.penalty.elementwise and recipe.optimizer.elementwise)
+    reaches: Sequence[Tensor | float] = [recipe.optimizer.reach(state, numbers.optimizer) for state in members.state]
     if recipe.optimizer.elementwise:
         reaches = members.weight_tensors(recipe.penalty.elementwise, _spread(reaches[0], members.flat))
     for weight, reach in zip(weights, reaches, strict=False):  # the weights come first

@@ -46,7 +46,7 @@ class _Line:
     def makes_several(self) -> bool:
         """Whether the result is a tuple, or a list, which may have one item."""
         returns = self.operation._schema.returns
-        return len(returns) > 1 or bool(returns) and returns[0].type.kind() == "ListType"
+        return len(returns) > 1 or (bool(returns) and returns[0].type.kind() == "ListType")
 
     def reads(self) -> list[_Value]:
         return [leaf for leaf in _leaves((self.arguments, list(self.keywords.values()))) if isinstance(leaf, _Value)]
@@ -136,7 +136,7 @@ class _Program:
         if line.operation is _aten.t.default:
             self.transposed[made] = line.arguments[0]
         passed_on = line.operation is _aten.expand.default or line.operation in _VIEWS
-        if line.operation is _aten.ones_like.default or passed_on and line.arguments[0] in self.ones:
+        if line.operation is _aten.ones_like.default or (passed_on and line.arguments[0] in self.ones):
             self.ones.add(made)
 
     def _values_in(self, item: Any) -> Any:
@@ -208,7 +208,9 @@ class _Program:
     def take_views_once(self) -> None:
         """Do now what gives the same every time: views of lasting tensors, and the numbers 0, 1, 2, ..."""
         for line in list(self.lines):
-            if line.operation in _COUNTERS or _is_view(line.operation) and all(value.constant for value in line.reads()):
+            if line.operation in _COUNTERS or (
+                _is_view(line.operation) and all(value.constant for value in line.reads())
+            ):
                 made = line.operation(*_tensors(line.arguments), **_tensors(line.keywords))
                 for value, tensor in zip(line.results, _as_list(made), strict=True):
                     if value is not None:
@@ -261,7 +263,9 @@ class _Writer:
             return item.name
         if isinstance(item, (tuple, list)):
             return "[" + ", ".join(map(self.text, item)) + "]"
-        if item is None or isinstance(item, (bool, int, float, str)) and item == item and abs(_size(item)) != float("inf"):
+        if item is None or (
+            isinstance(item, (bool, int, float, str)) and item == item and abs(_size(item)) != float("inf")
+        ):
             return repr(item)
         return self._name(item, "k")
 
@@ -283,7 +287,11 @@ def _with_releases(body: list[str], lines: list[_Line], last: _Value) -> list[st
     released: list[str] = []
     for text, line in zip(reversed(body), reversed(lines), strict=True):
         touched = [*line.reads(), *(r for r in line.results if r is not None and not line.changes_input)]
-        gone = [value.name for value in dict.fromkeys(touched) if value not in seen and value.name.startswith("v") and not value.constant]
+        gone = [
+            value.name
+            for value in dict.fromkeys(touched)
+            if value not in seen and value.name.startswith("v") and not value.constant
+        ]
         seen.update(touched)
         released += ([f"del {', '.join(gone)}"] if gone else []) + [text]
     return released[::-1]

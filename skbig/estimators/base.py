@@ -174,13 +174,21 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         seeds = list(self._progress["seeds"]) if goes_on else seeds_of(self.random_state, self.n_members)
         if validation is None and self.early_stopping:
             if incremental:
-                raise ValueError("partial_fit with early_stopping=True needs X_val and y_val, so that all calls are judged alike.")
-            stratify = self._for_classes and np.ndim(checked.y) == 1
+                raise ValueError(
+                    "partial_fit with early_stopping=True needs X_val and y_val, so that all calls are judged alike."
+                )
+            stratify = self._for_classes and np.shape(checked.y)[1:] in ((), (1,))
             checked, validation = hold_out(checked, self.validation_fraction, seeds[0], stratify)
         weight = check_weight(self._weights(checked, targets, incremental), checked.X.shape[0])
         checked = Given(checked.X, checked.y, weight).without_weightless()  # a class may have the weight zero
         recipe = make_recipe(
-            parameters, choices, backend, checked.X, targets.n_outputs, one_epoch=incremental, judged=validation is not None
+            parameters,
+            choices,
+            backend,
+            checked.X,
+            targets.n_outputs,
+            one_epoch=incremental,
+            judged=validation is not None,
         )
         rows = place_rows(checked.X, targets.encode(checked.y), checked.weight, backend.device, backend.dtype)
         members = self._members(recipe, backend, seeds, goes_on)
@@ -258,7 +266,8 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             )
 
     def _after(self, session: Session) -> None:
-        if session.history.stop_reason == "max_iter" and not session.incremental:
+        planned = session.incremental or session.recipe.schedule.ends
+        if session.history.stop_reason == "max_iter" and not planned:
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet. Increase "
                 "max_iter, or raise tol.",

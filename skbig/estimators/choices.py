@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
+from math import inf
 from numbers import Integral
 from typing import Any
 
@@ -59,10 +60,13 @@ CONSTRAINTS: dict[str, tuple[Constraint, ...]] = {
     "max_iter": (_COUNT,),
     "max_time": (Options((None,)), Interval(0, None, "neither")),
     "shuffle": (Boolean(),),
-    "class_weight": (Options(("balanced", None)), _Instance((Mapping, list), "a dict of weights (a list of them for multilabel y)")),
+    "class_weight": (
+        Options(("balanced", None)),
+        _Instance((Mapping, list), "a dict of weights (a list of them for multilabel y)"),
+    ),
     "early_stopping": (Boolean(),),
     "validation_fraction": (Interval(0, 1, "neither"),),
-    "n_iter_no_change": (_COUNT,),
+    "n_iter_no_change": (Interval(0, None, integer=True), Options((inf,))),
     "tol": (Interval(0, None),),
     "scoring": (Options(("loss", None)), _ScorerName(), Callable()),
     "warm_start": (Boolean(),),
@@ -122,7 +126,9 @@ def resolve_choices(parameters: Mapping[str, Any], owner: str, *, for_classes: b
 
 
 def component_of(name: str, value: Any, *, for_classes: bool) -> Component | None:
-    """Return the component that a parameter's value stands for, or None when the parameter takes none."""
+    """Return the component that a parameter's value stands for, or None when there is none."""
+    if value is None:
+        return None
     if name == "loss":
         return resolve_loss(value, for_classes=for_classes)
     if name == "schedule":
@@ -136,14 +142,12 @@ def component_of(name: str, value: Any, *, for_classes: bool) -> Component | Non
 def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
     """Return the widths of the hidden layers as a tuple."""
     sizes = (value,) if isinstance(value, Integral) else value
-    try:
-        sizes = tuple(sizes) if isinstance(sizes, Sized) else None  # a generator could be read only once
-        valid = all(isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0 for size in sizes)
-    except TypeError:
-        valid = False
+    # A generator could be read only once, so it must have a length.
+    valid = isinstance(sizes, Sized) and isinstance(sizes, Iterable) and all(map(_COUNT.accepts, sizes))
     if not valid:
         raise ValueError(
-            f"The 'hidden_layer_sizes' parameter of {owner} must be a sequence of ints > 0, or one int. Got {value!r} instead."
+            f"The 'hidden_layer_sizes' parameter of {owner} must be a sequence of ints > 0, or one int. "
+            f"Got {value!r} instead."
         )
     return tuple(int(size) for size in sizes)
 
@@ -178,6 +182,8 @@ def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
     if choices.clipping is not None:
         raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
     if choices.penalty is not None and choices.penalty.proximal:
-        raise ValueError(f"{name} needs a smooth penalty. Use penalty='l2', or optimizer='adam' with {choices.penalty!r}.")
+        raise ValueError(
+            f"{name} needs a smooth penalty. Use penalty='l2', or optimizer='adam' with {choices.penalty!r}."
+        )
     if isinstance(parameters["batch_size"], Integral):
         raise ValueError(f"{name} reads the whole set in each iteration. Use batch_size='auto' or 'full'.")

@@ -26,7 +26,9 @@ from skbig.estimators.sklearn_bridge import check_validation_labels, check_weigh
 def _has_probabilities(estimator: Any) -> bool:
     loss = resolve_loss(estimator.loss, for_classes=True)
     if not loss.probabilistic:
-        raise AttributeError(f"probability estimates are not available for loss={estimator.loss!r}. Use loss='log_loss'.")
+        raise AttributeError(
+            f"probability estimates are not available for loss={estimator.loss!r}. Use loss='log_loss'."
+        )
     return True
 
 
@@ -41,9 +43,9 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
     ----------
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Units of each hidden layer; ``()`` is a linear model.
-    activation : {'identity', 'logistic', 'tanh', 'relu', 'gelu', 'silu', 'mish', 'selu', 'elu', 'leaky_relu'}, \\
-            default='relu'
-        What each hidden layer applies to its sums.
+    activation : str, default='relu'
+        What each hidden layer applies to its sums: 'identity', 'logistic', 'tanh', 'relu', 'gelu', 'silu', 'mish',
+        'selu', 'elu' or 'leaky_relu'.
     loss : str, Loss or callable, default='log_loss'
         What training minimises: 'log_loss', 'focal', 'hinge', 'squared_hinge', 'modified_huber'; a component such as
         ``LogLoss(label_smoothing=0.1)``; or ``function(raw, y)`` that returns the loss of each row.
@@ -140,7 +142,7 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         Where the model was trained.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, when X is a DataFrame whose column names are strings.
 
     See Also
@@ -407,11 +409,13 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
             return given.weight
         if self.class_weight == "balanced" and incremental:
             raise ValueError(
-                "class_weight 'balanced' is not supported for partial_fit, which does not see all rows. Pass a dict of weights: "
-                "n_samples / (n_classes * np.bincount(y))."
+                "class_weight 'balanced' is not supported for partial_fit, which does not see all rows. Pass a dict of "
+                "weights: n_samples / (n_classes * np.bincount(y))."
             )
         if self.class_weight == "balanced":
             return _balanced(given, targets)
+        if isinstance(self.class_weight, list) and not targets.multilabel:
+            raise ValueError(f"class_weight must be a dict for y of one column. Got {self.class_weight!r} instead.")
         if targets.multilabel:
             weights = compute_sample_weight(self.class_weight, given.y)
         else:  # of all classes, also those that are not in these rows

@@ -68,13 +68,13 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
     """Split rows into training and validation rows, with the classes' proportions kept where asked for."""
     n_rows = given.X.shape[0]
     state = int(generator(seed, Purpose.SPLIT).integers(2**31))
-    labels = given.y if stratify else None
+    labels = np.ravel(given.y) if stratify else None
     try:
         parts = train_test_split(np.arange(n_rows), test_size=fraction, random_state=state, stratify=labels)
     except ValueError as error:
         raise ValueError(
-            f"early_stopping=True cannot hold out validation_fraction={fraction} of {n_rows} rows: {error} Change "
-            "validation_fraction, or pass X_val and y_val to fit."
+            f"early_stopping=True cannot hold out validation_fraction={fraction} of {n_rows} rows: "
+            f"{str(error).rstrip('.')}. Change validation_fraction, or pass X_val and y_val to fit."
         ) from None
     if len(parts[1]) < 2:
         raise ValueError(
@@ -86,14 +86,28 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
 
 
 def make_recipe(
-    parameters: SimpleNamespace, choices: Choices, backend: SingleDevice, X: Any, n_outputs: int, *, one_epoch: bool, judged: bool
+    parameters: SimpleNamespace,
+    choices: Choices,
+    backend: SingleDevice,
+    X: Any,
+    n_outputs: int,
+    *,
+    one_epoch: bool,
+    judged: bool,
 ) -> Recipe:
     """Put the resolved choices and the shape of the data together."""
     n_rows, n_features = X.shape
     if choices.augmentation is not None and not isinstance(X, np.ndarray):
-        raise ValueError(f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray().")
+        raise ValueError(
+            f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray()."
+        )
     network = MLP(
-        n_features, choices.hidden, n_outputs, parameters.activation, float(parameters.dropout), parameters.normalization
+        n_features,
+        choices.hidden,
+        n_outputs,
+        parameters.activation,
+        float(parameters.dropout),
+        parameters.normalization,
     )
     return Recipe(
         network=network,
@@ -150,7 +164,9 @@ def continued_members(
         When the parameters now ask for another network than the fitted one.
     """
     shapes = recipe.network.shapes | recipe.network.statistics_shapes
-    if {name: value.shape for name, value in arrays.items()} != {name: (n_members, *shape) for name, shape in shapes.items()}:
+    if {name: value.shape for name, value in arrays.items()} != {
+        name: (n_members, *shape) for name, shape in shapes.items()
+    }:
         raise ValueError(
             "The fitted network has other layers than the parameters and the data now ask for (hidden_layer_sizes, "
             "normalization, n_members, or the number of outputs of y). Keep them to go on training, or call fit with "

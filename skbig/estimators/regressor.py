@@ -33,9 +33,9 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
     ----------
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Units of each hidden layer; ``()`` is a linear model.
-    activation : {'identity', 'logistic', 'tanh', 'relu', 'gelu', 'silu', 'mish', 'selu', 'elu', 'leaky_relu'}, \\
-            default='relu'
-        What each hidden layer applies to its sums.
+    activation : str, default='relu'
+        What each hidden layer applies to its sums: 'identity', 'logistic', 'tanh', 'relu', 'gelu', 'silu', 'mish',
+        'selu', 'elu' or 'leaky_relu'.
     loss : str, Loss or callable, default='squared_error'
         What training minimises: 'squared_error', 'absolute_error', 'huber', 'log_cosh', 'squared_log_error',
         'poisson', 'gamma', 'quantile', 'epsilon_insensitive'; a component such as ``Quantile(quantile=0.9)``; or
@@ -129,7 +129,7 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         Where the model was trained.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, when X is a DataFrame whose column names are strings.
 
     See Also
@@ -312,10 +312,10 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
 
     # What the base asks for.
 
-    def _make_targets(
-        self, y: Any, classes: Any, goes_on: bool, incremental: bool, loss: Loss
-    ) -> RegressionTargets:
+    def _make_targets(self, y: Any, classes: Any, goes_on: bool, incremental: bool, loss: Loss) -> RegressionTargets:
         del classes, goes_on, incremental  # of classifiers only; another number of outputs is noticed with the weights
+        if hasattr(y, "toarray"):
+            raise ValueError("y must be dense for a regressor, and it is sparse. Use y.toarray().")
         loss.check_targets(y)
         return RegressionTargets(1 if y.ndim == 1 or y.shape[1] == 1 else y.shape[1], y.ndim == 1 or y.shape[1] == 1)
 

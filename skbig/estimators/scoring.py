@@ -37,10 +37,14 @@ class Validation:
 
     def __init__(self, rows: Rows, score: Callable[[np.ndarray], float] | None) -> None:
         self._rows, self._score = rows, score
+        self._has_loss = False
 
     def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         raw = raw_predictions(members.network, members.parameters, members.statistics, self._rows.X)
         loss = np.array([self._loss(member, recipe) for member in raw])
+        self._has_loss |= bool(np.isfinite(loss).all())
+        if not self._has_loss:  # later, an epoch may fail and the next be better
+            raise ValueError(f"The loss of the validation rows is not finite: {loss.tolist()}. Scale X_val and y_val.")
         if self._score is None:
             return loss, -loss
         score = np.array([self._score(member.cpu().numpy()) for member in raw], dtype=float)
@@ -55,9 +59,7 @@ class Validation:
         return float((per_row * weight).mean()) * recipe.loss.reporting_scale(raw.shape[-1])
 
 
-def raw_predictions(
-    network: MLP, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Any
-) -> Tensor:
+def raw_predictions(network: MLP, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Any) -> Tensor:
     """Return raw predictions (M, N, K) of dense rows (a tensor) or sparse ones (SciPy CSR), block by block."""
     weight = parameters["weight0"]
     n_members = 1 if weight.dim() == 2 else weight.shape[0]

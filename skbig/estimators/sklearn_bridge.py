@@ -43,7 +43,9 @@ __all__ = [
 _ACCEPTED: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "order": "C"}
 
 
-def check_training_rows(estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool) -> Any:
+def check_training_rows(
+    estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
+) -> Any:
     """Return checked X (dense, or CSR) and y, and note the number and names of the features."""
     options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_ACCEPTED}
     with _quiet_casts():

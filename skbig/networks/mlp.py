@@ -5,6 +5,7 @@ Legend: M members, R rows, F features, W width of a hidden layer, K raw outputs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +46,13 @@ class Training:
         Random numbers of the step, for dropout.
     share : Tensor of shape (M, R)
         Each row's share of the loss, for the weighted moments of a batch norm.
+    moments_rate : float
+        How far the running moments of a batch norm move towards those of the batch.
     """
 
     noise: Noise | None
     share: Tensor
+    moments_rate: float = BATCH_NORM_RATE
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class MLP:
     def layers(self) -> list[tuple[int, int]]:
         """The numbers of inputs and outputs of each affine layer."""
         units = (self.n_features, *self.hidden, self.n_outputs)
-        return list(zip(units[:-1], units[1:], strict=True))
+        return list(itertools.pairwise(units))
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -131,7 +135,12 @@ class MLP:
         return affine(X, parameters[f"weight{last}"], parameters[f"bias{last}"])
 
     def _normalize(
-        self, X: Tensor, i: int, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], training: Training | None
+        self,
+        X: Tensor,
+        i: int,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        training: Training | None,
     ) -> Tensor:
         if self.normalization is None:
             return X
@@ -142,8 +151,8 @@ class MLP:
         if training is None:
             return batch_norm(X, scale, offset, mean, variance)
         batch_mean, batch_variance = batch_moments(X, _normalized(training.share).to(X.dtype))
-        mean.lerp_(batch_mean.detach().to(mean.dtype), BATCH_NORM_RATE)
-        variance.lerp_(batch_variance.detach().to(mean.dtype), BATCH_NORM_RATE)
+        mean.lerp_(batch_mean.detach().to(mean.dtype), training.moments_rate)
+        variance.lerp_(batch_variance.detach().to(mean.dtype), training.moments_rate)
         return batch_norm(X, scale, offset, batch_mean, batch_variance)
 
     def _drop(self, X: Tensor, i: int, training: Training | None) -> Tensor:

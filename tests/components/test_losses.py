@@ -592,7 +592,7 @@ def test_a_function_is_a_loss(function: object, task: str, same: object, rows: t
     close(loss.per_row(raw, y), same((LogLoss() if for_classes else SquaredError()).per_row(raw, y)))
 
 
-@pytest.mark.parametrize("function", [F.mse_loss, lambda raw, y: raw.sum(0), lambda raw, y: raw.T], ids=str)
+@pytest.mark.parametrize("function", [F.mse_loss, lambda raw, y: raw.sum(0), lambda raw, y: raw.T], ids=["mean", "by-column", "transposed"])
 def test_a_function_must_return_a_loss_per_row(function: object) -> None:
     """A function that has already averaged over rows, or over anything else, is told what to return."""
     raw, y = example("three outputs", 6)

@@ -49,9 +49,15 @@ SETTINGS = [
 ]
 # Members of one stack: every number differs, and zeros stand beside others.
 STACKS = [
-    [SGD(momentum=m, dampening=d, weight_decay=w, nesterov=False) for m, d, w in [(0.0, 0.4, 0.1), (0.5, 0.0, 0.0), (0.9, 0.3, 0.2)]],
+    [
+        SGD(momentum=m, dampening=d, weight_decay=w, nesterov=False)
+        for m, d, w in [(0.0, 0.4, 0.1), (0.5, 0.0, 0.0), (0.9, 0.3, 0.2)]
+    ],
     [SGD(momentum=m, nesterov=True) for m in (0.0, 0.5, 0.9)],
-    [SGD(momentum=m, dampening=d, rate_in_velocity=True, nesterov=False) for m, d in [(0.0, 0.4), (0.5, 0.2), (0.9, 0.0)]],
+    [
+        SGD(momentum=m, dampening=d, rate_in_velocity=True, nesterov=False)
+        for m, d in [(0.0, 0.4), (0.5, 0.2), (0.9, 0.0)]
+    ],
     [SGD(momentum=m, nesterov=True, rate_in_velocity=True) for m in (0.0, 0.5, 0.9)],
     [Adagrad(*numbers) for numbers in [(0.0, 0.0, 1e-10, 0.0), (0.1, 0.2, 1e-3, 0.1), (0.2, 0.1, 1e-2, 0.2)]],
     [RMSprop(a, e, m, weight_decay=w) for a, e, m, w in [(0.9, 1e-8, 0, 0), (0.99, 1e-3, 0.5, 0), (0.5, 0.1, 0.9, 1)]],
@@ -196,8 +202,14 @@ def test_lion_is_the_scalar_algorithm_of_its_paper(weight_decay: float) -> None:
     [
         (Adam(eps=1e-3, eps_hat=True), lambda start: AdamOptimizer([start], epsilon=1e-3)),
         (Adam(betas=(0.7, 0.9), eps_hat=True), lambda start: AdamOptimizer([start], beta_1=0.7, beta_2=0.9)),
-        (SGD(momentum=0.0, rate_in_velocity=True, nesterov=False), lambda start: SGDOptimizer([start], momentum=0.0, nesterov=False)),
-        (SGD(momentum=0.9, rate_in_velocity=True, nesterov=False), lambda start: SGDOptimizer([start], momentum=0.9, nesterov=False)),
+        (
+            SGD(momentum=0.0, rate_in_velocity=True, nesterov=False),
+            lambda start: SGDOptimizer([start], momentum=0.0, nesterov=False),
+        ),
+        (
+            SGD(momentum=0.9, rate_in_velocity=True, nesterov=False),
+            lambda start: SGDOptimizer([start], momentum=0.9, nesterov=False),
+        ),
         (SGD(momentum=0.9, nesterov=True, rate_in_velocity=True), lambda start: SGDOptimizer([start], momentum=0.9)),
     ],
     ids=lambda value: short(value) if isinstance(value, Optimizer) else "",
@@ -393,7 +405,7 @@ def test_every_name_is_an_optimizer_with_the_default_rate_of_torch(name: str) ->
     theirs = {n.lower(): getattr(torch.optim, n) for n in [*TORCH.values(), "LBFGS"] if hasattr(torch.optim, n)}
     if name in theirs:
         rate = theirs[name]([torch.zeros(2, 2)]).defaults["lr"]
-        assert optimizer.default_rate == (1e-2 if name == "sgd" else rate)  # torch's 0.001 is for gradients of deep networks
+        assert optimizer.default_rate == (1e-2 if name == "sgd" else rate)
     elif name == "lion":
         assert optimizer.default_rate == 1e-4
 

@@ -130,7 +130,8 @@ def test_weighted_rows_give_scikit_learns_curve(solver: str, task: str) -> None:
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_training_stops_where_scikit_learns_does(rate: dict[str, Any], task: str) -> None:
     """Training ends by the same epoch, under "adaptive" after the same reductions of the rate."""
-    estimator = theirs(task, solver="sgd", learning_rate_init=0.1, max_iter=400, n_iter_no_change=3, **{"tol": 1e-3, **rate})
+    settings = {"solver": "sgd", "learning_rate_init": 0.1, "max_iter": 400, "n_iter_no_change": 3, "tol": 1e-3}
+    estimator = theirs(task, **{**settings, **rate})
     assert_same_training(estimator, *data(task))
     assert estimator.n_iter_ < 400
 

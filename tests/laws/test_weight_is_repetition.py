@@ -116,7 +116,7 @@ def test_of_a_class_of_weight_zero(settings: dict[str, Any]) -> None:
 def test_of_impossible_class_weights(weights: dict[int, float]) -> None:
     """Weights of classes are as legal as those of rows."""
     X, y = training("multiclass")
-    with pytest.raises(ValueError, match="sample_weight"):
+    with pytest.raises(ValueError, match="class_weight"):
         model("multiclass", class_weight=weights).fit(X, y)
 
 

@@ -1,0 +1,199 @@
+"""The same seed gives the same bits, wherever and after whatever a model is trained; and training moves nothing but the model."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
+
+from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig.exceptions import DivergenceError
+from tests.small import data
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "noisy": {"dropout": 0.3, "normalization": "batch", "augmentation": "mixup", "clipping": "norm"},
+    "line search": {"optimizer": "lbfgs"},
+    "ensemble": {"n_members": 3},
+    "early": {"early_stopping": True, "validation_fraction": 0.3, "scoring": None},
+    "half": {"precision": "bf16"},
+    # These compute on as many threads as there are.
+    "large": {"hidden_layer_sizes": (256, 256), "max_iter": 2},
+    "large line search": {"hidden_layer_sizes": (256, 256), "optimizer": "lbfgs", "alpha": 1.0},
+    "large penalty": {"hidden_layer_sizes": (256, 256), "penalty": "l1", "alpha": 1.0, "clipping": "norm", "max_iter": 2},
+}
+
+
+def rows(large: bool) -> tuple[np.ndarray, np.ndarray]:
+    if not large:
+        return data("multiclass")
+    generator = np.random.RandomState(5)
+    X = generator.normal(size=(300, 20)).astype(np.float32)
+    return X, (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+
+
+def digest(name: str, **changes: Any) -> str:
+    """Train, and sum up every bit that was learnt, drawn or shown."""
+    settings = {"hidden_layer_sizes": (6,), "max_iter": 3, **SETTINGS[name], **changes}
+    if settings.get("optimizer") != "lbfgs":
+        settings["batch_size"] = 20
+    X, y = rows("large" in name)
+    model = BigMLPClassifier(random_state=settings.pop("random_state", 3), **settings).fit(X, y)
+    arrays = [*model.coefs_, *model.intercepts_, *model._normalization.values(), model.loss_curve_, model.predict_proba(X)]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_twice(name: str) -> None:
+    """A second fit is the first one again, and another seed is another model."""
+    assert digest(name) == digest(name)
+    assert digest(name) != digest(name, random_state=4)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_after_other_use_of_the_generators(name: str) -> None:
+    """What others draw or seed does not matter."""
+    expected = digest(name)
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+        torch.rand(7), np.random.rand(7)
+        assert digest(name) == expected
+    finally:
+        random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_on_any_number_of_threads(name: str, two_threads: None) -> None:
+    """One thread or more, as joblib may leave to its workers: the bits are the same."""
+    on_two = digest(name)
+    torch.set_num_threads(1)
+    assert digest(name) == on_two
+
+
+def test_in_modes_of_others() -> None:
+    """A caller's gradient mode, default dtype or deterministic mode is neither used nor changed."""
+    expected = digest("noisy")
+    with torch.no_grad():
+        assert digest("noisy") == expected
+    with torch.inference_mode():
+        assert digest("noisy") == expected
+        assert torch.is_inference_mode_enabled()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert digest("noisy") == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_in_another_process() -> None:
+    """A fresh process, on another number of threads and after other work with torch, trains the same model."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import torch; torch.manual_seed(9); torch.set_num_threads(1); torch.rand(5, requires_grad=True).sum().backward()\n"
+        "from tests.laws.test_same_bits import SETTINGS, digest\n"
+        "print(*[digest(name) for name in SETTINGS])\n"
+    )
+    root = Path(__file__).parents[2]
+    output = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert output.split() == [digest(name) for name in SETTINGS]
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_in_parallel(backend: str) -> None:
+    """A search over two workers finds what a search in one process finds."""
+    X, y = data("multiclass")
+    grid = {"learning_rate": [0.01, 0.1], "dropout": [0.0, 0.2]}
+    scores = []
+    for n_jobs in (1, 2):
+        model = BigMLPClassifier((6,), max_iter=5, batch_size=10, random_state=0)
+        with joblib.parallel_backend(backend):
+            search = GridSearchCV(model, grid, cv=2, n_jobs=n_jobs, scoring="neg_log_loss").fit(X, y)
+        scores.append([search.cv_results_["mean_test_score"], search.best_estimator_.coefs_[0]])
+    for one, other in zip(*scores, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# Nothing else moves.
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.usefixtures("two_threads", "unchanged_globals")
+def test_training_leaves_the_world_alone(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """No generator, thread count, mode, filter, handler or variable of the process moves, and nothing is printed."""
+    digest(name)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("two_threads", "unchanged_globals")
+def test_an_estimator_without_a_seed_draws_from_nobody() -> None:
+    """Without a seed fits differ, and still no generator of the process moves."""
+    assert digest("plain", random_state=None) != digest("plain", random_state=None)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+@pytest.mark.usefixtures("two_threads", "unchanged_globals")
+def test_divergence_leaves_the_world_alone(optimizer: str) -> None:
+    """Nothing has moved when a fit ends in an error in the midst of training."""
+    X, y = data("regression")
+    settings = {"learning_rate": 1e30} if optimizer == "sgd" else {}
+    with pytest.raises(DivergenceError), np.errstate(all="ignore"):
+        BigMLPRegressor((6,), optimizer=optimizer, batch_size="full", **settings).fit(X * 1e150, y.ravel() * 1e200)
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": -1.0}, {"device": "cuda:99"}, {"optimizer": "none"}, {"X": np.nan}], ids=str)
+@pytest.mark.usefixtures("two_threads", "unchanged_globals")
+def test_refusal_leaves_the_world_alone(wrong: dict[str, Any]) -> None:
+    """Nothing has moved when a fit is refused."""
+    X, y = data("multiclass")
+    X = X * wrong.pop("X", 1.0)
+    with pytest.raises(ValueError):
+        BigMLPClassifier(**wrong).fit(X, y)
+
+
+@pytest.mark.usefixtures("two_threads", "unchanged_globals")
+def test_a_failing_scorer_leaves_the_world_alone() -> None:
+    """Nothing has moved when a user's own code fails in the midst of training."""
+
+    def scorer(estimator: Any, X: Any, y: Any) -> float:
+        raise RuntimeError("no score today")
+
+    X, y = data("multiclass")
+    with pytest.raises(RuntimeError, match="no score today"):
+        BigMLPClassifier((6,), early_stopping=True, scoring=scorer).fit(X, y)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["noisy", "line search", "ensemble"])
+def test_training_leaves_its_input_alone(name: str, dtype: type, order: Any) -> None:
+    """Rows, targets and weights are only read, so they may be read-only."""
+    X, y = data("multi-output")
+    arrays = [np.array(array, dtype=dtype, order=order) for array in (X, y, np.ones(len(X)))]
+    for array in arrays:
+        array.flags.writeable = False
+    before = [array.tobytes() for array in arrays]
+    model = BigMLPRegressor((6,), random_state=0, max_iter=2, **SETTINGS[name]).fit(*arrays)
+    model.predict(arrays[0])
+    model.partial_fit(*arrays)
+    assert [array.tobytes() for array in arrays] == before
