@@ -47,7 +47,10 @@ class ClassTargets:
         if self.multilabel:
             return _indicator(y, len(self.classes))
         y = _labels(y)
-        index = np.searchsorted(self.classes, y).clip(0, len(self.classes) - 1)
+        try:
+            index = np.searchsorted(self.classes, y).clip(0, len(self.classes) - 1)
+        except TypeError as error:
+            raise ValueError(f"y has labels that cannot be compared with those in `classes_`: {error}.") from None
         unseen = self.classes[index] != y
         if unseen.any():
             some, known = np.unique(y[unseen])[:10].tolist(), self.classes.tolist()
@@ -71,7 +74,10 @@ def class_targets(y: Any, classes: Any = None) -> ClassTargets:
     ValueError
         When y is no classification target, or has one class only.
     """
-    kind = type_of_target(y, input_name="y", raise_unknown=True)
+    try:
+        kind = type_of_target(y, input_name="y", raise_unknown=True)
+    except TypeError as error:
+        raise ValueError(f"The labels in y must be strings or numbers, and not both: {error}.") from None
     if kind == "multilabel-indicator":
         labels = np.arange(_indicator(y, None).shape[1])
         if classes is not None and not np.array_equal(np.unique(classes), labels):

@@ -232,8 +232,9 @@ class _Single:
             loss, state = search.iterate(self._objective, searched, self._all.line_search[self._m], rate)
         if not (np.isfinite(loss) and bool(torch.isfinite(searched).all())):
             raise DivergenceError(
-                f"The loss is not finite any more: {loss} in iteration {self._all.epochs + 1} of the line search. Weights "
-                "of the iteration before are kept. Scale the features (StandardScaler) and, in regression, the target."
+                f"The loss is not finite any more: {loss} in iteration {self._all.epochs + 1} of the line search. The "
+                "weights of the iteration before are kept. Scale the features (StandardScaler) and, in regression, the "
+                "target."
             )
         point.copy_(searched)
         self._settle_moments()

@@ -46,6 +46,8 @@ class Judge:
     stopped : ndarray (M,) of bool
     best : Tensor (M, 1, P + S) or None
         Parameters and running moments of the best validation score.
+    latest : Tensor (M, 1, P + S) or None
+        Those of the last epoch, once the best ones have taken their place.
     """
 
     def __init__(self, members: Members, recipe: Recipe) -> None:
@@ -55,6 +57,7 @@ class Judge:
         self.stalled = np.zeros(n_members, dtype=int)
         self.stopped = np.zeros(n_members, dtype=bool)
         self.best: Tensor | None = None
+        self.latest: Tensor | None = None
         self._members, self._recipe = members, recipe
 
     def see(self, loss: np.ndarray, score: np.ndarray | None, rate: np.ndarray, converged: np.ndarray) -> None:
@@ -104,20 +107,30 @@ class Judge:
 
     def restore_best(self) -> None:
         """Give the members their best weights, or those with which they stopped."""
-        if self.best is None:
-            return
-        start = self._members.flat.shape[-1]
-        self._members.flat.copy_(self.best.narrow(2, 0, start))
-        for value in self._members.statistics.values():
-            size = value.numel() // self._members.n_members
-            value.copy_(self.best.narrow(2, start, size).reshape(value.shape))
-            start += size
+        if self.best is not None:
+            self.latest = _everything(self._members)
+            _load(self._members, self.best)
+
+    def restore_latest(self) -> None:
+        """Go on where the last epoch ended."""
+        if self.latest is not None:
+            _load(self._members, self.latest)
+            self.latest = None
 
 
 def _everything(members: Members) -> Tensor:
     """Parameters and running moments of each member in a row, (M, 1, P + S)."""
     moments = [value.reshape(members.n_members, 1, -1) for value in members.statistics.values()]
     return torch.cat([members.flat, *moments], 2)
+
+
+def _load(members: Members, everything: Tensor) -> None:
+    start = members.flat.shape[-1]
+    members.flat.copy_(everything.narrow(2, 0, start))
+    for value in members.statistics.values():
+        size = value.numel() // members.n_members
+        value.copy_(everything.narrow(2, start, size).reshape(value.shape))
+        start += size
 
 
 def continued_history(curves: Mapping[str, list[np.ndarray]]) -> History:

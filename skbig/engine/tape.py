@@ -196,7 +196,10 @@ class _Program:
             shape, size = source.tensor.shape, source.tensor.numel()
             place = self._constant(buffer.tensor.view(-1).narrow(0, start, size).view(shape))
             maker = makers[source]
-            if maker.operation in _WITH_OUT:
+            if maker.operation is _aten.clone.default:
+                maker.operation, maker.arguments = _aten.copy_.default, (place, maker.arguments[0])
+                maker.keywords, source.tensor, source.constant = {}, place.tensor, True
+            elif maker.operation in _WITH_OUT:
                 maker.operation = _WITH_OUT[maker.operation]
                 maker.keywords = {**maker.keywords, "out": place}
                 source.tensor, source.constant = place.tensor, True
@@ -344,4 +347,4 @@ _VIEWS = (_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default)
 _COUNTERS = (_aten.arange.default, _aten.arange.start, _aten.arange.start_step)
 _WITH_OUT = {_aten.mm.default: _aten.mm.out, _aten.sum.dim_IntList: _aten.sum.IntList_out}
 # Python's own functions of these names take other arguments than the operation.
-_ONLY_AS_OPERATION = ("slice", "to", "size", "new_empty")
+_ONLY_AS_OPERATION = ("slice", "to", "size", "new_empty", "index")

@@ -133,7 +133,8 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
     def _train(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Any:
         before = dict(vars(self))
         try:
-            session = self._prepare(given, held, incremental=incremental, classes=classes)
+            with torch.inference_mode(False):  # what a caller's inference mode makes could not be trained
+                session = self._prepare(given, held, incremental=incremental, classes=classes)
         except BaseException:
             _put_back(self, before)
             raise
@@ -199,7 +200,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             rows=rows,
             recipe=recipe,
             backend=backend,
-            judge=import_judge(members, recipe, self._progress) if goes_on else Judge(members, recipe),
+            judge=import_judge(members, recipe, self._progress, incremental) if goes_on else Judge(members, recipe),
             history=continued_history(self._curves) if goes_on else History(),
             validation=self._validation(validation, targets, choices, backend),
             first_epoch=0 if incremental else members.epochs,
@@ -247,6 +248,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
     def _run(self, session: Session) -> None:
         given, n_epochs = session.given, session.recipe.max_epochs
         with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
             stack.enter_context(session.backend.products())
             calls = callback_observer(self, given.X, given.y, given.weight, n_epochs, lambda: self._fitted(session))
             observers = [stack.enter_context(calls)]
@@ -307,7 +309,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             "device_": str(session.backend.device),
             "_dtype": str(session.backend.dtype).removeprefix("torch."),
             "_normalization": normalization_arrays(arrays),
-            "_progress": export_progress(members, judge, recipe),
+            "_progress": export_progress(members, judge, recipe, session.incremental),
             "_curves": {name: list(curve) for name, curve in history.curves().items()},
             **self._describe(session.targets, recipe),
         }

@@ -180,7 +180,8 @@ class _EpochTasks:
         return self._context.subcontext(task_name="epoch").call_on_fit_task_begin(**self._facts)
 
     def __call__(self, report: EpochReport) -> bool:
-        stop = self._task.call_on_fit_task_end(**self._facts, reconstruction_attributes=self._attributes)
+        task, self._task = self._task, None  # it ends once, also when a callback fails
+        stop = task.call_on_fit_task_end(**self._facts, reconstruction_attributes=self._attributes)
         self._task = None if stop or report.last else self._begin()
         return bool(stop)
 

@@ -45,8 +45,9 @@ def normalization_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     return {name: value for name, value in arrays.items() if not name.startswith(("weight", "bias"))}
 
 
-def export_progress(members: Members, judge: Judge, recipe: Recipe) -> dict[str, Any]:
-    """Return what training needs to go on exactly."""
+def export_progress(members: Members, judge: Judge, recipe: Recipe, incremental: bool) -> dict[str, Any]:
+    """Return what training needs to go on exactly; only `partial_fit` goes on from other weights than the best."""
+    latest = judge.latest if incremental and recipe.keep_best else None
     return {
         "seeds": list(members.seeds),
         "counts": [members.steps, members.epochs, members.rows],
@@ -60,6 +61,7 @@ def export_progress(members: Members, judge: Judge, recipe: Recipe) -> dict[str,
             "stalled": judge.stalled,
             "stopped": judge.stopped,
             "best": None if judge.best is None else _array(judge.best),
+            "latest": None if latest is None else _array(latest),
         },
     }
 
@@ -79,13 +81,22 @@ def import_progress(members: Members, recipe: Recipe, kept: Mapping[str, Any]) -
         members.line_search = [_to_tensors(state, members) for state in kept["line_search"]]
 
 
-def import_judge(members: Members, recipe: Recipe, kept: Mapping[str, Any]) -> Judge:
-    """Put back what an earlier training had judged."""
+def import_judge(members: Members, recipe: Recipe, kept: Mapping[str, Any], incremental: bool) -> Judge:
+    """Put back what an earlier training had judged.
+
+    Calls of `partial_fit` with early stopping are one training, also over its end and with weights that are not yet
+    the best. Any other call is a wish to go on.
+    """
     judge = Judge(members, recipe)
     for name in ("best_loss", "best_score", "stalled", "stopped"):
         setattr(judge, name, np.array(kept["judge"][name]))
-    best = kept["judge"]["best"]
-    judge.best = None if best is None else torch.from_numpy(np.array(best)).to(members.flat)
+    for name in ("best", "latest"):
+        weights = kept["judge"][name]
+        setattr(judge, name, None if weights is None else torch.from_numpy(np.array(weights)).to(members.flat))
+    if incremental and recipe.keep_best:
+        judge.restore_latest()
+    else:
+        judge.stopped[:] = False
     return judge
 
 
