@@ -6,6 +6,8 @@ import os
 
 # Before torch and matplotlib are imported: no window is opened, and tests that run side by side do not fight for cores.
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Before polars is imported: older ones warn of every fork, also of those of joblib, after which another program begins.
+os.environ.setdefault("POLARS_ALLOW_FORKING_THREAD", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

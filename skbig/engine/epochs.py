@@ -6,7 +6,6 @@ Legend: M members, S steps, P parameters.
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -22,9 +21,10 @@ from skbig.data.rows import Batch, Rows, epoch_order
 from skbig.engine.execution import Execution, thread_count
 from skbig.engine.members import Members
 from skbig.engine.numbers import numbers_of_steps, rate_table
+from skbig.engine.parts import Parts
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import Numbers, add_penalty_gradient, forward, loss_and_gradient, norm_per_member, with_penalty
-from skbig.exceptions import DivergenceError, MemorySplitWarning
+from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import Training
 
 STEPS_AT_ONCE = 256
@@ -63,6 +63,7 @@ class MiniBatchEpochs:
         self._members, self._rows, self._recipe, self._clock = members, rows, recipe, clock
         self._first_epoch = first_epoch
         self._time_per_step = 0.0
+        self._parts = Parts()
         records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
         self.execution = Execution(members, recipe, rows.mean_weight, records=records)
 
@@ -106,7 +107,8 @@ class MiniBatchEpochs:
             losses = self.execution.run(batches, numbers, self._clock.deadline)
         except torch.OutOfMemoryError:
             self._members.restore(copy)
-            self._split(batches[0])
+            self._parts.double(batches[0], self._recipe)
+            self.execution.n_parts = self._parts.count
             return self._run(batches, numbers)
         except BaseException:
             self._members.restore(copy)
@@ -118,29 +120,6 @@ class MiniBatchEpochs:
         if self._clock.max_time is not None:
             self._time_per_step = (time.perf_counter() - began) / len(losses) / self._clock.max_time
         return result
-
-    def _split(self, batch: Batch) -> None:
-        """Compute batches in twice as many parts from now on."""
-        parts = self.execution.n_parts * 2
-        whole = (
-            self._recipe.network.normalization == "batch"
-            or self._recipe.augmentation is not None
-            or self._rows.is_sparse
-        )
-        if whole or parts > batch.n_rows:
-            reason = "normalization='batch', augmentation and sparse rows need a batch in one part. " if whole else ""
-            raise MemoryError(
-                f"A batch of {batch.n_rows} rows does not fit in the memory of {self._members.flat.device} in "
-                f"{self.execution.n_parts} part(s). {reason}Reduce batch_size or hidden_layer_sizes."
-            )
-        self.execution.n_parts = parts
-        if parts == 2:
-            warnings.warn(
-                "A batch did not fit in the device's memory; it is computed in parts. The result is the same, and "
-                "slower. Reduce batch_size to silence this warning.",
-                MemorySplitWarning,
-                stacklevel=2,
-            )
 
     def _find_divergence(self, batches: list[Batch], numbers: list[Numbers]) -> None:
         """Repeat the steps one by one up to the last good one, and say where it went wrong."""
@@ -175,7 +154,8 @@ class LineSearchEpochs:
         self._members, self._rows, self._recipe = members, rows, recipe
         self._clock, self._first_epoch = clock, first_epoch
         whole = rows.take(np.arange(rows.n_rows)[None])
-        self._singles = [_Single(members, m, whole, recipe, rows.mean_weight) for m in range(members.n_members)]
+        parts = Parts()
+        self._singles = [_Single(members, m, whole, recipe, rows.mean_weight, parts) for m in range(members.n_members)]
 
     def run(self) -> EpochResult:
         """Take one iteration."""
@@ -208,7 +188,9 @@ class LineSearchEpochs:
 class _Single:
     """One member of a line search; its tensors are views of the population's."""
 
-    def __init__(self, members: Members, m: int, batch: Batch, recipe: Recipe, mean_weight: float) -> None:
+    def __init__(
+        self, members: Members, m: int, batch: Batch, recipe: Recipe, mean_weight: float, parts: Parts
+    ) -> None:
         own = slice(m, m + 1)
         statistics = members.statistics
         if members.n_members > 1:
@@ -220,6 +202,7 @@ class _Single:
         self._objective = Remembered(self._evaluate)
         self._number: Numbers | None = None
         self._n_threads = torch.get_num_threads()
+        self._parts = parts
 
     def iterate(self, number: Numbers, rate: float) -> tuple[float, bool]:
         """Move to the end of one line search; return the loss there and whether nothing is left to gain."""
@@ -259,12 +242,19 @@ class _Single:
         before = self._member.copy()
         with torch.no_grad(), thread_count(self._n_threads):
             self._member.flat.view(-1).copy_(point)
-            loss, gradient = loss_and_gradient(self._member, self._batch, self._recipe, self._number)
+            loss, gradient = self._loss_and_gradient(self._number)
             loss = loss / self._scale  # the search needs the loss that the gradient is of
             loss = with_penalty(loss, self._member, self._recipe, self._strength)
             add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
             self._member.restore(before)  # a point that is only tried leaves no trace in the running moments
         return float(loss), gradient.view(-1)
+
+    def _loss_and_gradient(self, number: Numbers) -> tuple[Tensor, Tensor]:
+        try:
+            return loss_and_gradient(self._member, self._batch, self._recipe, number, self._parts.count)
+        except torch.OutOfMemoryError:
+            self._parts.double(self._batch, self._recipe)
+        return self._loss_and_gradient(number)
 
     def _settle_moments(self) -> None:
         """Set the running moments of a batch norm to those of the whole set, which is at hand."""

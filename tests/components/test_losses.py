@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -30,6 +31,12 @@ from skbig.components.regression_losses import (
     SquaredError,
     SquaredLogError,
 )
+
+
+def label(value: object) -> str:
+    """Name a case without addresses, which differ between processes."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
 
 FOR_CLASSES = [
     LogLoss(),
@@ -146,7 +153,7 @@ def test_columns_are_summed(loss: Loss, task: str) -> None:
     close(loss.per_row(raw, y), sum(loss.per_row(raw[:, k : k + 1], y[:, k : k + 1]) for k in range(3)))
 
 
-@pytest.mark.parametrize("loss", [Hinge(), SquaredHinge(), ModifiedHuber()], ids=str)
+@pytest.mark.parametrize("loss", [Hinge(), SquaredHinge(), ModifiedHuber()], ids=label)
 def test_classes_are_set_against_the_rest(loss: Loss) -> None:
     """The loss of a row of several classes is the sum of the losses of each class against the rest."""
     raw, y = example("multiclass", 20)
@@ -154,7 +161,7 @@ def test_classes_are_set_against_the_rest(loss: Loss) -> None:
     close(loss.per_row(raw, y), sum(against_rest))
 
 
-@pytest.mark.parametrize("loss", [LogLoss(), LogLoss(0.2), FocalLoss(0.5), FocalLoss()], ids=str)
+@pytest.mark.parametrize("loss", [LogLoss(), LogLoss(0.2), FocalLoss(0.5), FocalLoss()], ids=label)
 def test_two_classes_in_two_columns_are_two_classes_in_one(loss: Loss) -> None:
     """The raw prediction z of two classes is that of two columns, (0, z)."""
     raw, y = example("binary", 20)
@@ -226,8 +233,8 @@ FAR = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "raw", "y", "value", "slope"), FAR, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("loss", "raw", "y", "value", "slope"), FAR, ids=label)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=label)
 def test_far_away_a_loss_is_what_it_tends_to(
     loss: Loss, raw: float, y: float, value: float, slope: float, dtype: torch.dtype
 ) -> None:
@@ -238,8 +245,8 @@ def test_far_away_a_loss_is_what_it_tends_to(
     np.testing.assert_allclose(found[1].item(), slope, rtol=tolerance)
 
 
-@pytest.mark.parametrize("loss", FOR_CLASSES, ids=str)
-@pytest.mark.parametrize("raw", [[1e4, -1e4, 0.0], [0.0, 0.0, 1e4], [-1e4, -1e4, -1e4], [0.0, 0.0, 0.0]], ids=str)
+@pytest.mark.parametrize("loss", FOR_CLASSES, ids=label)
+@pytest.mark.parametrize("raw", [[1e4, -1e4, 0.0], [0.0, 0.0, 1e4], [-1e4, -1e4, -1e4], [0.0, 0.0, 0.0]], ids=label)
 def test_far_away_several_classes_are_finite(loss: Loss, raw: list[float]) -> None:
     """The loss of several classes and its gradient are finite at raw predictions of 10,000 and of nothing."""
     value, slope = value_and_slope(loss, torch.tensor([raw] * 3), torch.arange(3))
@@ -302,7 +309,7 @@ def test_focal_loss_holds_easy_rows_back(probability: float, times: float) -> No
         (ModifiedHuber(), sgd.ModifiedHuber()),
         (EpsilonInsensitive(0.4), sgd.EpsilonInsensitive(0.4)),
     ],
-    ids=str,
+    ids=label,
 )
 def test_losses_of_sgd_are_scikit_learns(loss: Loss, reference: object) -> None:
     """The losses that SGDClassifier and SGDRegressor have are theirs, value and slope."""
@@ -332,7 +339,7 @@ def test_hinge_loss_is_scikit_learns() -> None:
         (Huber(0.7), lambda y, p: scipy.special.huber(0.7, y - p).mean()),
         (LogCosh(), lambda y, p: np.log(np.cosh(y - p)).mean()),
     ],
-    ids=str,
+    ids=label,
 )
 def test_losses_of_numbers_are_known_metrics(loss: Loss, metric: object) -> None:
     """The mean loss of a set is the metric of the same name between targets and predictions."""
@@ -348,7 +355,7 @@ def test_poisson_takes_a_count_of_zero() -> None:
     close(Poisson().per_row(raw, torch.zeros_like(raw)), metrics.mean_poisson_deviance([0.0], raw.exp()[0]) / 2)
 
 
-@pytest.mark.parametrize("loss", [loss for loss in FOR_NUMBERS if not isinstance(loss, Poisson)], ids=str)
+@pytest.mark.parametrize("loss", [loss for loss in FOR_NUMBERS if not isinstance(loss, Poisson)], ids=label)
 def test_what_is_shown_is_the_mean_over_outputs(loss: Loss) -> None:
     """Outputs that are all the same are shown with the loss of one of them."""
     raw, y = example("one output", 8)
@@ -376,7 +383,7 @@ def test_what_is_shown_of_poisson_and_of_classes_is_the_sum() -> None:
         (Huber(1e-3), np.median),
         (Huber(1e3), np.mean),
     ],
-    ids=str,
+    ids=label,
 )
 def test_best_constant_is_the_statistic_that_a_loss_estimates(loss: Loss, statistic: object) -> None:
     """The constant prediction with the least loss is the mean, the median or the quantile of the targets."""
@@ -391,7 +398,7 @@ def test_best_constant_is_the_statistic_that_a_loss_estimates(loss: Loss, statis
 # Links and probabilities
 
 
-@pytest.mark.parametrize("loss", [loss for loss in FOR_CLASSES if loss.probabilistic], ids=str)
+@pytest.mark.parametrize("loss", [loss for loss in FOR_CLASSES if loss.probabilistic], ids=label)
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_probabilities_are_probabilities(loss: Loss, task: str) -> None:
     """Probabilities keep the shape of the raw prediction, lie in [0, 1], and of several classes add up to one."""
@@ -403,7 +410,7 @@ def test_probabilities_are_probabilities(loss: Loss, task: str) -> None:
         close(probabilities.sum(-1), np.ones((2, 50)))
 
 
-@pytest.mark.parametrize("loss", [LogLoss(), FocalLoss()], ids=str)
+@pytest.mark.parametrize("loss", [LogLoss(), FocalLoss()], ids=label)
 def test_probabilities_of_log_odds_are_scipys(loss: Loss) -> None:
     """Log-odds become probabilities by the softmax for several classes, and by the logistic function otherwise."""
     raw, _ = example("multiclass", 20)
@@ -426,7 +433,7 @@ def test_probabilities_of_modified_huber_are_scikit_learns(n_classes: int) -> No
     close(ours, theirs.predict_proba(X)[:, -decisions.shape[1] :])
 
 
-@pytest.mark.parametrize("loss", [Hinge(), SquaredHinge(), SquaredError()], ids=str)
+@pytest.mark.parametrize("loss", [Hinge(), SquaredHinge(), SquaredError()], ids=label)
 def test_a_loss_without_probabilities_says_so(loss: Loss) -> None:
     """To ask a loss for probabilities it does not have is an error."""
     with pytest.raises(TypeError, match=f"The loss {type(loss).__name__}.* gives no probabilities"):
@@ -443,14 +450,14 @@ def test_a_loss_without_probabilities_says_so(loss: Loss) -> None:
         (SquaredHinge(), "identity", "identity"),
         (ModifiedHuber(), "identity", "identity"),
     ],
-    ids=str,
+    ids=label,
 )
 def test_out_activation_of_classes_depends_on_their_number(loss: Loss, two_classes: str, classes: str) -> None:
     """The output activation has scikit-learn's name, and differs between two classes or labels and several classes."""
     assert (loss.out_activation(False), loss.out_activation(True)) == (two_classes, classes)
 
 
-@pytest.mark.parametrize("loss", FOR_NUMBERS, ids=str)
+@pytest.mark.parametrize("loss", FOR_NUMBERS, ids=label)
 def test_prediction_follows_from_the_out_activation(loss: Loss) -> None:
     """A prediction is the function that the output activation names, of the raw prediction."""
     raw, _ = example("three outputs", 9)
@@ -468,7 +475,7 @@ def test_prediction_follows_from_the_out_activation(loss: Loss) -> None:
         (Poisson(), 0.0, -0.5, "at least 0"),
         (Gamma(), 0.1, 0.0, "greater than 0"),
     ],
-    ids=str,
+    ids=label,
 )
 @pytest.mark.parametrize("shape", [(6,), (6, 2)])
 def test_an_illegal_target_is_named(loss: Loss, legal: float, illegal: float, message: str, shape: tuple[int]) -> None:
@@ -488,7 +495,7 @@ def test_poisson_takes_a_batch_without_a_count() -> None:
     Poisson().check_targets(np.zeros(4))
 
 
-@pytest.mark.parametrize("loss", [*FOR_CLASSES, *FOR_NUMBERS], ids=str)
+@pytest.mark.parametrize("loss", [*FOR_CLASSES, *FOR_NUMBERS], ids=label)
 def test_other_losses_take_any_target(loss: Loss) -> None:
     """A loss without a range of its own takes all numbers."""
     if loss.out_activation() in ("identity", "logistic"):
@@ -507,7 +514,7 @@ def test_names_are_the_ones_of_the_design() -> None:
     assert {type(resolve(Loss, name)) for name in expected} == named
 
 
-@pytest.mark.parametrize("loss", [LogLoss(), Hinge(), Quantile(), Poisson()], ids=str)
+@pytest.mark.parametrize("loss", [LogLoss(), Hinge(), Quantile(), Poisson()], ids=label)
 def test_a_name_a_class_and_an_instance_are_one_choice(loss: Loss) -> None:
     """A loss is chosen by name, class or instance, with its own settings kept."""
     for value in (loss.name, type(loss), loss):
@@ -523,7 +530,7 @@ def test_a_name_a_class_and_an_instance_are_one_choice(loss: Loss) -> None:
         ("huber", True, "Huber is a loss of BigMLPRegressor"),
         pytest.param(FunctionLoss(F.mse_loss), True, "FunctionLoss is a loss of BigMLPRegressor", id="function"),
     ],
-    ids=str,
+    ids=label,
 )
 def test_a_loss_of_the_other_task_is_named_as_such(value: object, for_classes: bool, owner: str) -> None:
     """To choose a loss of the other task is an error that says whose it is, and lists only what can be chosen."""
@@ -546,7 +553,7 @@ def test_an_unknown_name_gets_a_hint(value: str, for_classes: bool, hint: str | 
     assert hint is None or f"Did you mean {hint}?" in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [None, 3, torch.nn.MSELoss, ["log_loss"]], ids=str)
+@pytest.mark.parametrize("value", [None, 3, torch.nn.MSELoss, ["log_loss"]], ids=label)
 def test_what_is_no_loss_is_refused(value: object) -> None:
     """What is neither a name, a loss nor a function is refused."""
     with pytest.raises(ValueError, match="The 'loss' parameter must be one of"):
@@ -556,7 +563,7 @@ def test_what_is_no_loss_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     "bad",
     [LogLoss(1.0), LogLoss(-0.1), FocalLoss(-1.0), Huber(0.0), Quantile(0.0), Quantile(1.0), EpsilonInsensitive(-0.1)],
-    ids=str,
+    ids=label,
 )
 def test_hyperparameters_have_a_range(bad: Loss) -> None:
     """A hyperparameter out of its range is an error that names it."""
@@ -590,7 +597,9 @@ def test_a_function_is_a_loss(function: object, task: str, same: object, rows: t
     close(loss.per_row(raw, y), same((LogLoss() if for_classes else SquaredError()).per_row(raw, y)))
 
 
-@pytest.mark.parametrize("function", [F.mse_loss, lambda raw, y: raw.sum(0), lambda raw, y: raw.T], ids=["mean", "by-column", "transposed"])
+@pytest.mark.parametrize(
+    "function", [F.mse_loss, lambda raw, y: raw.sum(0), lambda raw, y: raw.T], ids=["mean", "by-column", "transposed"]
+)
 def test_a_function_must_return_a_loss_per_row(function: object) -> None:
     """A function that has already averaged over rows, or over anything else, is told what to return."""
     raw, y = example("three outputs", 6)
