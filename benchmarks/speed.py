@@ -72,7 +72,7 @@ def train_in_bf16(options: Options) -> Table:
 
 
 def train_on_gpu(options: Options) -> Table | None:
-    """Time a training on a GPU, where there is one; the transfer and the capture of a graph are included."""
+    """Time a training on a GPU, where there is one; the transfer is included."""
     if not torch.cuda.is_available():
         return None
     contenders: dict[str, tuple[Callable[..., float], float | None]] = {

@@ -106,13 +106,15 @@ class MiniBatchEpochs:
         try:
             losses = self.execution.run(batches, numbers, self._clock.deadline)
         except torch.OutOfMemoryError:
+            losses = []
+        except BaseException:
+            self._members.restore(copy)
+            raise
+        if not losses:  # only now has the error let go of the memory that the step had taken
             self._members.restore(copy)
             self._parts.double(batches[0], self._recipe)
             self.execution.n_parts = self._parts.count
             return self._run(batches, numbers)
-        except BaseException:
-            self._members.restore(copy)
-            raise
         result = torch.stack(losses).double().cpu().numpy()
         if not (np.isfinite(result).all() and bool(torch.isfinite(self._members.flat).all())):
             self._members.restore(copy)
