@@ -242,7 +242,7 @@ SMALL_STEPS = {"learning_rate": "constant", "eta0": 0.01, "max_iter": 20}
 FITTED = [
     *[(MLPClassifier(max_iter=5, random_state=0), task) for task in ("binary", "strings", "multilabel")],
     (MLPClassifier((5, 4), "tanh", solver="lbfgs", max_iter=5, random_state=0), "strings"),
-    (MLPClassifier(early_stopping=True, max_iter=5, random_state=0), "strings"),
+    (MLPClassifier(early_stopping=True, max_iter=5, random_state=0), "binary"),
     *[
         (MLPRegressor(hidden_layer_sizes=(), max_iter=5, random_state=0), task)
         for task in ("regression", "multi-output")

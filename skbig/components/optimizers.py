@@ -178,8 +178,6 @@ class SGD(Optimizer, name="sgd"):
     True
     """
 
-    default_rate: ClassVar[float] = 1e-2
-
     momentum: float = hyperparameter(0.9, SHARE, varies=True)
     dampening: float = hyperparameter(0.0, SHARE, varies=True)
     nesterov: bool = hyperparameter(True, Boolean())

@@ -404,8 +404,7 @@ def test_every_name_is_an_optimizer_with_the_default_rate_of_torch(name: str) ->
     assert optimizer is not None and optimizer.name == name
     theirs = {n.lower(): getattr(torch.optim, n) for n in [*TORCH.values(), "LBFGS"] if hasattr(torch.optim, n)}
     if name in theirs:
-        rate = theirs[name]([torch.zeros(2, 2)]).defaults["lr"]
-        assert optimizer.default_rate == (1e-2 if name == "sgd" else rate)
+        assert theirs[name]([torch.zeros(2, 2)]).defaults["lr"] == optimizer.default_rate
     elif name == "lion":
         assert optimizer.default_rate == 1e-4
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from skbig.components import LBFGS, SGD, Adam, Cosine, Linear, Mixup, Poisson
+from skbig.engine import epochs as epochs_module
+from skbig.engine import step
 from skbig.engine.epochs import Clock, epochs_of
 from skbig.engine.execution import Execution
 from skbig.engine.history import Judge
@@ -41,11 +43,11 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
     for module in ("epochs", "execution", "train"):
         monkeypatch.setattr(f"skbig.engine.{module}.time", watch)
-    step = Execution.step
+    untimed = Execution.step
 
     def timed(self: Execution, *args: Any) -> Tensor:
         watch.now += STEP
-        return step(self, *args)
+        return untimed(self, *args)
 
     monkeypatch.setattr(Execution, "step", timed)
     return watch
@@ -146,12 +148,12 @@ def test_divergence_keeps_the_last_finite_step(optimizer: Any, dtype: torch.dtyp
     with pytest.raises(DivergenceError) as caught:
         train(diverged, rows("regression", dtype), what)
     pattern = r"in epoch (\d+), step (\d+), at the learning rate (\S+) and a gradient norm of (\S+)\. .*StandardScaler"
-    epoch, step, rate, norm = re.search(pattern, str(caught.value)).groups()  # type: ignore[union-attr]
-    assert int(epoch) == (int(step) - 1) // 3 + 1 and float(rate) == 300.0
+    epoch, at, rate, norm = re.search(pattern, str(caught.value)).groups()  # type: ignore[union-attr]
+    assert int(epoch) == (int(at) - 1) // 3 + 1 and float(rate) == 300.0
     assert not float(norm) < 1e3
-    assert diverged.steps == int(step) - 1 >= 1
+    assert diverged.steps == int(at) - 1 >= 1
     # A clock that is up at that very step shows what one step less would have given.
-    shorter = exploding(optimizer, normalization=what.network.normalization, rate=300.0, max_time=(int(step) - 1.5) * STEP)
+    shorter = exploding(optimizer, normalization=what.network.normalization, rate=300.0, max_time=(int(at) - 1.5) * STEP)
     before = new_members(shorter, seeds, dtype)
     history = train(before, rows("regression", dtype), shorter)
     assert history.stop_reason == "max_time" and before.steps == diverged.steps
@@ -188,8 +190,6 @@ def test_divergence_of_a_line_search() -> None:
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Limits how many rows can be differentiated at once, to ``memory["rows"]``."""
     limit = {"rows": 10**9, "refusals": 0}
-    from skbig.engine import step
-
     differentiate = step._differentiate
 
     def limited(members: Any, batch: Any, *args: Any) -> Any:
@@ -245,15 +245,15 @@ def test_a_batch_that_cannot_be_split(changes: dict[str, Any], memory: dict[str,
 # Ctrl-C.
 
 
-def interrupted_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press Ctrl-C in the midst of a step."""
     calls = []
     update = Adam.update
 
     def pressed(self: Adam, *args: Any) -> None:
         update(self, *args)
-        calls.append(step)
-        if len(calls) == step:
+        calls.append(count)
+        if len(calls) == count:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Adam, "update", pressed)
@@ -321,9 +321,7 @@ def test_ctrl_c_within_a_line_search(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = []
     expected = new_members(what, range(2))
     train(expected, rows("multiclass"), what, observers=[lambda report: reached.append(kept(expected))])
-    from skbig.engine import epochs
-
-    evaluate, calls = epochs.loss_and_gradient, []
+    evaluate, calls = epochs_module.loss_and_gradient, []
 
     def pressed(members: Members, *args: Any) -> Any:
         calls.append(1)
@@ -331,7 +329,7 @@ def test_ctrl_c_within_a_line_search(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return evaluate(members, *args)
 
-    monkeypatch.setattr(epochs, "loss_and_gradient", pressed)
+    monkeypatch.setattr(epochs_module, "loss_and_gradient", pressed)
     members = new_members(what, range(2))
     with pytest.warns(InterruptedWarning):
         train(members, rows("multiclass"), what)
