@@ -37,12 +37,12 @@ class Interval(Constraint):
 
     def _above(self, value: Any) -> bool:
         if self.low is None:
-            return True
+            return bool(value > -math.inf)
         return bool(value >= self.low if self.closed in ("both", "left") else value > self.low)
 
     def _below(self, value: Any) -> bool:
         if self.high is None:
-            return True
+            return bool(value < math.inf)
         return bool(value <= self.high if self.closed in ("both", "right") else value < self.high)
 
     def __str__(self) -> str:

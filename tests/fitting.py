@@ -8,6 +8,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skbig import BigMLPClassifier, BigMLPRegressor
@@ -62,3 +63,12 @@ def weights_of(estimator: Any) -> np.ndarray:
 def state_of(estimator: Any) -> str:
     """Return what is the same exactly when every attribute of the estimator is."""
     return str(joblib.hash(vars(estimator)))
+
+
+def content_of(value: Any) -> str:
+    """Return what is the same when the numbers are, whatever a container has noted down beside them."""
+    if isinstance(value, dict):
+        return "; ".join(map(content_of, value.values()))
+    if sparse.issparse(value):
+        return str(joblib.hash(value))
+    return repr(value if isinstance(value, list) else np.asarray(value).tolist())

@@ -27,7 +27,7 @@ from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
 from skbig.estimators.choices import Choices, component_of, device_of, resolve_choices
-from skbig.estimators.hints import hint_for
+from skbig.estimators.hints import PARAMETERS, hint_for
 from skbig.estimators.preparation import (
     Given,
     continued_members,
@@ -162,7 +162,8 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
 
     def _prepare(self, given: Given, held: Given, *, incremental: bool, classes: Any) -> Session:
         """Check, resolve, encode and place; of the estimator, only the facts about its input are written."""
-        parameters = SimpleNamespace(**self.get_params(deep=False))
+        # Read as attributes, because a subclass may have other parameters than these.
+        parameters = SimpleNamespace(**{name: getattr(self, name) for name in PARAMETERS if hasattr(self, name)})
         choices = resolve_choices(vars(parameters), type(self).__name__, for_classes=self._for_classes)
         goes_on = hasattr(self, "coefs_") and (incremental or self.warm_start)
         device = device_of(self.device, type(self).__name__)

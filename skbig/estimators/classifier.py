@@ -155,7 +155,7 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
     >>> from sklearn.datasets import load_iris
     >>> from skbig import BigMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> classifier = BigMLPClassifier(optimizer="lbfgs", random_state=0).fit(X, y)
+    >>> classifier = BigMLPClassifier(optimizer="lbfgs", alpha=0.1, random_state=0).fit(X, y)
     >>> classifier.predict(X[:3])
     array([0, 0, 0])
     >>> bool(classifier.score(X, y) > 0.95)

@@ -100,7 +100,7 @@ def test_a_plateau_is_the_adaptive_rate_of_scikit_learn() -> None:
     """The rate of every epoch is the one that scikit-learn's MLPRegressor has reached by then."""
     X, y = data("regression")
     settings = {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.05, "tol": 0.02, "n_iter_no_change": 2}
-    theirs = MLPRegressor((6,), random_state=0, batch_size=20, max_iter=60, **settings)
+    theirs = MLPRegressor(hidden_layer_sizes=(6,), random_state=0, batch_size=20, max_iter=60, **settings)
     ours = from_sklearn(theirs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit, softmax
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -24,7 +22,6 @@ from tests.fitting import (
     MULTICLASS,
     MULTILABEL,
     TASKS,
-    VALUES,
     WORDS,
     X,
     fitted,
@@ -98,55 +95,6 @@ def test_curves_have_one_value_an_epoch(task: str) -> None:
     assert model.best_validation_score_ == max(model.validation_scores_)
     assert trained(task).best_loss_ == min(trained(task).loss_curve_)
     assert model.device_ == "cpu" or torch.cuda.is_available()
-
-
-@CLASS_TASK
-def test_the_ways_to_predict_a_class_agree(task: str) -> None:
-    """Classes, probabilities, their logarithms, decision values and the score tell the same story."""
-    model = trained(task)
-    probability, decision, predicted = model.predict_proba(X), model.decision_function(X), model.predict(X)
-    np.testing.assert_allclose(model.predict_log_proba(X), np.log(probability))
-    links = {
-        "binary": np.transpose([expit(-decision), expit(decision)]),
-        "multiclass": softmax(np.atleast_2d(decision), axis=-1),
-        "multilabel": expit(decision),
-    }
-    np.testing.assert_allclose(probability, links[task])
-    expected = (probability > 0.5).astype(int) if task == "multilabel" else model.classes_[probability.argmax(axis=1)]
-    assert np.array_equal(predicted, expected)
-    assert model.score(X, target(task)) == accuracy_score(target(task), predicted)
-
-
-@pytest.mark.parametrize("task", ["regression", "multi-output"])
-def test_a_regressor_predicts_in_the_shape_of_its_targets(task: str) -> None:
-    """Predictions have the shape of y, one column being no column, and the score is R squared."""
-    y, model = target(task), trained(task)
-    assert model.predict(X).shape == y.shape
-    assert model.score(X, y) == pytest.approx(r2_score(y, model.predict(X)))
-    assert fitted(small(task), X, y.reshape(len(y), -1)[:, :1]).predict(X).shape == (len(X),)
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [["no", "yes"], [False, True], [-1, 1], [3.0, 7.0], [np.int8(4), np.int8(5)], ["a", "bcd"]],
-    ids=["words", "bools", "signs", "floats", "int8", "lengths"],
-)
-def test_labels_come_back_as_they_are(labels: list[Any]) -> None:
-    """Whatever two labels are called, the network is the same and predictions are made of those labels."""
-    y = np.array(labels)[BINARY]
-    model = fitted(small("binary"), X, y)
-    assert model.classes_.tolist() == labels
-    assert model.predict(X).dtype == y.dtype
-    assert set(model.predict(X)) <= set(y)
-    assert weights_of(model).tobytes() == weights_of(trained("binary")).tobytes()
-
-
-def test_classes_are_sorted() -> None:
-    """The columns of probabilities are in the order of classes_, which is sorted."""
-    shuffled = np.array(["top", "low", "mid"])[MULTICLASS]
-    model = fitted(small("multiclass"), X, shuffled)
-    assert model.classes_.tolist() == ["low", "mid", "top"]
-    assert np.array_equal(model.predict(X), model.classes_[model.predict_proba(X).argmax(axis=1)])
 
 
 @pytest.mark.parametrize(("sizes", "widths"), [((), []), (3, [3]), ([5], [5]), ((5, 4, 3), [5, 4, 3])])
@@ -262,38 +210,6 @@ def test_a_fit_is_silent_and_leaves_no_trace(task: str, capfd: pytest.CaptureFix
     assert y.tobytes() == target(task).tobytes()
 
 
-@pytest.mark.parametrize("task", ["regression", "multi-output"])
-def test_an_ensemble_tells_how_much_its_members_differ(task: str) -> None:
-    """The prediction is the mean over the members, and return_std adds their standard deviation."""
-    model = trained(task, n_members=3)
-    hidden = np.maximum(X @ model.coefs_[0] + model.intercepts_[0][:, None], 0)
-    members = hidden @ model.coefs_[1] + model.intercepts_[1][:, None]
-    mean, deviation = model.predict(X, return_std=True)
-    shape = target(task).shape
-    np.testing.assert_allclose(mean, members.mean(axis=0).reshape(shape))
-    np.testing.assert_allclose(deviation, members.std(axis=0).reshape(shape))
-    assert np.array_equal(model.predict(X), mean)
-    with pytest.raises(ValueError, match="return_std=True needs an ensemble"):
-        trained(task).predict(X, return_std=True)
-
-
-@CLASS_TASK
-def test_an_ensemble_averages_probabilities(task: str) -> None:
-    """coefs_ have a leading members axis, and probabilities are means over it."""
-    model = trained(task, n_members=3)
-    n_outputs = 1 if task == "binary" else 3
-    assert [coef.shape for coef in model.coefs_] == [(3, 4, 4), (3, 4, n_outputs)]
-    assert [bias.shape for bias in model.intercepts_] == [(3, 4), (3, n_outputs)]
-    hidden = np.maximum(X @ model.coefs_[0] + model.intercepts_[0][:, None], 0)
-    raw = hidden @ model.coefs_[1] + model.intercepts_[1][:, None]
-    expected = softmax(raw, axis=2) if task == "multiclass" else expit(raw)
-    columns = slice(1, None) if task == "binary" else slice(None)
-    np.testing.assert_allclose(model.predict_proba(X)[:, columns], expected.mean(axis=0))
-    chosen = model.predict_proba(X)
-    expected = (chosen > 0.5).astype(int) if task == "multilabel" else model.classes_[chosen.argmax(axis=1)]
-    assert np.array_equal(model.predict(X), expected)
-
-
 @pytest.mark.parametrize(
     ("task", "class_weight"),
     [
@@ -383,28 +299,3 @@ def test_threads_do_not_disturb_each_other() -> None:
 def trained_quietly(task: str) -> Any:
     """Fit without touching the filters of warnings, which all threads share."""
     return small(task, batch_size=10, dropout=0.2).fit(X, target(task))
-
-
-@ANY_TASK
-def test_nothing_is_predicted_before_fit(task: str) -> None:
-    """Predicting with an unfitted estimator is scikit-learn's NotFittedError."""
-    for method in ("predict", "predict_proba", "decision_function"):
-        if hasattr(small(task), method):
-            with pytest.raises(NotFittedError):
-                getattr(small(task), method)(X)
-
-
-def test_a_loss_without_probabilities_offers_none() -> None:
-    """With a hinge loss predict_proba is not there, and predict is."""
-    model = trained("multiclass", loss="hinge")
-    assert not hasattr(model, "predict_proba")
-    assert not hasattr(model, "predict_log_proba")
-    assert np.array_equal(model.predict(X), model.decision_function(X).argmax(axis=1))
-    with pytest.raises(AttributeError, match="predict_proba"):
-        model.predict_proba(X)
-
-
-def test_one_row_is_enough_for_a_regressor() -> None:
-    """A regressor fits and predicts one row."""
-    model = fitted(small("regression"), X[:1], VALUES[:1])
-    assert model.predict(X[:1]).shape == (1,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -173,6 +174,15 @@ def test_two_processes_give_what_one_gives(task: str) -> None:
     assert one["test_score"].tolist() == two["test_score"].tolist()
     for alone, worker in zip(one["estimator"], two["estimator"], strict=True):
         assert weights_of(alone).tobytes() == weights_of(worker).tobytes()
+
+
+@BOTH
+def test_two_threads_give_what_one_gives(task: str) -> None:
+    """Fits side by side in threads of one process have the same scores."""
+    alone = cross_validate(small(task, dropout=0.2), X, target(task), cv=3)
+    with joblib.parallel_config(backend="threading"):
+        together = cross_validate(small(task, dropout=0.2), X, target(task), cv=3, n_jobs=2)
+    assert together["test_score"].tolist() == alone["test_score"].tolist()
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

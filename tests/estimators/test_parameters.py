@@ -168,6 +168,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("penalty", Adam(), "one of ['elasticnet', 'l1', 'l2'], None"),
     ("alpha", -1.0, "in the range [0, inf)"),
     ("alpha", float("nan"), "in the range [0, inf)"),
+    ("alpha", float("inf"), "in the range [0, inf)"),
     ("alpha", "1", "in the range [0, inf)"),
     ("optimizer", "adm", "'adam', 'adamw'"),
     ("optimizer", None, "'adam', 'adamw'"),
@@ -191,6 +192,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("n_iter_no_change", -1, "in the range [0, inf)"),
     ("n_iter_no_change", 2.5, "an int in the range [0, inf)"),
     ("tol", -1e-9, "in the range [0, inf)"),
+    ("tol", float("inf"), "in the range [0, inf)"),
     ("scoring", "acuracy", "get_scorer_names()"),
     ("scoring", 3, "get_scorer_names()"),
     ("warm_start", None, "a bool"),
@@ -328,6 +330,22 @@ def test_a_line_search_refuses_what_it_would_ignore(changes: dict[str, Any]) -> 
     """optimizer='lbfgs' refuses clipping, an edged penalty and batches, and says what to do."""
     with pytest.raises(ValueError, match=r"optimizer='lbfgs' .* Use "):
         fitted(small("binary", optimizer="lbfgs", **changes))
+
+
+class Narrow(BigMLPClassifier):
+    """A subclass with a parameter of its own, and few of the others."""
+
+    def __init__(self, width: int = 3, *, max_iter: int = 3) -> None:
+        super().__init__((width,), max_iter=max_iter, random_state=0)
+        self.width = width
+
+
+def test_a_subclass_may_have_other_parameters() -> None:
+    """A subclass that fixes some parameters and adds others is cloned, searched and fitted."""
+    model = fitted(clone(Narrow(width=4)))
+    assert weights_of(model).tobytes() == weights_of(trained("binary")).tobytes()
+    search = GridSearchCV(Narrow(), {"max_iter": [2, 3]}, cv=2, error_score="raise").fit(X, BINARY)
+    assert search.best_estimator_.get_params() == {"width": 3, **search.best_params_}
 
 
 def test_hidden_layers_are_read_once_from_what_can_be_read_again() -> None:

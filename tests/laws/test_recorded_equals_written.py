@@ -99,13 +99,11 @@ def test_everything_at_once() -> None:
     assert_close(*results, 1e-6)
 
 
-@pytest.mark.parametrize("onednn", [True, False])
-def test_large_layers(onednn: bool, written: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers that are large enough for another kernel are recorded as well."""
-    if onednn and not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        pytest.skip("torch was built without oneDNN")
-    monkeypatch.setattr("skbig.networks.layers._onednn_is_faster", lambda: onednn)
-    case = ("regression", {"hidden": (800, 700), "activation": "relu"})
+@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("case", [("regression", {"hidden": (800, 700)}), ("multiclass", {"hidden": (900,)})], ids=str)
+def test_every_kernel(case: tuple[str, dict[str, Any]], slow: bool, written: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large layers, and those with few outputs, are recorded with the kernels that some processors have for them."""
+    monkeypatch.setattr("skbig.networks.layers._mkl_is_slow", lambda: slow)
     replayed = trained(case, torch.float32, 1, records=True)
     assert len(written) == 2
     assert_close(replayed, trained(case, torch.float32, 1, records=False), 1e-6)

@@ -1,0 +1,172 @@
+"""The layers are torch's own, whichever kernel computes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional
+
+from skbig._sparse import sparse_rows
+from skbig.networks import layers
+from skbig.networks.layers import affine, batch_moments, batch_norm, layer_norm
+
+needs_onednn = pytest.mark.skipif(
+    not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),
+    reason="torch was built without oneDNN",
+)
+
+
+def tensors(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
+
+
+def gradients(result: Tensor, *leaves: Tensor) -> list[Tensor]:
+    weight = torch.linspace(-1, 1, result.numel(), dtype=result.dtype).view(result.shape)
+    return [result.detach(), *torch.autograd.grad((result * weight).sum(), leaves)]
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one", "three"])
+@pytest.mark.parametrize("shape", [(7, 5, 4), (1, 5, 1), (7, 1, 4), (300, 5, 4)], ids=str)
+def test_affine(members: tuple[int, ...], shape: tuple[int, int, int]) -> None:
+    """It is a product and a sum, with torch's gradients, for one member or several and for any shape."""
+    rows, n_in, n_out = shape
+    X, weight, bias = tensors((*members, rows, n_in), (*members, n_in, n_out), (*members, 1, n_out))
+    actual = gradients(affine(X, weight, bias), X, weight, bias)
+    expected = gradients(torch.einsum("...ri,...io->...ro", X, weight) + bias, X, weight, bias)
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("kind", ["first", "inner"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_affine_in_every_dtype(kind: str, dtype: torch.dtype) -> None:
+    """The first layer's rows need no gradient; either way each dtype gives what a product in it gives."""
+    X, weight, bias = tensors((20, 6), (6, 3), (1, 3), dtype=dtype)
+    leaves = (X, weight, bias) if kind == "inner" else (weight, bias)
+    X = X if kind == "inner" else X.detach()
+    actual, expected = gradients(affine(X, weight, bias), *leaves), gradients(X @ weight + bias, *leaves)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 5e-2}[dtype]
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@needs_onednn
+@pytest.mark.parametrize("shape", [(17, 6, 5), (1, 6, 5), (17, 1, 1), (64, 128, 32)], ids=str)
+@pytest.mark.parametrize("needs_X", [True, False])
+def test_the_onednn_product_is_the_product(shape: tuple[int, int, int], needs_X: bool) -> None:
+    """oneDNN's kernel gives the product and the gradients that addmm gives."""
+    rows, n_in, n_out = shape
+    X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=torch.float32)
+    X = X if needs_X else X.detach()
+    leaves = (X, weight, bias) if needs_X else (weight, bias)
+    actual = gradients(layers._OneDnnAffine.apply(X, weight, bias), *leaves)
+    expected = gradients(torch.addmm(bias.double(), X.double(), weight.double()), *leaves)
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(17, 6, 3), (1, 6, 5), (64, 128, 32)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("needs_X", [True, False])
+def test_the_transposed_product_is_the_product(shape: tuple[int, int, int], dtype: torch.dtype, needs_X: bool) -> None:
+    """For few outputs the transposed product gives the product and the gradients that addmm gives."""
+    rows, n_in, n_out = shape
+    X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=dtype)
+    X = X if needs_X else X.detach()
+    leaves = (X, weight, bias) if needs_X else (weight, bias)
+    actual = gradients(layers._NarrowAffine.apply(X, weight, bias), *leaves)
+    torch.testing.assert_close(actual, gradients(torch.addmm(bias, X, weight), *leaves), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_each_kernel_has_its_sizes(slow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other kernels take large products and those with few outputs, where torch's own is slow; the result is the same."""
+    calls = []
+    for name in ("_OneDnnAffine", "_NarrowAffine"):
+        kernel = getattr(layers, name)
+        monkeypatch.setattr(kernel, "apply", lambda *a, kernel=kernel, apply=kernel.apply: calls.append(kernel) or apply(*a))
+    monkeypatch.setattr(layers, "_mkl_is_slow", lambda: slow)
+    shapes = {"small": (20, 30, 70), "few outputs": (200, 300, 3), "one output": (200, 300, 1), "large": (200, 300, 200)}
+    used = {}
+    for name, (rows, n_in, n_out) in shapes.items():
+        X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=torch.float32)
+        torch.testing.assert_close(affine(X, weight, bias), torch.addmm(bias, X, weight), rtol=1e-4, atol=1e-4)
+        used[name] = [kernel for kernel in calls if kernel is not None]
+        calls.clear()
+    large = [layers._OneDnnAffine] if slow and layers._has_onednn() else []
+    narrow = [layers._NarrowAffine] if slow else []
+    assert used == {"small": [], "few outputs": narrow, "one output": [], "large": large}
+
+
+def test_the_kernel_is_chosen_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same machine always computes the same way; Intel's own library is left to Intel's processors."""
+    choices = {}
+    for name in ("GenuineIntel", "AuthenticAMD"):
+        layers._mkl_is_slow.cache_clear()
+        monkeypatch.setattr(layers, "_processor", lambda name=name: f"vendor_id : {name}")
+        monkeypatch.setattr(layers.platform, "machine", lambda: "x86_64")
+        choices[name] = layers._mkl_is_slow()
+    layers._mkl_is_slow.cache_clear()
+    assert choices == {"GenuineIntel": False, "AuthenticAMD": True}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_sparse_rows(dtype: torch.dtype) -> None:
+    """Sparse rows give the product, and the weight's gradient, of the same rows written out."""
+    dense = np.random.RandomState(0).normal(size=(30, 8))
+    dense[np.abs(dense) < 1.2] = 0
+    dense[4:7], dense[:, 3] = 0, 0
+    X = sparse.csr_array(dense, dtype=np.float64 if dtype == torch.float64 else np.float32)
+    weight, bias = tensors((8, 3), (1, 3), dtype=dtype)
+    placed = sparse_rows(X, torch.device("cpu"), for_training=True)
+    actual = gradients(affine(placed, weight, bias), weight, bias)
+    expected = gradients(torch.from_numpy(X.toarray()).to(dtype) @ weight + bias, weight, bias)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 5e-2}[dtype]
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 4])
+def test_sparse_rows_that_are_all_empty(rows: int) -> None:
+    """Rows without any entry, or no rows at all, give the intercepts."""
+    weight, bias = tensors((8, 3), (1, 3))
+    placed = sparse_rows(sparse.csr_array((rows, 8), dtype=np.float64), torch.device("cpu"), for_training=True)
+    result, gradient = gradients(affine(placed, weight, bias), weight)
+    torch.testing.assert_close(result, bias.detach().expand(rows, 3))
+    torch.testing.assert_close(gradient, torch.zeros(8, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one", "three"])
+def test_layer_norm(members: tuple[int, ...]) -> None:
+    """It is torch's layer norm, with a scale and an offset for each member."""
+    X, scale, offset = tensors((*members, 7, 5), (*members, 1, 5), (*members, 1, 5))
+    actual = gradients(layer_norm(X, scale, offset), X, scale, offset)
+    expected = gradients(functional.layer_norm(X, (5,)) * scale + offset, X, scale, offset)
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one", "three"])
+def test_batch_moments_are_weighted(members: tuple[int, ...]) -> None:
+    """A row of weight two counts as two rows, in the mean and in the biased variance."""
+    (X,) = tensors((*members, 6, 5))
+    counts = torch.tensor([1, 2, 0, 3, 1, 1])
+    mean, variance = batch_moments(X, (counts / counts.sum()).double().view(-1, 1))
+    repeated = X.repeat_interleave(counts, dim=-2)
+    torch.testing.assert_close(mean, repeated.mean(-2, keepdim=True))
+    torch.testing.assert_close(variance, repeated.var(-2, keepdim=True, correction=0))
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one", "three"])
+def test_batch_norm(members: tuple[int, ...]) -> None:
+    """With given moments it is torch's batch norm in evaluation."""
+    X, scale, offset, mean = tensors((*members, 7, 5), (*members, 1, 5), (*members, 1, 5), (*members, 1, 5))
+    mean = mean.detach()
+    variance = mean.square() + 0.1
+    actual = batch_norm(X, scale, offset, mean, variance)
+    for m in range(members[0] if members else 1):
+        own = [tensor[m] if members else tensor for tensor in (X, mean, variance, scale, offset)]
+        expected = functional.batch_norm(own[0], *(tensor.view(-1) for tensor in own[1:]))
+        torch.testing.assert_close(actual[m] if members else actual, expected)
