@@ -163,7 +163,13 @@ def factors() -> dict[str, tuple[str, dict[str, Any]]]:
     changes += [{"clipping": clipping} for clipping in (ClipNorm(0.1), ClipValue(0.05))]
     changes += [{"augmentation": augmentation} for augmentation in (Mixup(), GaussianNoise(), SwapNoise())]
     changes += [{"activation": activation} for activation in ACTIVATIONS]
-    changes += [{"dropout": 0.4}, {"normalization": "batch"}, {"normalization": "layer"}, {"hidden": ()}, {"shuffle": False}]
+    changes += [
+        {"dropout": 0.4},
+        {"normalization": "batch"},
+        {"normalization": "layer"},
+        {"hidden": ()},
+        {"shuffle": False},
+    ]
     changes += [{"hidden": (6, 5, 3), "dropout": 0.2, "normalization": "batch"}]
     changes += [{"hidden": (6, 5), "dropout": 0.2, "normalization": "layer", "augmentation": Mixup()}]
     cases = [("regression", change) for change in changes]

@@ -118,13 +118,15 @@ class MiniBatchEpochs:
         result = torch.stack(losses).double().cpu().numpy()
         if not (np.isfinite(result).all() and bool(torch.isfinite(self._members.flat).all())):
             self._members.restore(copy)
-            self._find_divergence(batches, numbers)
+            losses = self._find_divergence(batches, numbers)
+            result = torch.stack(losses).double().cpu().numpy()
         if self._clock.max_time is not None:
             self._time_per_step = (time.perf_counter() - began) / len(losses) / self._clock.max_time
         return result
 
-    def _find_divergence(self, batches: list[Batch], numbers: list[Numbers]) -> None:
+    def _find_divergence(self, batches: list[Batch], numbers: list[Numbers]) -> list[Tensor]:
         """Repeat the steps one by one up to the last good one, and say where it went wrong."""
+        losses: list[Tensor] = []
         for i, (batch, number) in enumerate(zip(batches, numbers, strict=True)):
             copy = self._members.copy()
             with torch.no_grad():
@@ -134,15 +136,18 @@ class MiniBatchEpochs:
             if not (bool(torch.isfinite(loss).all()) and bool(torch.isfinite(self._members.flat).all())):
                 self._members.restore(copy)
                 self._members.steps += i
-                raise DivergenceError(self._explain(i, loss, gradient, number))
+                raise DivergenceError(self._explain(loss, gradient, number))
+            losses.append(loss)
+        return losses
 
-    def _explain(self, i: int, loss: Tensor, gradient: Tensor, number: Numbers) -> str:
+    def _explain(self, loss: Tensor, gradient: Tensor, number: Numbers) -> str:
         rate, norm = number.rate.flatten()[0].item(), norm_per_member(gradient).max().item()
+        members = self._members
         return (
-            f"The loss is not finite any more: {loss.flatten().tolist()} in epoch {self._members.epochs + 1}, step "
-            f"{self._members.steps + 1}, at the learning rate {rate:g} and a gradient norm of {norm:g}. The weights "
-            "of the step before are kept. Scale the features (StandardScaler) and, in regression, the target, lower "
-            "learning_rate, or set clipping='norm'."
+            f"The loss or the weights are not finite any more: loss {loss.flatten().tolist()} in epoch "
+            f"{members.epochs + 1}, step {members.steps + 1}, at the learning rate {rate:g} and a gradient norm of "
+            f"{norm:g}. The weights of the step before are kept. Scale the features (StandardScaler) and, in "
+            "regression, the target, lower learning_rate, or set clipping='norm'."
         )
 
 

@@ -20,7 +20,7 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.step import Numbers, step
 from skbig.engine.tape import NotReplayable, record
 
-SMALL_STEP = 300_000
+SMALL_STEP = 3_000_000
 """Rows of a batch times parameters of all members: below, a second thread costs more than it helps."""
 
 

@@ -33,8 +33,8 @@ class Parts:
         if whole or self.count * 2 > batch.n_rows:
             reason = "normalization='batch', augmentation and sparse rows need a batch in one part. " if whole else ""
             raise MemoryError(
-                f"A batch of {batch.n_rows} rows does not fit in the memory of {batch.y.device} in {self.count} part(s). "
-                f"{reason}Reduce batch_size or hidden_layer_sizes."
+                f"A batch of {batch.n_rows} rows does not fit in the memory of {batch.y.device} in {self.count} "
+                f"part(s). {reason}Reduce batch_size or hidden_layer_sizes."
             )
         self.count *= 2
         if self.count == 2:

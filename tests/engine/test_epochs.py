@@ -12,16 +12,13 @@ import torch
 from torch import Tensor
 
 from skbig.components import LBFGS, SGD, Adam, Cosine, Linear, Mixup, Poisson
-from skbig.engine import epochs as epochs_module
 from skbig.engine import step
-from skbig.engine.epochs import Clock, epochs_of
 from skbig.engine.execution import Execution
-from skbig.engine.history import Judge
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
 from skbig.estimators.scoring import Validation
-from skbig.exceptions import DivergenceError, InterruptedWarning, MemorySplitWarning
+from skbig.exceptions import DivergenceError, MemorySplitWarning
 from tests.small import N_ROWS, assert_close, kept, new_members, recipe, rows
 
 STEP = 0.01
@@ -138,12 +135,19 @@ def exploding(optimizer: Any, **changes: Any) -> Recipe:
     return recipe(optimizer=optimizer, **settings | {"patience": 100, **changes})
 
 
-@pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9), Adam()], ids=lambda optimizer: type(optimizer).__name__)
+@pytest.mark.parametrize(
+    "optimizer", [SGD(), SGD(momentum=0.9), Adam()], ids=lambda optimizer: type(optimizer).__name__
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("n_members", [1, 2])
-def test_divergence_keeps_the_last_finite_step(optimizer: Any, dtype: torch.dtype, n_members: int, watch: Watch) -> None:
+def test_divergence_keeps_the_last_finite_step(
+    optimizer: Any, dtype: torch.dtype, n_members: int, watch: Watch
+) -> None:
     """The error names where it went wrong; weights, moments and optimizer state are those of one step before."""
-    seeds, what = range(n_members), exploding(optimizer, normalization="layer" if optimizer.name == "adam" else None, rate=300.0)
+    seeds, what = (
+        range(n_members),
+        exploding(optimizer, normalization="layer" if optimizer.name == "adam" else None, rate=300.0),
+    )
     diverged = new_members(what, seeds, dtype)
     with pytest.raises(DivergenceError) as caught:
         train(diverged, rows("regression", dtype), what)
@@ -153,7 +157,9 @@ def test_divergence_keeps_the_last_finite_step(optimizer: Any, dtype: torch.dtyp
     assert not float(norm) < 1e3
     assert diverged.steps == int(at) - 1 >= 1
     # A clock that is up at that very step shows what one step less would have given.
-    shorter = exploding(optimizer, normalization=what.network.normalization, rate=300.0, max_time=(int(at) - 1.5) * STEP)
+    shorter = exploding(
+        optimizer, normalization=what.network.normalization, rate=300.0, max_time=(int(at) - 1.5) * STEP
+    )
     before = new_members(shorter, seeds, dtype)
     history = train(before, rows("regression", dtype), shorter)
     assert history.stop_reason == "max_time" and before.steps == diverged.steps
@@ -213,7 +219,9 @@ SPLITTABLE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize(("task", "changes"), SPLITTABLE, ids=str)
-def test_too_little_memory_splits_the_batch(task: str, changes: dict[str, Any], n_members: int, memory: dict[str, int]) -> None:
+def test_too_little_memory_splits_the_batch(
+    task: str, changes: dict[str, Any], n_members: int, memory: dict[str, int]
+) -> None:
     """A batch that does not fit is computed in parts, with the same result, and that is said once."""
     what = recipe(task, **changes)
     expected, members = new_members(what, range(n_members)), new_members(what, range(n_members))
@@ -240,111 +248,3 @@ def test_a_batch_that_cannot_be_split(changes: dict[str, Any], memory: dict[str,
         with pytest.raises(MemoryError, match="Reduce batch_size"):
             train(members, rows("regression"), what)
     assert_close(kept(members), before, 0.0)
-
-
-# Ctrl-C.
-
-
-def interrupted_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Press Ctrl-C in the midst of a step."""
-    calls = []
-    update = Adam.update
-
-    def pressed(self: Adam, *args: Any) -> None:
-        update(self, *args)
-        calls.append(count)
-        if len(calls) == count:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Adam, "update", pressed)
-    # Only a step as written calls the optimizer each time.
-    monkeypatch.setattr("skbig.engine.recipe.Recipe.is_ours", False)
-
-
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_ctrl_c_keeps_the_model_so_far(n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupted within a step, training ends with a warning, and weights, moments and counts that belong together."""
-    what = recipe(normalization="batch", max_epochs=5)
-    expected = new_members(what, range(n_members))
-    epochs = epochs_of(expected, rows("regression"), what, Clock(0.0, None), 0)
-    epochs.run(), epochs.run()
-    interrupted_at(8, monkeypatch)
-    members = new_members(what, range(n_members))
-    with pytest.warns(InterruptedWarning, match="so far is kept"):
-        history = train(members, rows("regression"), what)
-    assert history.stop_reason == "interrupted" and len(history.loss) == 2
-    assert_close(kept(members), kept(expected), 1e-9)
-    assert (members.steps, members.epochs, members.rows) == (6, 2, 2 * N_ROWS)
-
-
-def test_ctrl_c_between_epochs() -> None:
-    """Interrupted by an observer, training has kept the epochs that were done."""
-    what = recipe(max_epochs=5)
-
-    def press(report: Any) -> None:
-        if report.epoch == 2:
-            raise KeyboardInterrupt
-
-    members, expected = new_members(what), new_members(recipe(max_epochs=2))
-    with pytest.warns(InterruptedWarning):
-        train(members, rows("regression"), what, observers=[press])
-    train(expected, rows("regression"), recipe(max_epochs=2))
-    assert_close(kept(members), kept(expected), 0.0)
-
-
-def test_ctrl_c_keeps_the_best_weights() -> None:
-    """Interrupted with early stopping, the model is the best one so far."""
-    what = recipe("binary", keep_best=True, max_epochs=50, rate=0.1, patience=100)
-    members, seen = new_members(what), []
-
-    def press(report: Any) -> None:
-        seen.append(members.arrays())
-        if report.epoch == 15:
-            raise KeyboardInterrupt
-
-    with pytest.warns(InterruptedWarning):
-        history = train(
-            members,
-            rows("binary"),
-            what,
-            validation=Validation(rows("binary", n_rows=70), None),
-            observers=[press],
-        )
-    best = int(np.argmax(history.validation_score))
-    assert best < 14
-    assert_close(members.arrays(), seen[best], 0.0)
-
-
-def test_ctrl_c_within_a_line_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A point that was only tried is not kept: the members stay where their iteration began."""
-    what = recipe("multiclass", optimizer=LBFGS(), rate=1.0, max_epochs=4, normalization="batch")
-    reached = []
-    expected = new_members(what, range(2))
-    train(expected, rows("multiclass"), what, observers=[lambda report: reached.append(kept(expected))])
-    evaluate, calls = epochs_module.loss_and_gradient, []
-
-    def pressed(members: Members, *args: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return evaluate(members, *args)
-
-    monkeypatch.setattr(epochs_module, "loss_and_gradient", pressed)
-    members = new_members(what, range(2))
-    with pytest.warns(InterruptedWarning):
-        train(members, rows("multiclass"), what)
-    assert 1 <= members.epochs < 4
-    assert_close(kept(members), reached[members.epochs - 1], 0.0)
-
-
-def test_a_second_ctrl_c_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who presses again while the model is put in order wants out."""
-
-    def press(*args: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Judge, "restore_best", press)
-    what = recipe(keep_best=True)
-    validation = Validation(rows("regression"), None)
-    with pytest.warns(InterruptedWarning), pytest.raises(KeyboardInterrupt):
-        train(new_members(what), rows("regression"), what, validation=validation, observers=[press])

@@ -20,7 +20,11 @@ def tensors(*shapes: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.
 
 def several_losses(X: Tensor, weight: Tensor) -> Tensor:
     """A forward and a backward pass with respect to three leaves of other shapes, gathered in one vector."""
-    leaves = [weight.detach().requires_grad_(), torch.ones(1, 3, dtype=X.dtype).requires_grad_(), X.detach().requires_grad_()]
+    leaves = [
+        weight.detach().requires_grad_(),
+        torch.ones(1, 3, dtype=X.dtype).requires_grad_(),
+        X.detach().requires_grad_(),
+    ]
     with torch.enable_grad():
         hidden = torch.tanh(torch.addmm(leaves[1], leaves[2], leaves[0]))
         gradients = torch.autograd.grad((hidden * hidden).sum(), leaves)
@@ -103,7 +107,7 @@ def test_lasting_tensors_are_read_anew() -> None:
     [lambda X: X.sum().item(), lambda X: float(X.max()), lambda X: bool((X > 0).any()), lambda X: int(X.argmax())],
 )
 def test_a_look_at_a_value_is_noticed(look: Callable[[Tensor], Any]) -> None:
-    """A function that looks at values is not recorded, as it may do otherwise the next time; it has run all the same."""
+    """A function that looks at values is not recorded: it may do otherwise the next time. It has run all the same."""
     ran = []
 
     def function(X: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import warnings
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neural_network import MLPRegressor
 
 from skbig import BigMLPClassifier, BigMLPRegressor
@@ -21,7 +18,7 @@ from skbig.data.rows import place_rows
 from skbig.engine.execution import thread_count
 from skbig.engine.train import EpochReport, train
 from skbig.estimators.scoring import Validation
-from skbig.exceptions import DivergenceError, InterruptedWarning
+from skbig.exceptions import DivergenceError
 from skbig.from_sklearn import from_sklearn
 from tests.small import CPU, N_ROWS, assert_close, data, kept, new_members, recipe, rows, weights
 
@@ -29,7 +26,7 @@ from tests.small import CPU, N_ROWS, assert_close, data, kept, new_members, reci
 
 
 def test_every_observer_hears_of_every_epoch() -> None:
-    """An observer is told the epoch, the loss, the score, the rate and the rows, also in the epoch in which it ends it all."""
+    """An observer is told epoch, loss, score, rate and rows, also of the epoch with which another ends the training."""
     what = recipe(max_epochs=9)
     reports: list[list[EpochReport]] = [[], []]
 
@@ -44,7 +41,9 @@ def test_every_observer_hears_of_every_epoch() -> None:
     history = train(new_members(what), rows("regression"), what, validation=validation, observers=[stop, listen])
     assert history.stop_reason == "callback" and len(history.loss) == 4
     assert reports[0] == reports[1]
-    assert [(report.epoch, report.max_epochs, report.n_rows) for report in reports[0]] == [(i, 9, N_ROWS) for i in (1, 2, 3, 4)]
+    assert [(report.epoch, report.max_epochs, report.n_rows) for report in reports[0]] == [
+        (i, 9, N_ROWS) for i in (1, 2, 3, 4)
+    ]
     np.testing.assert_allclose([report.loss for report in reports[0]], np.ravel(history.loss))
     np.testing.assert_allclose([report.rate for report in reports[0]], np.ravel(history.rate))
     np.testing.assert_allclose([report.validation_score for report in reports[0]], np.ravel(history.validation_score))
@@ -99,7 +98,13 @@ def test_a_line_search_converges() -> None:
 def test_a_plateau_is_the_adaptive_rate_of_scikit_learn() -> None:
     """The rate of every epoch is the one that scikit-learn's MLPRegressor has reached by then."""
     X, y = data("regression")
-    settings = {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.05, "tol": 0.02, "n_iter_no_change": 2}
+    settings = {
+        "solver": "sgd",
+        "learning_rate": "adaptive",
+        "learning_rate_init": 0.05,
+        "tol": 0.02,
+        "n_iter_no_change": 2,
+    }
     theirs = MLPRegressor(hidden_layer_sizes=(6,), random_state=0, batch_size=20, max_iter=60, **settings)
     ours = from_sklearn(theirs)
     with warnings.catch_warnings():
@@ -164,7 +169,9 @@ def sparse_data(task: str) -> tuple[sparse.csr_array, np.ndarray]:
 @pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_sparse_rows_train_as_dense_ones(changes: dict[str, Any], n_members: int, weighted: bool, dtype: torch.dtype) -> None:
+def test_sparse_rows_train_as_dense_ones(
+    changes: dict[str, Any], n_members: int, weighted: bool, dtype: torch.dtype
+) -> None:
     """It does not matter in which form the zeros come."""
     X, y = sparse_data("multiclass")
     what, weight = recipe("multiclass", **changes), weights() if weighted else None
@@ -192,7 +199,9 @@ def test_sparse_rows_are_predicted_and_validated_as_dense_ones(form: Any, n_memb
     np.testing.assert_allclose(predicted[0][1], predicted[1][1])
 
 
-@pytest.mark.parametrize("changes", [{}, {"normalization": "batch", "dropout": 0.2}, {"augmentation": Mixup()}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"normalization": "batch", "dropout": 0.2}, {"augmentation": Mixup()}], ids=str
+)
 @pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize("form", ["dense", "sparse"])
 def test_bfloat16_is_close(changes: dict[str, Any], n_members: int, form: str) -> None:
@@ -232,7 +241,9 @@ def test_an_ensemble_predicts_the_mean_of_its_members(task: str) -> None:
         np.testing.assert_allclose(std, raw.std(0).reshape(std.shape))
         return
     exponentials = np.exp(raw)
-    probabilities = exponentials / exponentials.sum(-1, keepdims=True) if task == "multiclass" else 1 / (1 + 1 / exponentials)
+    probabilities = (
+        exponentials / exponentials.sum(-1, keepdims=True) if task == "multiclass" else 1 / (1 + 1 / exponentials)
+    )
     mean = probabilities.mean(0)
     np.testing.assert_allclose(ensemble.predict_proba(X)[:, -mean.shape[1] :], mean)
     expected = mean.argmax(1) if task == "multiclass" else (mean > 0.5).astype(int)
@@ -240,46 +251,6 @@ def test_an_ensemble_predicts_the_mean_of_its_members(task: str) -> None:
 
 
 # Failing, behind the estimators.
-
-
-def pressing(report_at: int) -> Any:
-    """Return a scorer that stands for a user who presses Ctrl-C when it is called for the so-manieth time."""
-    calls = []
-
-    def scorer(estimator: Any, X: Any, y: Any) -> float:
-        calls.append(1)
-        if len(calls) == report_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return float(len(calls))
-
-    scorer.calls = calls  # type: ignore[attr-defined]
-    return scorer
-
-
-def test_ctrl_c_leaves_a_model_that_predicts() -> None:
-    """Interrupted once, `fit` returns what it has so far, says so, and does not complain about convergence."""
-    X, y = data("multiclass")
-    model = BigMLPClassifier((6,), max_iter=50, early_stopping=True, scoring=pressing(4), random_state=0)
-    with pytest.warns() as caught:
-        assert model.fit(X, y) is model
-    assert [warning.category for warning in caught] == [InterruptedWarning]
-    assert model.stop_reason_ == "interrupted" and 3 <= model.n_iter_ <= 4
-    assert np.isfinite(model.predict_proba(X)).all()
-    model.set_params(scoring="loss").partial_fit(X, y, X_val=X, y_val=y)
-
-
-@pytest.mark.parametrize("search", ["grid", "cross"])
-def test_ctrl_c_stops_a_surrounding_search(search: str) -> None:
-    """Within a search one Ctrl-C ends the search, not only the fit that it happened to meet."""
-    X, y = data("multiclass")
-    scorer = pressing(4)
-    model = BigMLPClassifier((6,), max_iter=5, early_stopping=True, scoring=scorer, random_state=0, n_iter_no_change=99)
-    with pytest.warns(InterruptedWarning), pytest.raises(KeyboardInterrupt):
-        if search == "grid":
-            GridSearchCV(model, {"learning_rate": [0.1, 0.01, 0.001]}, cv=2).fit(X, y)
-        else:
-            cross_val_score(model, X, y, cv=4)
-    assert len(scorer.calls) == 4
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])

@@ -110,7 +110,9 @@ STACKS: list[tuple[str, dict[str, list[Any]]]] = [
 def stacked(values: list[Any], dtype: torch.dtype) -> Any:
     if isinstance(values[0], Loss):  # its numbers meet the raw prediction, and come in that dtype
         loss = stack(values)
-        tensors = {name: value.to(dtype) for name, value in loss.get_params().items() if isinstance(value, torch.Tensor)}
+        tensors = {
+            name: value.to(dtype) for name, value in loss.get_params().items() if isinstance(value, torch.Tensor)
+        }
         return loss.replace(**tensors)
     if dataclasses.is_dataclass(values[0]):
         return stack(values)
@@ -150,7 +152,9 @@ def judged(what: Recipe, seeds: tuple[int, ...]) -> tuple[Members, History, Judg
 
 
 @pytest.mark.parametrize("keep_best", [True, False])
-@pytest.mark.parametrize("changes", [{}, {"schedule": Plateau(factor=0.1, patience=0, min_rate=0.004)}], ids=["constant", "plateau"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"schedule": Plateau(factor=0.1, patience=0, min_rate=0.004)}], ids=["constant", "plateau"]
+)
 @pytest.mark.parametrize("normalization", [None, "batch"])
 def test_each_member_stops_at_its_own_time(keep_best: bool, changes: dict[str, Any], normalization: str | None) -> None:
     """A member ends with the weights with which it would have ended alone, however long the others go on."""

@@ -35,7 +35,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     return calls
 
 
-def trained(case: tuple[str, dict[str, Any]], dtype: torch.dtype, n_members: int, *, records: bool, weighted: bool = False) -> Any:
+def trained(
+    case: tuple[str, dict[str, Any]], dtype: torch.dtype, n_members: int, *, records: bool, weighted: bool = False
+) -> Any:
     """Return all that some epochs have changed, and their losses."""
     task, changes = case
     what = recipe(task, **changes)
@@ -52,7 +54,7 @@ def trained(case: tuple[str, dict[str, Any]], dtype: torch.dtype, n_members: int
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("name", FACTORS)
 def test_one_member(name: str, dtype: torch.dtype, written: list[int]) -> None:
-    """A network trains the same, whether its steps are replayed or run as written; a batch of each size is recorded once."""
+    """A network trains the same, replayed or as written, and a batch of each size is recorded once."""
     replayed = trained(FACTORS[name], dtype, 1, records=True)
     assert len(written) == 2
     assert_close(replayed, trained(FACTORS[name], dtype, 1, records=False), TOLERANCE[dtype])
@@ -95,13 +97,17 @@ def test_everything_at_once() -> None:
         "hidden": (8, 8),
         "activation": "mish",
     }
-    results = [trained(("multiclass", changes), torch.float32, 1, records=records, weighted=True) for records in (True, False)]
+    results = [
+        trained(("multiclass", changes), torch.float32, 1, records=records, weighted=True) for records in (True, False)
+    ]
     assert_close(*results, 1e-6)
 
 
 @pytest.mark.parametrize("slow", [True, False])
 @pytest.mark.parametrize("case", [("regression", {"hidden": (800, 700)}), ("multiclass", {"hidden": (900,)})], ids=str)
-def test_every_kernel(case: tuple[str, dict[str, Any]], slow: bool, written: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kernel(
+    case: tuple[str, dict[str, Any]], slow: bool, written: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Large layers, and those with few outputs, are recorded with the kernels that some processors have for them."""
     monkeypatch.setattr("skbig.networks.layers._mkl_is_slow", lambda: slow)
     replayed = trained(case, torch.float32, 1, records=True)

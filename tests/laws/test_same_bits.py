@@ -1,4 +1,4 @@
-"""The same seed gives the same bits, wherever and after whatever a model is trained; and training moves nothing but the model."""
+"""The same seed gives the same bits, wherever a model is trained; and training moves nothing but the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # These compute on as many threads as there are.
     "large": {"hidden_layer_sizes": (256, 256), "max_iter": 2},
     "large line search": {"hidden_layer_sizes": (256, 256), "optimizer": "lbfgs", "alpha": 1.0},
-    "large penalty": {"hidden_layer_sizes": (256, 256), "penalty": "l1", "alpha": 1.0, "clipping": "norm", "max_iter": 2},
+    "large penalty": {
+        "hidden_layer_sizes": (256, 256),
+        "penalty": "l1",
+        "alpha": 1.0,
+        "clipping": "norm",
+        "max_iter": 2,
+    },
 }
 
 
@@ -51,7 +57,13 @@ def digest(name: str, **changes: Any) -> str:
         settings["batch_size"] = 20
     X, y = rows("large" in name)
     model = BigMLPClassifier(random_state=settings.pop("random_state", 3), **settings).fit(X, y)
-    arrays = [*model.coefs_, *model.intercepts_, *model._normalization.values(), model.loss_curve_, model.predict_proba(X)]
+    arrays = [
+        *model.coefs_,
+        *model.intercepts_,
+        *model._normalization.values(),
+        model.loss_curve_,
+        model.predict_proba(X),
+    ]
     return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 
@@ -110,7 +122,8 @@ def test_in_another_process() -> None:
     """A fresh process, on another number of threads and after other work with torch, trains the same model."""
     code = (
         "import warnings; warnings.simplefilter('ignore')\n"
-        "import torch; torch.manual_seed(9); torch.set_num_threads(1); torch.rand(5, requires_grad=True).sum().backward()\n"
+        "import torch; torch.manual_seed(9); torch.set_num_threads(1)\n"
+        "torch.rand(5, requires_grad=True).sum().backward()\n"
         "from tests.laws.test_same_bits import SETTINGS, digest\n"
         "print(*[digest(name) for name in SETTINGS])\n"
     )
@@ -161,7 +174,9 @@ def test_divergence_leaves_the_world_alone(optimizer: str) -> None:
         model.fit(X * 1e5, y.ravel())
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": -1.0}, {"device": "cuda:99"}, {"optimizer": "none"}, {"X": np.nan}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": -1.0}, {"device": "cuda:99"}, {"optimizer": "none"}, {"X": np.nan}], ids=str
+)
 @pytest.mark.usefixtures("two_threads", "unchanged_globals")
 def test_refusal_leaves_the_world_alone(wrong: dict[str, Any]) -> None:
     """Nothing has moved when a fit is refused."""

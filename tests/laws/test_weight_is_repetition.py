@@ -39,7 +39,13 @@ SETTINGS: list[dict[str, Any]] = [
 
 def model(task: str, **changes: Any) -> Any:
     kind = BigMLPClassifier if task in CLASS_TASKS else BigMLPRegressor
-    parameters = {"hidden_layer_sizes": (5,), "activation": "tanh", "learning_rate": 0.01, "batch_size": "full", "max_iter": 15}
+    parameters = {
+        "hidden_layer_sizes": (5,),
+        "activation": "tanh",
+        "learning_rate": 0.01,
+        "batch_size": "full",
+        "max_iter": 15,
+    }
     made = kind(random_state=1, **parameters | {name: value for name, value in changes.items() if "__" not in name})
     return made.set_params(**{name: value for name, value in changes.items() if "__" in name})
 
@@ -158,7 +164,13 @@ def test_of_validation_rows(task: str, scoring: str | None) -> None:
 @pytest.mark.parametrize("batch_size", [7, 20, "full"])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"normalization": "batch", "dropout": 0.3}, {"augmentation": "mixup"}, {"early_stopping": True}, {"n_members": 2}],
+    [
+        {},
+        {"normalization": "batch", "dropout": 0.3},
+        {"augmentation": "mixup"},
+        {"early_stopping": True},
+        {"n_members": 2},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
@@ -168,11 +180,15 @@ def test_weight_zero_is_no_row(task: str, settings: dict[str, Any], batch_size: 
     weight = COUNTS.astype(float)
     settings = {"batch_size": batch_size, **settings}
     weighted = model(task, **settings).fit(X, y, sample_weight=weight)
-    assert_same(weighted, model(task, **settings).fit(X[weight > 0], y[weight > 0], sample_weight=weight[weight > 0]), 0.0)
+    assert_same(
+        weighted, model(task, **settings).fit(X[weight > 0], y[weight > 0], sample_weight=weight[weight > 0]), 0.0
+    )
 
 
 @pytest.mark.parametrize("batch_size", [20, "full"])
-@pytest.mark.parametrize("settings", [{}, {"optimizer": "lbfgs"}, {"normalization": "batch"}, {"class_weight": "balanced"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"optimizer": "lbfgs"}, {"normalization": "batch"}, {"class_weight": "balanced"}], ids=str
+)
 def test_only_the_ratio_of_weights_counts(settings: dict[str, Any], batch_size: Any) -> None:
     """All weights times three change nothing where nothing is penalised."""
     X, y = training("multiclass")
@@ -190,7 +206,9 @@ def test_the_penalty_is_set_against_the_sum_of_weights(penalty: str, batch_size:
     """As in scikit-learn, alpha is per set: three times the weights take three times the alpha."""
     X, y = training("regression")
     fits = [
-        model("regression", penalty=penalty, alpha=factor, batch_size=batch_size).fit(X, y, sample_weight=factor * COUNTS)
+        model("regression", penalty=penalty, alpha=factor, batch_size=batch_size).fit(
+            X, y, sample_weight=factor * COUNTS
+        )
         for factor in (1.0, 3.0)
     ]
     assert_same(*fits)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -84,13 +82,20 @@ def test_the_transposed_product_is_the_product(shape: tuple[int, int, int], dtyp
 
 @pytest.mark.parametrize("slow", [True, False])
 def test_each_kernel_has_its_sizes(slow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other kernels take large products and those with few outputs, where torch's own is slow; the result is the same."""
+    """Large products and those with few outputs take another kernel where torch's own is slow, to the same result."""
     calls = []
     for name in ("_OneDnnAffine", "_NarrowAffine"):
         kernel = getattr(layers, name)
-        monkeypatch.setattr(kernel, "apply", lambda *a, kernel=kernel, apply=kernel.apply: calls.append(kernel) or apply(*a))
+        monkeypatch.setattr(
+            kernel, "apply", lambda *a, kernel=kernel, apply=kernel.apply: calls.append(kernel) or apply(*a)
+        )
     monkeypatch.setattr(layers, "_mkl_is_slow", lambda: slow)
-    shapes = {"small": (20, 30, 70), "few outputs": (200, 300, 3), "one output": (200, 300, 1), "large": (200, 300, 200)}
+    shapes = {
+        "small": (20, 30, 70),
+        "few outputs": (200, 300, 3),
+        "one output": (200, 300, 1),
+        "large": (200, 300, 200),
+    }
     used = {}
     for name, (rows, n_in, n_out) in shapes.items():
         X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=torch.float32)

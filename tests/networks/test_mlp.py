@@ -80,7 +80,9 @@ def equal_shares(n_members: int = N_MEMBERS) -> Tensor:
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 7, 3)], ids=str)
-def test_prediction_is_that_of_torchs_modules(hidden: tuple[int, ...], activation: str, normalization: str | None) -> None:
+def test_prediction_is_that_of_torchs_modules(
+    hidden: tuple[int, ...], activation: str, normalization: str | None
+) -> None:
     """Each member predicts what Linear, BatchNorm1d or LayerNorm, and the activation's module do in turn."""
     network = MLP(N_FEATURES, hidden, N_OUTPUTS, activation, 0.5, normalization)
     parameters, statistics = begun(network)
@@ -168,7 +170,9 @@ def test_each_member_drops_at_its_own_rate() -> None:
     """A stack may drop at rates that differ, and none at all is one of them."""
     rates = torch.tensor([0.0, 0.3, 0.8], dtype=torch.float64).view(-1, 1, 1)
     noise = Noise(torch.from_numpy(step_keys([1, 2, 3], 0, 1)[0]))
-    values = hidden_values(MLP(1, (100,), 100, "identity", rates), Training(noise, torch.full((N_MEMBERS, 200), 1 / 200)))
+    values = hidden_values(
+        MLP(1, (100,), 100, "identity", rates), Training(noise, torch.full((N_MEMBERS, 200), 1 / 200))
+    )
     zeros = (values == 0).double().mean((1, 2))
     torch.testing.assert_close(zeros, rates.flatten(), atol=0.02, rtol=0)
     torch.testing.assert_close(values[0], torch.ones(200, 100))
@@ -176,7 +180,9 @@ def test_each_member_drops_at_its_own_rate() -> None:
 
 def test_layers_drop_independently() -> None:
     """The masks of two layers, and those of two steps, are not the same."""
-    parameters = {f"weight{i}": torch.eye(50)[None] for i in range(3)} | {f"bias{i}": torch.zeros(1, 1, 50) for i in range(3)}
+    parameters = {f"weight{i}": torch.eye(50)[None] for i in range(3)} | {
+        f"bias{i}": torch.zeros(1, 1, 50) for i in range(3)
+    }
     share = torch.full((1, 40), 1 / 40)
     kept = []
     for hidden, step in (((50,), 0), ((50, 50), 0), ((50,), 1)):
@@ -211,7 +217,9 @@ def test_shapes(normalization: str | None) -> None:
     network = MLP(N_FEATURES, (5, 3), N_OUTPUTS, normalization=normalization)
     initial, moments = network.initial([1, 2]), network.initial_statistics(2)
     assert {name: value.shape for name, value in initial.items()} == {k: (2, *v) for k, v in network.shapes.items()}
-    assert {name: value.shape for name, value in moments.items()} == {k: (2, *v) for k, v in network.statistics_shapes.items()}
+    assert {name: value.shape for name, value in moments.items()} == {
+        k: (2, *v) for k, v in network.statistics_shapes.items()
+    }
     assert list(initial) == list(network.shapes)
     assert [name for name in initial if name.startswith("weight")] == list(initial)[:3]
     assert network.n_weights == sum(value[0].size for name, value in initial.items() if name.startswith("weight"))
