@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -34,15 +34,31 @@ class SingleDevice:
     @contextmanager
     def products(self) -> Iterator[None]:
         """Allow TF32 products for a while, and put the switch back."""
+        if self.device.type != "cuda":
+            yield
+            return
         switch = torch.backends.cuda.matmul
-        before = switch.allow_tf32
-        if self.tf32 != before and self.device.type == "cuda":
-            switch.allow_tf32 = self.tf32
+        # torch 2.9 has a new name for it, and refuses the old one where a caller has used the new.
+        new = hasattr(switch, "fp32_precision")
+        name, wanted = ("fp32_precision", "tf32" if self.tf32 else "ieee") if new else ("allow_tf32", self.tf32)
+        before = getattr(switch, name)
+        setattr(switch, name, wanted)
         try:
             yield
         finally:
-            if switch.allow_tf32 != before:
-                switch.allow_tf32 = before
+            setattr(switch, name, before)
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Leave aside what a caller may have switched on: inference mode, autocast, a default device."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def choose_device(name: str) -> torch.device:

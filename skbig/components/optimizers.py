@@ -209,8 +209,8 @@ class SGD(Optimizer, name="sgd"):
         del state, factors
         if is_zero(self.momentum):
             return 1.0
-        kept = torch.as_tensor(self.momentum)
-        return (1 - torch.where(kept > 0, torch.as_tensor(self.dampening), 0.0)) / (1 - kept)
+        kept, dampening = (torch.as_tensor(value, dtype=torch.float64) for value in (self.momentum, self.dampening))
+        return (1 - torch.where(kept > 0, dampening, 0.0)) / (1 - kept)
 
     def _move_by_gradients(self, param: Tensor, grad: Tensor, velocity: Tensor, rate: Tensor, factors: Factors) -> None:
         if factors:

@@ -85,7 +85,7 @@ class Rows:
 
     def batches(self, order: np.ndarray, batch_size: int, max_steps: int) -> Iterator[list[Batch]]:
         """Yield lists of at most `max_steps` batches, read in the `order` (M, N) of each member."""
-        per_step = max(1, self._row_bytes * batch_size * order.shape[0])
+        per_step = max(1, self._row_bytes(order.shape[0]) * batch_size * order.shape[0])
         length = max(1, min(max_steps, GATHERED_BYTES // per_step)) * batch_size
         for start in range(0, order.shape[1], length):
             yield self._gather(order[:, start : start + length], batch_size)
@@ -94,11 +94,10 @@ class Rows:
         """Return one batch: the rows `index` (M, R)."""
         return self._gather(index, index.shape[1])[0]
 
-    @property
-    def _row_bytes(self) -> int:
-        if self.is_sparse:
+    def _row_bytes(self, n_members: int) -> int:
+        if self.is_sparse and n_members == 1:
             return int(self.X.data.itemsize * max(1, self.X.nnz // max(1, self.X.shape[0])) * 3)
-        return int(self.X.shape[1] * self.X.element_size())
+        return int(self.X.shape[1] * self.X.dtype.itemsize)  # several members read dense batches
 
     def _gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
         on_device = torch.from_numpy(np.ascontiguousarray(index)).to(self.y.device)

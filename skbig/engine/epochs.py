@@ -115,11 +115,11 @@ class MiniBatchEpochs:
             self._parts.double(batches[0], self._recipe)
             self.execution.n_parts = self._parts.count
             return self._run(batches, numbers)
-        result = torch.stack(losses).double().cpu().numpy()
+        result = torch.stack(losses).cpu().double().numpy()
         if not (np.isfinite(result).all() and bool(torch.isfinite(self._members.flat).all())):
             self._members.restore(copy)
             losses = self._find_divergence(batches, numbers)
-            result = torch.stack(losses).double().cpu().numpy()
+            result = torch.stack(losses).cpu().double().numpy()
         if self._clock.max_time is not None:
             self._time_per_step = (time.perf_counter() - began) / len(losses) / self._clock.max_time
         return result
@@ -167,7 +167,7 @@ class LineSearchEpochs:
     def run(self) -> EpochResult:
         """Take one iteration."""
         members, recipe = self._members, self._recipe
-        done = (members.epochs - self._first_epoch) / recipe.schedule_epochs
+        done = max((members.epochs - self._first_epoch) / recipe.schedule_epochs, self._clock.fraction)
         columns = (
             min(1.0, done),
             min(1.0, done + 1 / recipe.schedule_epochs),

@@ -48,6 +48,8 @@ class Judge:
         Parameters and running moments of the best validation score.
     latest : Tensor (M, 1, P + S) or None
         Those of the last epoch, once the best ones have taken their place.
+    looks_again : bool
+        Whether the weights at hand have to be scored first: other rows or another score may judge them now.
     """
 
     def __init__(self, members: Members, recipe: Recipe) -> None:
@@ -58,7 +60,12 @@ class Judge:
         self.stopped = np.zeros(n_members, dtype=bool)
         self.best: Tensor | None = None
         self.latest: Tensor | None = None
+        self.looks_again = False
         self._members, self._recipe = members, recipe
+
+    def begin(self, score: np.ndarray) -> None:
+        """Take the weights at hand, of this score, for the best so far."""
+        self.best_score, self.best = score, _everything(self._members)
 
     def see(self, loss: np.ndarray, score: np.ndarray | None, rate: np.ndarray, converged: np.ndarray) -> None:
         """Take in an epoch."""

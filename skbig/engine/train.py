@@ -117,6 +117,8 @@ class _Run:
         """Run the loop, once; Ctrl-C ends it early."""
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
             epochs = epochs_of(self.members, self.rows, self.recipe, self.clock, first_epoch)
+            if self.judge.looks_again and self.validation is not None:
+                self.judge.begin(self.validation(self.members, self.recipe)[1])
             try:
                 self.history.stop_reason = self._loop(epochs.run)
             except KeyboardInterrupt:

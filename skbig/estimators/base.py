@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from skbig.backends.single import SingleDevice, choose_backend, choose_device
+from skbig.backends.single import SingleDevice, choose_backend, choose_device, plain_torch
 from skbig.components.losses import Loss
 from skbig.data.rows import Rows, as_tensor, place_rows
 from skbig.engine.history import History, Judge, continued_history
@@ -133,7 +133,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
     def _train(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Any:
         before = dict(vars(self))
         try:
-            with torch.inference_mode(False):  # what a caller's inference mode makes could not be trained
+            with plain_torch():
                 session = self._prepare(given, held, incremental=incremental, classes=classes)
         except BaseException:
             _put_back(self, before)
@@ -249,7 +249,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
     def _run(self, session: Session) -> None:
         given, n_epochs = session.given, session.recipe.max_epochs
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(plain_torch())
             stack.enter_context(session.backend.products())
             calls = callback_observer(self, given.X, given.y, given.weight, n_epochs, lambda: self._fitted(session))
             observers = [stack.enter_context(calls)]
@@ -274,6 +274,14 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet. Increase "
                 "max_iter, or raise tol.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        over = session.incremental and session.members.epochs > self.max_iter
+        if over and not session.history.rate[-1].any():
+            warnings.warn(
+                f"The schedule has run out: it ends after max_iter={self.max_iter} epochs with a rate of zero, so this "
+                "call of partial_fit changed nothing. Increase max_iter, or use a schedule without an end.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -321,13 +329,14 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         """Return raw predictions (M, N, K)."""
         check_is_fitted(self, "coefs_")
         X = check_rows(self, X, [getattr(np, self._dtype)])
-        device, parameters, statistics = self._on_device()
-        rows = as_tensor(X).to(device) if isinstance(X, np.ndarray) else X
-        return raw_predictions(self._network(), parameters, statistics, rows).cpu().numpy()
+        with plain_torch():
+            device, parameters, statistics = self._on_device()
+            rows = as_tensor(X).to(device) if isinstance(X, np.ndarray) else X
+            return raw_predictions(self._network(), parameters, statistics, rows).cpu().numpy()
 
     def _on_device(self) -> tuple[torch.device, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """The fitted arrays as tensors, without a copy where they are on a CPU."""
-        device = _device_for_prediction(self.device)
+        device = _device_for_prediction(self.device, self._dtype)
         one = self.coefs_[0].ndim == 2
         named = {f"weight{i}": coef for i, coef in enumerate(self.coefs_)}
         named |= {f"bias{i}": np.expand_dims(bias, -2) for i, bias in enumerate(self.intercepts_)}
@@ -355,12 +364,13 @@ def _means(curve: list[np.ndarray]) -> list[float]:
     return [float(value.mean()) for value in curve]
 
 
-def _device_for_prediction(name: str) -> torch.device:
-    """The device asked for, or the CPU where the model was loaded on a machine without it."""
+def _device_for_prediction(name: str, dtype: str) -> torch.device:
+    """The device asked for, or the CPU where the model was loaded on a machine without it, or one without its dtype."""
     try:
-        return choose_device(name)
+        device = choose_device(name)
     except ValueError:
         return torch.device("cpu")
+    return torch.device("cpu") if device.type == "mps" and dtype == "float64" else device
 
 
 def _put_back(estimator: Any, before: dict[str, Any]) -> None:

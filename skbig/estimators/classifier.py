@@ -339,6 +339,8 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the raw prediction: positive means the second class, or the largest is the class.
 
+        Of several members it is the mean; `predict` goes by the mean of their probabilities, which may differ.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)

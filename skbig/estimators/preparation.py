@@ -101,6 +101,7 @@ def make_recipe(
         raise ValueError(
             f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray()."
         )
+    batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows)
     network = MLP(
         n_features,
         choices.hidden,
@@ -109,6 +110,11 @@ def make_recipe(
         float(parameters.dropout),
         parameters.normalization,
     )
+    if batch_size == 1 and network.statistics_shapes:
+        raise ValueError(
+            "normalization='batch' needs batches of two rows or more: a row less its own mean is zero. Use a larger "
+            "batch_size, or normalization='layer'."
+        )
     return Recipe(
         network=network,
         loss=choices.loss,
@@ -119,7 +125,7 @@ def make_recipe(
         augmentation=choices.augmentation,
         alpha=float(parameters.alpha),
         rate=choices.rate,
-        batch_size=n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows),
+        batch_size=batch_size,
         max_epochs=1 if one_epoch else parameters.max_iter,
         schedule_epochs=parameters.max_iter,
         max_time=parameters.max_time,

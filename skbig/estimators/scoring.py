@@ -54,8 +54,8 @@ class Validation:
 
     def _loss(self, raw: Tensor, recipe: Recipe) -> float:
         with torch.no_grad():
-            per_row = recipe.loss.per_row(raw, self._rows.y).double()
-        weight = 1.0 if self._rows.weight is None else self._rows.weight.double()
+            per_row = recipe.loss.per_row(raw, self._rows.y).cpu().double()  # an mps device has no double
+        weight = 1.0 if self._rows.weight is None else self._rows.weight.cpu().double()
         return float((per_row * weight).mean()) * recipe.loss.reporting_scale(raw.shape[-1])
 
 

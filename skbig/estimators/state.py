@@ -97,6 +97,7 @@ def import_judge(members: Members, recipe: Recipe, kept: Mapping[str, Any], incr
         judge.restore_latest()
     else:
         judge.stopped[:] = False
+        judge.looks_again = recipe.keep_best
     return judge
 
 
@@ -116,9 +117,13 @@ def _to_arrays(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _to_tensors(state: Mapping[str, Any], members: Members) -> dict[str, Any]:
     return {
-        name: torch.from_numpy(np.array(value)).to(members.flat.device) if isinstance(value, np.ndarray) else value
+        name: _like(torch.from_numpy(np.array(value)), members.flat) if isinstance(value, np.ndarray) else value
         for name, value in state.items()
     }
+
+
+def _like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return tensor.to(other) if tensor.is_floating_point() else tensor.to(other.device)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -109,6 +109,15 @@ def test_little_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(one.share, other.share, rtol=0, atol=0)
 
 
+def test_little_is_made_dense_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several members read dense batches of sparse rows, but no more of them at once than of dense rows."""
+    X, y = sparse.csr_array((N_ROWS, 1000), dtype=np.float64), np.zeros((N_ROWS, 1))
+    monkeypatch.setattr(rows_module, "GATHERED_BYTES", 2 * 8 * X.shape[1] * X.dtype.itemsize)
+    order = epoch_order([0, 1], 0, N_ROWS, shuffle=True)
+    groups = list(place_rows(X, y, None, CPU, torch.float64).batches(order, 4, 1000))
+    assert {len(group) for group in groups[:-1]} == {2}
+
+
 @pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize("n_parts", [1, 2, 4, 100])
 def test_parts_are_the_batch(n_members: int, n_parts: int) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from skbig.components import LBFGS, SGD, Adam, Cosine, Linear, Mixup, Poisson
+from skbig.components import LBFGS, SGD, Adam, Cosine, Linear, Mixup, NAdam, Poisson
+from skbig.engine import epochs as epochs_module
 from skbig.engine import step
 from skbig.engine.execution import Execution
 from skbig.engine.members import Members
@@ -125,6 +126,25 @@ def test_the_best_weights_are_kept_when_time_is_up(watch: Watch) -> None:
     best = int(np.argmax(history.validation_score))
     assert history.stop_reason == "max_time" and best < len(seen) - 1
     assert_close(members.arrays(), seen[best], 0.0)
+
+
+# Groups of steps.
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_it_does_not_matter_how_many_steps_are_prepared_at_once(
+    at_once: int, n_members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rates, masks and blends belong to a step, not to the group of steps that it is prepared with."""
+    what = recipe("multiclass", dropout=0.3, augmentation=Mixup(), schedule=Cosine(warmup=0.3), optimizer=NAdam())
+    expected, members = new_members(what, range(n_members)), new_members(what, range(n_members))
+    expected_history = train(expected, rows("multiclass"), what)
+    monkeypatch.setattr(epochs_module, "STEPS_AT_ONCE", at_once)
+    history = train(members, rows("multiclass"), what)
+    assert_close(kept(members), kept(expected), 1e-12)
+    np.testing.assert_allclose(history.loss, expected_history.loss)
+    np.testing.assert_allclose(history.rate, expected_history.rate)
 
 
 # Divergence.

@@ -129,6 +129,25 @@ def test_a_warm_start_goes_on_exactly(task: str, optimizer: str) -> None:
     assert twice.t_ == once.t_ == 6 * len(X)
 
 
+@pytest.mark.parametrize("n_members", [1, 2])
+@BOTH
+def test_a_warm_start_learns_other_rows(task: str, n_members: int) -> None:
+    """The best weights of the last fit are judged by the new rows, not by what they once scored on others."""
+    asked = {"warm_start": True, "early_stopping": True, "validation_fraction": 0.3, "learning_rate": 0.05}
+    model = trained(task, max_iter=40, n_iter_no_change=20, n_members=n_members, **asked)
+    before, (values, rank) = weights_of(model), np.unique(target(task), return_inverse=True)
+    fitted(model, X, values[::-1][rank])
+    assert (weights_of(model) != before).mean() > 0.9
+    model.set_params(scoring=lambda estimator, X, y: -1e9)
+    assert fitted(model, X, target(task)).best_validation_score_ == -1e9
+
+
+def test_a_batch_norm_needs_two_rows() -> None:
+    """In a batch of one row a batch norm would leave nothing of it."""
+    with pytest.raises(ValueError, match="two rows or more"):
+        trained("binary", normalization="batch", batch_size=1)
+
+
 @BOTH
 def test_a_cold_start_forgets(task: str) -> None:
     """Without warm_start a second fit is the first one again, whatever was fitted before."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from skbig import BigMLPClassifier
 from skbig.components import SGD
@@ -83,6 +84,18 @@ def test_a_call_goes_on_after_fit(task: str) -> None:
     model = once(trained(task, batch_size=20), task)
     assert weights_of(model).tobytes() == weights_of(trained(task, batch_size=20, max_iter=4)).tobytes()
     assert state_of(fitted(model, X, target(task))) == state_of(trained(task, batch_size=20))
+
+
+@BOTH
+def test_a_schedule_that_has_run_out_says_so(task: str, recwarn: pytest.WarningsRecorder) -> None:
+    """A call at a rate of zero changes no weight, which must not pass in silence."""
+    model = small(task, schedule="cosine", max_iter=2)
+    once(once(model, task), task)
+    assert not recwarn.list
+    before = weights_of(model)
+    with pytest.warns(ConvergenceWarning, match="schedule has run out"):
+        once(model, task)
+    assert (weights_of(model) == before).all()
 
 
 @pytest.mark.parametrize("n_members", [1, 2])

@@ -17,6 +17,7 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig.backends.single import SingleDevice
 from skbig.exceptions import DivergenceError
 from tests.small import data
 
@@ -104,7 +105,7 @@ def test_on_any_number_of_threads(name: str, two_threads: None) -> None:
 
 
 def test_in_modes_of_others() -> None:
-    """A caller's gradient mode, default dtype or deterministic mode is neither used nor changed."""
+    """A caller's gradient mode, default dtype, default device or autocast is neither used nor changed."""
     expected = digest("noisy")
     with torch.no_grad():
         assert digest("noisy") == expected
@@ -116,6 +117,23 @@ def test_in_modes_of_others() -> None:
         assert digest("noisy") == expected
     finally:
         torch.set_default_dtype(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+        assert digest("noisy") == expected
+
+
+def test_beside_the_new_name_of_tf32() -> None:
+    """A caller may set TF32 by the name that torch 2.9 gave it, after which torch refuses to read the old one."""
+    switch = torch.backends.cuda.matmul
+    if not hasattr(switch, "fp32_precision"):
+        pytest.skip("this torch has the old name only")
+    before, switch.fp32_precision = switch.fp32_precision, "tf32"
+    try:
+        digest("plain")
+        with SingleDevice(torch.device("cuda"), torch.float32).products():
+            assert switch.fp32_precision == "ieee"
+        assert switch.fp32_precision == "tf32"
+    finally:
+        switch.fp32_precision = before
 
 
 def test_in_another_process() -> None:
