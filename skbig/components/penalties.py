@@ -152,14 +152,18 @@ class ElasticNet(Penalty, name="elasticnet"):
 
 
 def _half_square(weight: Tensor) -> Tensor:
-    """Return half the sum of squares per member: one product of the weights, as a row, with themselves, as a column."""
-    row = weight.reshape(len(weight), 1, -1)
-    unread = row.narrow(2, 0, 1)  # of the right shape; beta is zero
-    return torch.baddbmm(unread, row, row.transpose(1, 2), beta=0, alpha=0.5)
+    return _product(weight, weight, 0.5)
 
 
 def _sum_of_sizes(weight: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(weight, ord=1, dim=(-2, -1), keepdim=True)
+    return _product(weight, weight.sign(), 1.0)  # a norm would have other bits on other numbers of threads
+
+
+def _product(weight: Tensor, other: Tensor, factor: float) -> Tensor:
+    """Return ``factor * (weight * other).sum()`` per member: one product of a row with a column."""
+    row = weight.reshape(len(weight), 1, -1)
+    unread = row.narrow(2, 0, 1)  # of the right shape; beta is zero
+    return torch.baddbmm(unread, row, other.reshape(len(other), -1, 1), beta=0, alpha=factor)
 
 
 def _add(grad: Tensor, direction: Tensor, strength: Any) -> None:

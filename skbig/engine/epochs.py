@@ -240,20 +240,20 @@ class _Single:
     def _draw(self, number: Numbers) -> None:
         """Take this iteration's random numbers; with new ones, old evaluations are worth nothing."""
         keys = None if number.keys is None else number.keys[:, self._m : self._m + 1].contiguous()
-        self._number = Numbers(number.rate, keys, (), tuple(value[self._m :][:1] for value in number.augmentation))
+        own = [value if len(value) == 1 else value[self._m : self._m + 1] for value in number.augmentation]
+        self._number = Numbers(number.rate, keys, (), tuple(own))
         if keys is not None:
             self._objective = Remembered(self._evaluate)
 
     def _evaluate(self, point: Tensor) -> tuple[float, Tensor]:
+        """Return loss and gradient at a point, and leave the member there; `iterate` moves it on."""
         assert self._number is not None
-        before = self._member.copy()
         with torch.no_grad(), thread_count(self._n_threads):
             self._member.flat.view(-1).copy_(point)
             loss, gradient = self._loss_and_gradient(self._number)
             loss = loss / self._scale  # the search needs the loss that the gradient is of
             loss = with_penalty(loss, self._member, self._recipe, self._strength)
             add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
-            self._member.restore(before)  # a point that is only tried leaves no trace in the running moments
         return float(loss), gradient.view(-1)
 
     def _loss_and_gradient(self, number: Numbers) -> tuple[Tensor, Tensor]:
@@ -271,6 +271,8 @@ class _Single:
         assert self._number is not None
         noise = None if self._number.keys is None else Noise(self._number.keys)
         training = Training(noise, batch.share, moments_rate=1.0)
+        for moment in member.statistics.values():
+            moment.zero_()  # a point that was only tried may have left infinity, which no average forgets
         with torch.no_grad():
             forward(member.network, member.parameters, member.statistics, batch.X, training, bf16=self._recipe.bf16)
 

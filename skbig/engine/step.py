@@ -122,8 +122,7 @@ def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tenso
     """Return the loss of each member with its penalty added, (M,)."""
     if recipe.penalty is None:
         return loss.view(-1)
-    weights = members.weight_tensors(recipe.penalty.elementwise)
-    for weight in weights[0].split(NORM_BLOCK, 2) if recipe.penalty.elementwise else weights:
+    for weight in members.weight_tensors(recipe.penalty.elementwise):
         value = recipe.penalty.value(weight).view(-1)
         loss = (
             torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)

@@ -153,13 +153,17 @@ class _Run:
     def _judge(self, result: EpochResult) -> np.ndarray | None:
         """Validate, note down and judge an epoch; return its validation scores."""
         loss, score = (None, None) if self.validation is None else self.validation(self.members, self.recipe)
-        self.history.loss.append(result.loss)
-        self.history.rate.append(result.rate)
+        self._note(self.history.loss, result.loss)
+        self._note(self.history.rate, result.rate)
         if loss is not None and score is not None:
-            self.history.validation_loss.append(loss)
-            self.history.validation_score.append(score)
+            self._note(self.history.validation_loss, loss)
+            self._note(self.history.validation_score, score)
         self.judge.see(result.loss, score, result.rate, result.converged)
         return score
+
+    def _note(self, curve: list[np.ndarray], values: np.ndarray) -> None:
+        """Add an epoch to a curve; a member that has stopped keeps the value it stopped with."""
+        curve.append(np.where(self.judge.stopped, curve[-1], values) if curve else values)
 
     def _report(
         self, epoch: int, result: EpochResult, score: np.ndarray | None, seconds: float, last: bool

@@ -96,6 +96,7 @@ def import_judge(members: Members, recipe: Recipe, kept: Mapping[str, Any], incr
     if incremental and recipe.keep_best:
         judge.restore_latest()
     else:
+        judge.stalled[judge.stopped] = 0  # who asks for more after a stop is given as much patience again
         judge.stopped[:] = False
         judge.looks_again = recipe.keep_best
     return judge

@@ -20,6 +20,7 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
 from skbig.estimators.scoring import Validation
 from skbig.exceptions import DivergenceError, MemorySplitWarning
+from skbig.networks.mlp import Training
 from tests.small import N_ROWS, assert_close, kept, new_members, recipe, rows
 
 STEP = 0.01
@@ -57,7 +58,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 @pytest.mark.parametrize("schedule", [Linear(), Cosine(), Linear(warmup=0.2)], ids=str)
 def test_training_ends_on_time_and_so_does_the_schedule(schedule: Any, watch: Watch) -> None:
     """With a time limit and far too many epochs, training takes that time, and the rate goes all its way."""
-    what = recipe(schedule=schedule, max_epochs=10**6, schedule_epochs=10**6, max_time=3.0, patience=10**6)
+    what = recipe(schedule=schedule, max_epochs=1000, schedule_epochs=10**6, max_time=3.0, patience=10**6)
     members = new_members(what)
     history = train(members, rows("regression"), what)
     assert history.stop_reason == "max_time"
@@ -145,6 +146,20 @@ def test_it_does_not_matter_how_many_steps_are_prepared_at_once(
     assert_close(kept(members), kept(expected), 1e-12)
     np.testing.assert_allclose(history.loss, expected_history.loss)
     np.testing.assert_allclose(history.rate, expected_history.rate)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_a_line_search_knows_the_moments_of_the_whole_set(n_members: int) -> None:
+    """After a line search a batch norm's running moments are those of the training rows: it predicts as it trained."""
+    what = recipe("multiclass", optimizer=LBFGS(), rate=1.0, normalization="batch", max_epochs=3)
+    members = new_members(what, range(n_members))
+    train(members, rows("multiclass"), what)
+    X = rows("multiclass").take(np.tile(np.arange(N_ROWS), (n_members, 1))).X
+    share = torch.full(X.shape[:-1], 1 / N_ROWS, dtype=X.dtype)
+    network, parameters = what.network, members.parameters
+    statistics = {name: value.clone() for name, value in members.statistics.items()}
+    predicted = network.forward(parameters, members.statistics, X, None)
+    torch.testing.assert_close(predicted, network.forward(parameters, statistics, X, Training(None, share)))
 
 
 # Divergence.

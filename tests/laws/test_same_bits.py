@@ -18,6 +18,8 @@ from sklearn.model_selection import GridSearchCV
 
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.backends.single import SingleDevice
+from skbig.components import Penalty
+from skbig.components.component import names, resolve
 from skbig.exceptions import DivergenceError
 from tests.small import data
 
@@ -36,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "large penalty": {
         "hidden_layer_sizes": (256, 256),
         "penalty": "l1",
-        "alpha": 1.0,
+        "alpha": 0.01,
         "clipping": "norm",
         "max_iter": 2,
     },
@@ -102,6 +104,18 @@ def test_on_any_number_of_threads(name: str, two_threads: None) -> None:
     on_two = digest(name)
     torch.set_num_threads(1)
     assert digest(name) == on_two
+
+
+@pytest.mark.parametrize("name", names("penalty"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_penalty_on_any_number_of_threads(name: str, dtype: torch.dtype, two_threads: None) -> None:
+    """A sum over many weights does not depend on how threads would share it."""
+    weight = torch.randn(1, 1, 100_000, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    values = []
+    for n_threads in (1, 2, 3, 4):
+        torch.set_num_threads(n_threads)
+        values.append(resolve(Penalty, name).value(weight).item())
+    assert len(set(values)) == 1
 
 
 def test_in_modes_of_others() -> None:
