@@ -6,6 +6,7 @@ loss is the sum over its outputs. In the formulas z is the raw prediction.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,6 @@ from torch import Tensor
 from skbig._validation import Interval
 from skbig.components.component import hyperparameter
 from skbig.components.losses import Loss, over_columns, require_targets
-
-# An error that no target is away from its prediction, and a number in every dtype that a loss is computed in.
-_OUT_OF_REACH = 1e30
 
 
 @dataclass(frozen=True)
@@ -244,4 +242,4 @@ class EpsilonInsensitive(Loss, name="epsilon_insensitive"):
 
 def _half_square(raw: Tensor, y: Tensor) -> Tensor:
     """Return half the squared error: Huber's loss with its bend out of reach, which is one fused kernel each way."""
-    return F.huber_loss(raw, y, reduction="none", delta=_OUT_OF_REACH)
+    return F.huber_loss(raw, y, reduction="none", delta=math.inf)

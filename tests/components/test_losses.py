@@ -607,3 +607,9 @@ def test_a_function_must_return_a_loss_per_row(function: object) -> None:
         ValueError, match=r"must return a loss per row, of shape \(R,\) or \(R, K\), which is \(6,\) or \(6, 3\)"
     ):
         FunctionLoss(function).per_row(raw, y)
+
+
+def test_a_squared_error_is_infinite_where_its_square_is() -> None:
+    """An error whose square is too large is not mistaken for a smaller one: training must notice."""
+    raw = torch.tensor([[1e200], [1e150]], dtype=torch.float64)
+    assert SquaredError().per_row(raw, torch.zeros_like(raw)).tolist() == [float("inf"), pytest.approx(5e299)]
