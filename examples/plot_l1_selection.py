@@ -7,17 +7,17 @@ and need not be measured any more.
 """
 
 # %%
-# Made data: five features of thirty matter.
+# Made data: five features of thirty matter, each in its own way.
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.datasets import make_friedman1
-from sklearn.preprocessing import StandardScaler
 
 from skbig import BigMLPRegressor
 from skbig.components import ElasticNet
 
-X, y = make_friedman1(1000, n_features=30, noise=0.5, random_state=0)
-X = StandardScaler().fit_transform(X)
+random = np.random.default_rng(0)
+X = random.normal(size=(1000, 30))
+y = np.tanh(2 * X[:, 0]) + X[:, 1] - 0.7 * X[:, 2] + np.exp(X[:, 3] / 2) + 0.7 * X[:, 4] * (X[:, 0] > 0)
+y += 0.3 * random.normal(size=1000)
 y = (y - y.mean()) / y.std()
 
 
