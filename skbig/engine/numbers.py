@@ -52,8 +52,9 @@ def _keys(members: Members, n_steps: int) -> Tensor:
 def _uniforms(keys: Tensor | None) -> Tensor:
     """A random number of each step and member, (S, M, 1, 1)."""
     assert keys is not None
-    rows = [Noise(row.contiguous()).uniform(1, 1, Purpose.MIX_SHARE, torch.float64) for row in keys]
-    return torch.stack(rows)
+    n_steps, _, n_members = keys.shape
+    side_by_side = keys.transpose(0, 1).reshape(2, n_steps * n_members)  # as if each step had members of its own
+    return Noise(side_by_side).uniform(1, 1, Purpose.MIX_SHARE, torch.float64).view(n_steps, n_members, 1, 1)
 
 
 def _column(table: Tensor, members: Members, n_steps: int) -> Iterable[Tensor]:

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from skbig.components.losses import Loss, resolve_loss
 from skbig.data.targets import ClassTargets, class_targets
 from skbig.engine.recipe import Recipe
 from skbig.estimators.base import BaseBigMLP
+from skbig.estimators.class_weights import row_weights
 from skbig.estimators.hints import with_hints
 from skbig.estimators.preparation import Given
 from skbig.estimators.scoring import PredictedClassifier
-from skbig.estimators.sklearn_bridge import check_validation_labels, check_weight, with_callbacks
+from skbig.estimators.sklearn_bridge import check_validation_labels, with_callbacks
 
 
 def _has_probabilities(estimator: Any) -> bool:
@@ -407,23 +407,12 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         return check_validation_labels(y)
 
     def _weights(self, given: Given, targets: ClassTargets, incremental: bool) -> np.ndarray | None:
-        if self.class_weight is None:
-            return given.weight
         if self.class_weight == "balanced" and incremental:
             raise ValueError(
                 "class_weight 'balanced' is not supported for partial_fit, which does not see all rows. Pass a dict of "
                 "weights: n_samples / (n_classes * np.bincount(y))."
             )
-        if self.class_weight == "balanced":
-            return _balanced(given, targets)
-        if isinstance(self.class_weight, list) and not targets.multilabel:
-            raise ValueError(f"class_weight must be a dict for y of one column. Got {self.class_weight!r} instead.")
-        if targets.multilabel:
-            weights = compute_sample_weight(self.class_weight, given.y)
-        else:  # of all classes, also those that are not in these rows
-            factor = compute_class_weight(self.class_weight, classes=targets.classes, y=targets.classes)
-            weights = factor[targets.encode(given.y).astype(int).reshape(-1)]
-        return check_weight(weights if given.weight is None else weights * given.weight, len(weights), "class_weight")
+        return row_weights(self.class_weight, given, targets)
 
     def _predicted(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> PredictedClassifier:
         stack = raw[None]
@@ -444,17 +433,3 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _balanced(given: Given, targets: ClassTargets) -> np.ndarray:
-    """Weights that give every class, or both values of each label, the same sum; a row of weight two counts as two."""
-    weight = np.ones(given.X.shape[0]) if given.weight is None else given.weight
-    columns = targets.encode(given.y).astype(int).reshape(len(weight), -1).T
-    return weight * np.prod([_balancing_factors(column, weight) for column in columns], axis=0)
-
-
-def _balancing_factors(index: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    sums = np.bincount(index, weights=weight)
-    with np.errstate(divide="ignore"):
-        factor = weight.sum() / ((sums > 0).sum() * sums)
-    return factor[index]
