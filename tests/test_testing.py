@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from skbig._validation import Interval
 from skbig.components import (
     L2,
     LBFGS,
@@ -145,6 +146,37 @@ class TakesOneNumberForAll(Descent):
 
 
 @dataclass(frozen=True)
+class StaysInDouble(Descent):
+    memory: float = hyperparameter(0.9, varies=True)
+
+    def init(self, param):
+        return {"mean": torch.zeros_like(param)}
+
+    def update(self, param, grad, state, rate, factors):
+        state["mean"].lerp_(grad, 1 - self.memory)
+        param.addcmul_(state["mean"], rate, value=-1)
+
+
+@dataclass(frozen=True)
+class BranchesOnANumber(Descent):
+    memory: float = hyperparameter(0.9, varies=True)
+
+    def init(self, param):
+        return {"mean": torch.zeros_like(param)} if self.memory > 0 else {}
+
+
+@dataclass(frozen=True)
+class ReachesInDouble(Descent):
+    scale: float = hyperparameter(0.5, varies=True)
+
+    def update(self, param, grad, state, rate, factors):
+        param.addcmul_(grad * self.scale, rate, value=-1)
+
+    def reach(self, state, factors):
+        return self.scale
+
+
+@dataclass(frozen=True)
 class ReturnsTheParameter(Descent):
     def update(self, param, grad, state, rate, factors):
         return param - rate * grad
@@ -239,6 +271,14 @@ class ChangesRaw(SquaredError):
 class NeedsMembers(SquaredError):
     def per_row(self, raw, y):
         return (raw - y).square().sum(-1) + (0 if raw.dim() == 3 else 1)
+
+
+@dataclass(frozen=True)
+class RoundsUp(SquaredError):
+    scale: float = hyperparameter(0.5, varies=True)
+
+    def per_row(self, raw, y):
+        return ((raw - y).square() * torch.as_tensor(self.scale, dtype=torch.float64)).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -340,6 +380,16 @@ class ZeroOverZero(Clipping):
 
 
 @dataclass(frozen=True)
+class ZeroIsOff(Clipping):
+    limit: float = hyperparameter(1.0, Interval(0, None, closed="left"), varies=True)
+
+    def apply(self, grads, norm):
+        if isinstance(self.limit, torch.Tensor) or self.limit > 0:
+            for grad in grads:
+                grad.clamp_(-self.limit, self.limit)
+
+
+@dataclass(frozen=True)
 class ClipsTogether(Clipping):
     def apply(self, grads, norm):
         for grad in grads:
@@ -438,6 +488,9 @@ BROKEN = {
     MixesMatrices: "in a population as it treats it alone, but its update",
     OnlyLooksElementwise: "is not elementwise",
     TakesOneNumberForAll: "in a population as it treats it alone, but its update",
+    StaysInDouble: r"take a tensor \[M, 1, 1\] .* but its update fails in torch.float32: expected dtype",
+    BranchesOnANumber: r"take a tensor \[M, 1, 1\] .* but its update fails in torch.float64: Boolean",
+    ReachesInDouble: "compute in the dtype .* but its reach is torch.float64 for torch.float32",
     ReturnsTheParameter: "change the parameter in place",
     ReplacesItsState: "change the tensors of its state in place",
     DividesByZero: "also where the gradient is zero",
@@ -453,6 +506,7 @@ BROKEN = {
     ComparesMembers: "in a population as it treats it alone, but its loss",
     ChangesRaw: "must not change the raw prediction",
     NeedsMembers: "must take a member alone",
+    RoundsUp: "compute in the dtype .* but its loss is torch.float64 for torch.float32",
     Untrained: "one task at least.*ValueError: no",
     Unlikely: "probabilities between zero and one",
     DoubleGradient: "must have the gradient",
@@ -464,6 +518,7 @@ BROKEN = {
     JumpsAcrossZero: "must not let a weight grow",
     Normalizes: "must not let a gradient grow",
     ZeroOverZero: "zeros too",
+    ZeroIsOff: "in a population as it treats it alone, but its clipping",
     ClipsTogether: "in a population as it treats it alone, but its clipping",
     Negative: "not negative",
     Relative: "a function of the progress",

@@ -26,16 +26,7 @@ from skbig.components.optimizers import (
     average,
     decay,
 )
-
-
-def power(base: Any, exponent: Any) -> Tensor:
-    """``base ** exponent`` in float64, the same bits for a step whatever steps are asked for along with it.
-
-    torch's own rounds an entry by its place in the tensor, which would spoil an exact resume.
-    """
-    numbers = [item.cpu().numpy() if isinstance(item, Tensor) else item for item in (base, exponent)]
-    with np.errstate(under="ignore"):  # late powers vanish
-        return torch.as_tensor(np.power(*numbers), dtype=torch.float64)
+from skbig.components.powers import power
 
 
 def adam_state(param: Tensor, amsgrad: bool = False) -> State:

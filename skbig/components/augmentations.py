@@ -164,7 +164,7 @@ class SwapNoise(Augmentation, name="swap_noise"):
 
 def _as_array(value: Any) -> Any:
     """A number, or the numbers of the members as an array `[M, 1, 1]`."""
-    return value.cpu().numpy() if isinstance(value, Tensor) else value
+    return value.to("cpu", torch.float64).numpy() if isinstance(value, Tensor) else value
 
 
 def _like(value: Any, X: Tensor) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
+from torch import Tensor
 
 from skbig._validation import Constraint, check
 
@@ -24,7 +25,9 @@ _REGISTRY: dict[str, dict[str, type[Component]]] = {}
 def hyperparameter(default: Any, *allowed: Constraint, varies: bool = False) -> Any:
     """Declare a field: its default, what it must be, and whether members of one stack may differ in it.
 
-    A field that varies may hold a tensor `[members, 1, 1]` in place of a float, so its formula must broadcast.
+    A field that varies may hold a tensor `[members, 1, 1]` in place of a float, so its formula must broadcast. The
+    tensor has the dtype of the numbers that the component is given, but for optimizers and schedules, whose tensors are
+    float64: what is computed beforehand, for many steps, is computed in double precision.
     """
     return dataclasses.field(default=default, metadata={"allowed": allowed, "varies": varies})
 
@@ -97,21 +100,46 @@ def resolve(interface: type[C], value: Any, *, optional: bool = False) -> C | No
 
 
 def stack(components: Sequence[C]) -> C:
-    """Return one component for many members: fields that differ become tensors `[members, 1, 1]`."""
+    """Return one component for many members: fields that differ become tensors `[members, 1, 1]`, in float64."""
     first = components[0]
     for other in components[1:]:
         if other.signature() != first.signature():
             raise ValueError(f"{first!r} and {other!r} differ in more than numbers, so they cannot be stacked.")
     varying = [field.name for field in dataclasses.fields(first) if field.metadata.get("varies", False)]
-    return first.replace(**{name: _stack_values([getattr(c, name) for c in components]) for name in varying})
+    return first.replace(**{name: stack_values([getattr(c, name) for c in components]) for name in varying})
 
 
-def _stack_values(values: Sequence[Any]) -> Any:
+def stack_values(values: Sequence[Any]) -> Any:
+    """Return the one value that all members have, else their numbers as a tensor `[members, 1, 1]`, item by item."""
     if all(value == values[0] for value in values[1:]):
         return values[0]
-    if isinstance(values[0], tuple):
-        return tuple(_stack_values(column) for column in zip(*values, strict=True))
+    if isinstance(values[0], (tuple, list)):
+        return tuple(stack_values(column) for column in zip(*values, strict=True))
     return torch.tensor([float(value) for value in values], dtype=torch.float64).view(-1, 1, 1)
+
+
+def place(component: C, like: Tensor) -> C:
+    """Return the component with the tensors of its fields in the dtype and on the device of `like`.
+
+    A step then mixes neither dtypes nor devices. Optimizers and schedules stay in float64, since their tables are
+    computed in it; on an accelerator an optimizer is placed beside a float64 tensor there, so that `update` copies
+    nothing from the host.
+    """
+    values = {field.name: getattr(component, field.name) for field in dataclasses.fields(component)}
+    placed = {name: _place_value(value, like) for name, value in values.items() if _holds_tensor(value)}
+    return component.replace(**placed) if placed else component
+
+
+def _place_value(value: Any, like: Tensor) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(_place_value(item, like) for item in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(like) if value.is_floating_point() else value.to(like.device)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return any(map(_holds_tensor, value)) if isinstance(value, (tuple, list)) else isinstance(value, Tensor)
 
 
 def _unresolved(interface: type[Component], value: Any, optional: bool) -> str:

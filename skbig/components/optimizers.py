@@ -88,7 +88,8 @@ class Optimizer(Component):
     def update(self, param: Tensor, grad: Tensor, state: State, rate: Tensor, factors: Factors) -> None:
         """Change the parameter and its state in place. The gradient is free to be overwritten.
 
-        An update never mixes members, and never looks at the value of a tensor: it is recorded once and replayed.
+        An update never mixes members, and never looks at the value of a tensor: it is recorded once and replayed. A
+        hyperparameter in which members differ is a float64 tensor (M, 1, 1), to be cast to the dtype of the parameter.
 
         *Shape*: param and grad (M, n, k) or (M, 1, P); rate and each factor (1, 1, 1) or (M, 1, 1).
         """
@@ -146,6 +147,16 @@ def decay(param: Tensor, rate: Tensor, weight_decay: Any) -> None:
         param.addcmul_(param, rate * as_like(weight_decay, rate), value=-1)
     elif weight_decay != 0:
         param.addcmul_(param, rate, value=-weight_decay)
+
+
+def forgotten(momentum: Any) -> Any:
+    """``1 - momentum``, but never zero: divided by it, what lasts is huge, and still nothing at a strength of zero."""
+    share = 1 - momentum
+    return share.clamp_min(1e-20) if isinstance(share, Tensor) else max(share, 1e-20)
+
+
+def _sign(value: Any) -> Any:
+    return value.sign() if isinstance(value, Tensor) else float(value > 0)
 
 
 @dataclass(frozen=True)
@@ -206,11 +217,13 @@ class SGD(Optimizer, name="sgd"):
             self._move_by_gradients(param, grad, velocity, rate, factors)
 
     def reach(self, state: State, factors: Factors) -> Tensor | float:
-        del state, factors
+        del factors
         if is_zero(self.momentum):
             return 1.0
-        kept, dampening = (torch.as_tensor(value, dtype=torch.float64) for value in (self.momentum, self.dampening))
-        return (1 - torch.where(kept > 0, dampening, 0.0)) / (1 - kept)
+        # The velocity comes to (1 - dampening) / (1 - momentum), of which Nesterov adds a share to the gradient. For a
+        # member without momentum nothing is dampened.
+        share = self.momentum if self.nesterov else _sign(self.momentum)
+        return as_like((1 - share * self.dampening) / forgotten(self.momentum), state["velocity"])
 
     def _move_by_gradients(self, param: Tensor, grad: Tensor, velocity: Tensor, rate: Tensor, factors: Factors) -> None:
         if factors:
@@ -330,7 +343,7 @@ class RMSprop(Optimizer, name="rmsprop"):
     def reach(self, state: State, factors: Factors) -> Tensor:
         del factors
         deviation = self._root(state).add_(as_like(self.eps, state["square"]))
-        return deviation.mul_(as_like(1 - self.momentum, deviation)).reciprocal_()
+        return deviation.mul_(as_like(forgotten(self.momentum), deviation)).reciprocal_()
 
     def _deviation(self, grad: Tensor, state: State) -> Tensor:
         average(state["square"], grad.square(), self.alpha)

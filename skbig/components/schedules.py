@@ -21,6 +21,7 @@ from torch import Tensor
 
 from skbig._validation import Callable, Interval, Options
 from skbig.components.component import Component, hyperparameter, names, resolve
+from skbig.components.powers import power
 
 # The rate is a product of multipliers, so a floor that it has reached is only met up to rounding.
 _ROUNDING = 1e-6
@@ -150,7 +151,7 @@ class Exponential(Schedule, name="exponential"):
     gamma: float = hyperparameter(0.97, Interval(0, None, closed="neither"), varies=True)
 
     def shape(self, progress: Progress) -> Tensor:
-        return torch.pow(self.gamma, progress.epoch)
+        return power(self.gamma, progress.epoch)
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ class StepDecay(Schedule, name="step"):
     gamma: float = hyperparameter(0.1, Interval(0, None, closed="neither"), varies=True)
 
     def shape(self, progress: Progress) -> Tensor:
-        return torch.pow(self.gamma, (progress.epoch / self.step_size).floor())
+        return power(self.gamma, (progress.epoch / self.step_size).floor())
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ class InverseTime(Schedule, name="inverse_time"):
     unit: str = hyperparameter("epoch", Options(("epoch", "step")))
 
     def shape(self, progress: Progress) -> Tensor:
-        return (1 + self.beta * getattr(progress, self.unit)) ** -self.gamma
+        return power(1 + self.beta * getattr(progress, self.unit), -self.gamma)
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,7 @@ class InvScaling(Schedule, name="invscaling"):
     unit: str = hyperparameter("rows", Options(("rows", "epoch", "step")))
 
     def shape(self, progress: Progress) -> Tensor:
-        return (getattr(progress, self.unit) + 1) ** -self.power_t
+        return power(getattr(progress, self.unit) + 1, -self.power_t)
 
 
 @dataclass(frozen=True)

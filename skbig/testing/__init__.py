@@ -35,8 +35,9 @@ LAWS: dict[type[Component], Callable[[Any], None]] = {
 def check_component(component: Component) -> None:
     """Check that a component keeps the laws of its kind, and say which one it breaks.
 
-    Every component is a frozen dataclass that copies, compares, pickles and stacks by value, and treats a member in a
-    population as it treats it alone. What else is checked depends on the kind:
+    Every component is a frozen dataclass that copies, compares, pickles and stacks by value. It treats a member in a
+    population as it treats it alone, in float64 and float32, also where a hyperparameter is zero for some members only.
+    What else is checked depends on the kind:
 
     - *optimizer*: shapes, updates in place, and goes down a quadratic bowl; `elementwise` is true to its word.
     - *loss*: one number per row, which depends on that row only, with the right gradient.

@@ -19,16 +19,16 @@ def check_clipping(clipping: Clipping) -> None:
 
 
 def _check_at(clipping: Clipping, grads: list[Tensor]) -> None:
-    clipped = _clip(clipping, grads, BOTH)
+    clipped = _clip(clipping, grads, BOTH, torch.float64)
     expect(clipped.isfinite().all(), clipping, "must keep gradients finite, zeros too.")
     before, after = (torch.linalg.vector_norm(flat, dim=1) for flat in (_flat(grads), clipped))
     expect((after <= before * (1 + 1e-9)).all(), clipping, "must not let a gradient grow.")
-    check_members(clipping, lambda some, members: _clip(some, grads, members), "clipping")
+    check_members(clipping, lambda some, members, dtype: _clip(some, grads, members, dtype), "clipping")
 
 
-def _clip(clipping: Clipping, grads: list[Tensor], members: slice) -> Tensor:
+def _clip(clipping: Clipping, grads: list[Tensor], members: slice, dtype: torch.dtype) -> Tensor:
     """Return the clipped gradients of some members, all of a member's in one row."""
-    grads = [grad[members].clone() for grad in grads]
+    grads = [grad[members].to(dtype, copy=True) for grad in grads]
     norm = torch.linalg.vector_norm(_flat(grads), dim=1).view(-1, 1, 1) if clipping.needs_norm else None
     with Blindfold(clipping, "apply"):
         clipping.apply(grads, norm)

@@ -1,13 +1,14 @@
 """What the laws of all kinds are made of.
 
-Legend: M members, two here. A member's part of any result is its slice along the first dim. All is float64.
+Legend: M members, two here. A member's part of any result is its slice along the first dim. All is float64, and what
+becomes of two members float32 besides.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from skbig.components.component import Component, stack
+from skbig.components.component import Component, place, stack
 
-Run = Callable[[Any, slice], Tensor]
-"""Takes a component and a slice of the two members, and returns what becomes of these, [members, ...]."""
+Run = Callable[[Any, slice, torch.dtype], Tensor]
+"""Takes a component, a slice of the two members and a dtype; returns what becomes of these in it, [members, ...]."""
 
 BOTH = slice(0, 2)
+IN_DOUBLE = ("optimizer", "schedule")
+"""The kinds whose hyperparameters stay in float64, for what they compute beforehand."""
 
 LOOKS = {"item", "tolist", "numpy", "equal", "allclose", "nonzero", "unique"}
 LOOKS |= {"__array__", "__bool__", "__contains__", "__float__", "__index__", "__int__"}
@@ -35,7 +38,7 @@ def expect(holds: Any, component: Component, law: str) -> None:
 
 def same(first: Tensor, second: Tensor, tolerance: float = 1e-7) -> bool:
     """Return whether two results are equal in shape and, but for rounding, in value."""
-    return first.shape == second.shape and torch.allclose(first, second, rtol=tolerance, atol=tolerance)
+    return first.shape == second.shape and torch.allclose(first, second, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -57,14 +60,40 @@ class Blindfold(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def check_members(component: Component, run: Run, what: str, tolerance: float = 1e-7) -> None:
-    """Check that two members with different hyperparameters get what each gets alone."""
-    pair = [component, _neighbour(component)]
-    together = run(stack(pair), BOTH)
+def check_members(
+    component: Component, run: Run, what: str, tolerance: float = 1e-7, rough: float | None = 1e-4
+) -> None:
+    """Check that two members with different hyperparameters get what each gets alone.
+
+    In float32 the tolerance is `rough`; None leaves float32 out.
+    """
+    for other in _neighbours(component):
+        _check_pair([component, other], run, what, torch.float64, tolerance)
+        if rough is not None:
+            _check_pair([component, other], run, what, torch.float32, max(tolerance, rough))
+
+
+def _check_pair(pair: Sequence[Component], run: Run, what: str, dtype: torch.dtype, tolerance: float) -> None:
+    together = _run_stack(pair, run, what, dtype)
+    law = f"must compute in the dtype of the numbers that it is given, but its {what} is {together.dtype} for {dtype}."
+    expect(together.dtype == dtype, pair[0], law)
     for member, alone in enumerate(pair):
         here = slice(member, member + 1)
         law = f"must treat a member in a population as it treats it alone, but its {what} does not."
-        expect(same(together[here], run(alone, here), tolerance), component, law)
+        expect(same(together[here], run(alone, here, dtype), tolerance), pair[0], law)
+
+
+def _run_stack(pair: Sequence[Component], run: Run, what: str, dtype: torch.dtype) -> Tensor:
+    component = stack(pair)
+    if component.kind not in IN_DOUBLE:
+        component = place(component, torch.empty((), dtype=dtype))
+    try:
+        return run(component, BOTH, dtype)
+    except NotImplementedError:  # says what is missing
+        raise
+    except RuntimeError as error:
+        law = f"must take a tensor [M, 1, 1] for a number that differs between members, but its {what} fails in {dtype}"
+        raise AssertionError(f"{type(pair[0]).__name__} {law}: {error}") from error
 
 
 def check_gradient(component: Component, value: Callable[[Tensor], Tensor], point: Tensor, gradient: Tensor) -> None:
@@ -76,20 +105,33 @@ def check_gradient(component: Component, value: Callable[[Tensor], Tensor], poin
         expect(right, component, "must have the gradient that finite differences of its value have.")
 
 
-def _neighbour(component: Component) -> Component:
-    """Return a component that differs in every number that may vary, where another legal one is found."""
+def _neighbours(component: Component) -> list[Component]:
+    """Return components that differ in every number that may vary, where another legal one, or zero, is found."""
+    return [_changed(component, _legal_moves), _changed(component, _legal_zeros)]
+
+
+def _changed(component: Component, changes: Callable[[Component, str], Iterator[Component]]) -> Component:
     for field in dataclasses.fields(component):
         if field.metadata.get("varies", False):
-            component = next(_legal_changes(component, field.name), component)
+            component = next(changes(component, field.name), component)
     return component
 
 
-def _legal_changes(component: Component, name: str) -> Iterator[Component]:
+def _legal_moves(component: Component, name: str) -> Iterator[Component]:
+    for factor, shift in ((0.9, 0.0), (1.1, 0.0), (1.0, 0.1), (1.0, -0.1)):
+        yield from _legal_change(component, name, factor, shift)
+
+
+def _legal_zeros(component: Component, name: str) -> Iterator[Component]:
+    """Yield what zero among other numbers is: often a part of the formula that a member alone leaves out."""
+    return _legal_change(component, name, 0.0, 0.0)
+
+
+def _legal_change(component: Component, name: str, factor: float, shift: float) -> Iterator[Component]:
+    """Yield the component with a number, or each of a tuple, changed, if it is then another and legal."""
     value = getattr(component, name)
     numbers = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(number, Real) for number in numbers):
-        return
-    for factor, shift in ((0.9, 0.0), (1.1, 0.0), (1.0, 0.1), (1.0, -0.1)):
+    if all(isinstance(number, Real) for number in numbers):
         changed = tuple(number * factor + shift for number in numbers)
         other = component.replace(**{name: changed if isinstance(value, tuple) else changed[0]})
         if changed != numbers and _is_legal(other):

@@ -25,7 +25,10 @@ def check_loss(loss: Loss) -> None:
 
 
 def _rows_of(raw: Tensor, y: Tensor) -> Run:
-    return lambda some, members: some.per_row(raw[members], y[members])
+    """Return a run that casts what is no class index."""
+    return lambda some, members, dtype: some.per_row(
+        raw[members].to(dtype), y[members].to(dtype if y.is_floating_point() else y.dtype)
+    )
 
 
 def _check_rows(loss: Loss, raw: Tensor, y: Tensor) -> None:

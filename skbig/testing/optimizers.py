@@ -19,12 +19,14 @@ def check_optimizer(optimizer: Optimizer) -> None:
     """Check shapes, that updates are made in place and go downhill, and the claims of the class."""
     if optimizer.full_batch:
         return _check_full_batch(optimizer)
-    # What is not elementwise may count in low precision, where a member's neighbours show in the rounding.
-    tolerance = 1e-7 if optimizer.elementwise else 0.03
+    # What is not elementwise may count in low precision, where a member's neighbours show in the rounding. In float32 a
+    # small move is rounded with the parameter that it is added to.
+    tolerance, rough = 1e-7 if optimizer.elementwise else 0.03, 1e-5 / optimizer.default_rate
     for start in (normal(2, 4, 3), normal(2, 1, 3)):
         _check_shapes(optimizer, start)
         _check_in_place(optimizer, start)
-        check_members(optimizer, _mean_move_from(start), "update", tolerance)
+        check_members(optimizer, _mean_move_from(start), "update", tolerance, rough)
+        check_members(optimizer, _reach_after(start), "reach", tolerance, rough)
         _check_descent(optimizer, start)
     if optimizer.elementwise:
         _check_elementwise(optimizer, [normal(2, 4, 3), normal(2, 1, 3)])
@@ -66,20 +68,42 @@ def _check_elementwise(optimizer: Optimizer, starts: list[Tensor]) -> None:
 
 def _mean_move_from(start: Tensor) -> Run:
     """Return a run whose result is in units of the rate, where a wrong move is not small beside the parameter."""
-    return lambda some, members: (_descend(some, start[members]) - start[members]) / (5 * some.default_rate)
+
+    def run(some: Optimizer, members: slice, dtype: torch.dtype) -> Tensor:
+        begin = start[members].to(dtype)
+        return (_descend(some, begin) - begin) / (5 * some.default_rate)
+
+    return run
+
+
+def _reach_after(start: Tensor) -> Run:
+    """Return a run whose result is the reach after a few steps, spread over the parameter."""
+
+    def run(some: Optimizer, members: slice, dtype: torch.dtype) -> Tensor:
+        param, state = _descended(some, start[members].to(dtype), 3)
+        factors = tuple(factor[2].to(dtype) for factor in _factors(some, 3))
+        with Blindfold(some, "reach"):
+            reach = some.reach(state, factors)
+        return (reach if isinstance(reach, Tensor) else torch.full_like(param, reach)).expand(param.shape)
+
+    return run
 
 
 def _descend(optimizer: Optimizer, start: Tensor, count: int = 5) -> Tensor:
     """Go some steps down the bowl around one."""
+    return _descended(optimizer, start, count)[0]
+
+
+def _descended(optimizer: Optimizer, start: Tensor, count: int) -> tuple[Tensor, dict[str, Tensor]]:
     param, state = start.clone(), optimizer.init(start)
     for step in range(count):
         _update(optimizer, param, param - 1, state, step)
-    return param
+    return param, state
 
 
 def _update(optimizer: Optimizer, param: Tensor, grad: Tensor, state: dict[str, Tensor], step: int) -> None:
-    rate = torch.full((len(param), 1, 1), optimizer.default_rate, dtype=torch.float64)
-    factors = tuple(factor[step] for factor in _factors(optimizer, step + 1))
+    rate = torch.full((len(param), 1, 1), optimizer.default_rate, dtype=param.dtype)
+    factors = tuple(factor[step].to(param.dtype) for factor in _factors(optimizer, step + 1))
     with Blindfold(optimizer, "update"):
         optimizer.update(param, grad, state, rate, factors)
 

@@ -24,9 +24,9 @@ def check_penalty(penalty: Penalty) -> None:
     check_gradient(penalty, penalty.value, weight, _added(penalty, weight, 1.0) + corner)
     for strength in (0.3, torch.full((2, 1, 1), 0.3, dtype=torch.float64)):
         _check_strength(penalty, weight, strength)
-    check_members(penalty, lambda some, members: some.value(weight[members]), "value")
-    check_members(penalty, lambda some, members: _added(some, weight[members], 0.3), "gradient")
-    check_members(penalty, lambda some, members: _shrunk(some, weight[members], 0.3), "proximal step")
+    check_members(penalty, lambda some, members, dtype: some.value(weight[members].to(dtype)), "value")
+    check_members(penalty, lambda some, members, dtype: _added(some, weight[members].to(dtype), 0.3), "gradient")
+    check_members(penalty, lambda some, members, dtype: _shrunk(some, weight[members].to(dtype), 0.3), "proximal step")
 
 
 def _check_value(penalty: Penalty, weight: Tensor) -> None:

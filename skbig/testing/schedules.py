@@ -5,6 +5,9 @@ Legend: S steps, M members, two here; a progress is [S,1,1,1], a multiplier [S,1
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,7 +24,7 @@ def check_schedule(schedule: Schedule) -> None:
     alone = torch.cat([schedule.multiplier(_progress(step)) for step in (31, 3)])
     law = "must be a function of the progress of a step, whichever steps it is asked for, and in which order."
     expect(same(alone, result[[31, 3]]), schedule, law)
-    check_members(schedule, lambda some, members: _by_member(some.multiplier(whole), members), "multiplier")
+    _check_members(schedule, lambda some, members: _by_member(some.multiplier(whole), members), "multiplier")
     if schedule.reacts:
         _check_reaction(schedule)
 
@@ -34,7 +37,13 @@ def _check_reaction(schedule: Schedule) -> None:
     exhausted = schedule.exhausted(rate)
     legal = exhausted.shape == (2,) and exhausted.dtype == torch.bool
     expect(legal, schedule, "must say of each member whether it is exhausted, as a bool tensor [M].")
-    check_members(schedule, lambda some, members: some.reduce(rate[members], stalled[members]), "reduce")
+    _check_members(schedule, lambda some, members: some.reduce(rate[members], stalled[members]), "reduce")
+    _check_members(schedule, lambda some, members: some.exhausted(rate[members]).double(), "exhausted")
+
+
+def _check_members(schedule: Schedule, run: Callable[[Any, slice], Tensor], what: str) -> None:
+    """Check the law of members in float64, which is all that a schedule is asked in."""
+    check_members(schedule, lambda some, members, dtype: run(some, members), what, rough=None)
 
 
 def _progress(*steps: int) -> Progress:

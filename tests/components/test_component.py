@@ -13,7 +13,7 @@ from sklearn.base import clone
 import skbig.components as public
 from skbig._validation import Boolean, Each, Interval, Options
 from skbig.components import component as registry
-from skbig.components.component import Component, hyperparameter, names, resolve, stack
+from skbig.components.component import Component, hyperparameter, names, place, resolve, stack, stack_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +185,18 @@ class TestStack:
         assert stack([Saw(length=0.1)] * 3) == Saw(length=0.1)
         assert stack([Hammer()]) == Hammer()
 
+    def test_a_list_is_as_good_as_a_tuple(self):
+        """A grid may come from JSON: lists, and lists beside tuples, are stacked item by item."""
+        teeth = stack([Saw(teeth=[0.9, 0.99]), Saw(teeth=(0.9, 0.5))]).teeth
+        assert teeth[0] == 0.9
+        assert teeth[1].flatten().tolist() == [0.99, 0.5]
+        assert stack([Saw(teeth=[0.9, 0.5]), Saw(teeth=(0.9, 0.5))]).teeth == (0.9, 0.5)
+
+    def test_values_outside_components_are_stacked_alike(self):
+        """The rate and the strength of the members, which are no fields: one number, or a tensor [M, 1, 1]."""
+        assert stack_values([0.1, 0.1]) == 0.1
+        assert stack_values([0.1, 1]).tolist() == [[[0.1]], [[1.0]]]
+
     @pytest.mark.parametrize("other", [Saw(folds=True), Saw(grip="steel"), Hammer()], ids=repr)
     def test_what_does_not_vary_cannot_be_stacked(self, other):
         """Members that would need other code are refused."""
@@ -198,6 +210,40 @@ class TestStack:
         stacked = stack([component, component])
         assert stacked == component
         stacked.check()
+
+
+class TestPlace:
+    """Where the numbers of a stack are."""
+
+    saws = stack([Saw(length=0.1, teeth=(0.9, 0.5)), Saw(length=0.2, teeth=(0.9, 0.6))])
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+    def test_tensors_follow(self, dtype):
+        """Numbers that differ, also inside a tuple, have the dtype of the tensor beside; a shared one stays a float."""
+        placed = place(self.saws, torch.ones(3, dtype=dtype))
+        assert torch.equal(placed.length, self.saws.length.to(dtype))
+        assert torch.equal(placed.teeth[1], self.saws.teeth[1].to(dtype))
+        assert placed.teeth[0] == 0.9 and (placed.folds, placed.grip) == (False, "wood")
+
+    def test_tensors_move(self):
+        """They are on the device of the tensor beside."""
+        placed = place(self.saws, torch.ones(3, device="meta"))
+        assert {placed.length.device.type, placed.teeth[1].device.type} == {"meta"}
+
+    def test_the_stack_stays(self):
+        """A component is frozen, so another one is placed."""
+        place(self.saws, torch.ones(3))
+        assert self.saws.length.dtype == torch.float64
+
+    @pytest.mark.parametrize("component", [Saw(), Hammer(), Saw(teeth=[0.1, 0.2])], ids=repr)
+    def test_plain_numbers_are_at_home_everywhere(self, component):
+        """A component without tensors is itself in every place."""
+        assert place(component, torch.ones(3, device="meta")) is component
+
+    def test_indices_stay_whole(self):
+        """A tensor of integers moves, and is not rounded."""
+        indices = place(Saw(grip=torch.tensor([3])), torch.ones(3)).grip
+        assert indices.dtype == torch.int64
 
 
 def is_by_value(made):

@@ -347,6 +347,40 @@ def test_a_convex_quadratic_goes_down(optimizer: Optimizer) -> None:
     assert parameter.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        *(optimizer for optimizer in ALL if optimizer.elementwise),
+        SGD(momentum=0.9, dampening=0.5),
+        SGD(momentum=0.9, dampening=0.5, rate_in_velocity=True),
+        SGD(momentum=0.9, dampening=0.5, nesterov=False, rate_in_velocity=True),
+    ],
+    ids=short,
+)
+def test_reach_is_how_far_a_lasting_gradient_moves(optimizer: Optimizer) -> None:
+    """After many gradients of one the move of a step is the reach times the rate, which a proximal step builds on."""
+    optimizer = optimizer.replace(weight_decay=0.0)
+    parameter, rate, count = torch.zeros(1, 1, 3, dtype=torch.float64), column(1e-3), 400
+    state = optimizer.init(parameter)
+    table = optimizer.factors(torch.arange(1, count + 1, dtype=torch.float64).view(-1, 1, 1, 1))
+    for s in range(count):
+        before, factors = parameter.clone(), tuple(values[s] for values in table)
+        optimizer.update(parameter, torch.ones_like(parameter), state, rate, factors)
+    expected = (rate * optimizer.reach(state, factors)).expand_as(parameter)
+    torch.testing.assert_close(before - parameter, expected, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(momentum=1.0), RMSprop(momentum=1.0)], ids=short)
+def test_a_momentum_that_never_fades_has_a_reach(optimizer: Optimizer) -> None:
+    """Where a lasting gradient moves a parameter ever faster the reach is finite, so that no strength is no step."""
+    parameter = torch.ones(1, 1, 3)
+    state = optimizer.init(parameter)
+    optimizer.update(parameter, torch.ones_like(parameter), state, column(1e-3).float(), ())
+    reach = torch.as_tensor(optimizer.reach(state, ()))
+    assert (reach > 1e6).all()
+    assert (reach * 0.0 == 0.0).all()
+
+
 def test_a_constant_gradient_has_no_variance_to_fall_below_zero() -> None:
     """The centered RMSprop stays finite where rounding leaves a variance below zero."""
     parameter, optimizer = torch.zeros(1, 1, 500), RMSprop(alpha=0.5, centered=True)

@@ -169,6 +169,21 @@ def test_members_of_a_stack_get_what_they_get_alone(schedule):
 
 
 @every_schedule
+def test_members_of_a_stack_have_the_bits_they_have_alone(schedule):
+    """However many members and steps are looked at together, a rate is the same to the last bit: training goes on."""
+    varying = [f.name for f in dataclasses.fields(schedule) if f.metadata["varies"]]
+    members = [schedule.replace(**{n: getattr(schedule, n) * (1 - m / 40) + m / 90 for n in varying}) for m in range(7)]
+    whole = progress()
+    for count in (1, 2, 7):
+        together = stack(members[:count]).multiplier(whole).expand(200, count, 1, 1)
+        assert torch.equal(together, torch.cat([alone.multiplier(whole) for alone in members[:count]], dim=1))
+        for size in (1, 3, 64):
+            steps = [[values[i : i + size] for values in vars(whole).values()] for i in range(0, 200, size)]
+            parts = [stack(members[:count]).multiplier(Progress(*part)).expand(-1, count, 1, 1) for part in steps]
+            assert torch.equal(torch.cat(parts), together)
+
+
+@every_schedule
 def test_a_multiplier_is_a_rate(schedule):
     """Multipliers are finite float64 numbers, none negative, one per step."""
     result = schedule.multiplier(progress())
