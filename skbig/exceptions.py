@@ -1,16 +1,57 @@
 """The errors and warnings that skbig adds to scikit-learn's.
 
 Exception
- └── ValueError
-      └── DivergenceError       the loss is not finite any more
+ ├── ValueError
+ │    └── DivergenceError       the loss is not finite any more
+ └── RuntimeError
+      └── WorkerError           a worker process failed, was killed, or went silent
 UserWarning
+ ├── CheckpointWarning          a checkpoint is damaged and was skipped
  ├── InterruptedWarning         Ctrl-C ended the training early; the model so far is kept
  └── MemorySplitWarning         a batch did not fit in memory and is computed in parts
 """
 
+from __future__ import annotations
+
 
 class DivergenceError(ValueError):
     """The loss became infinite or NaN; the estimator keeps the last finite weights."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint is damaged, or of a newer format, and was skipped; an older one serves."""
+
+
+class WorkerError(RuntimeError):
+    """A worker process failed, was killed, or showed no progress; all of its launch are ended.
+
+    Attributes
+    ----------
+    rank : int or None
+        Of the worker that was the cause; None when the launcher itself failed.
+    error_type : str or None
+        The qualified name of the exception that the worker raised, such as "ValueError".
+    traceback : str or None
+        Of that exception, as text.
+    signal : str or None
+        The name of the signal that killed the worker, such as "SIGKILL".
+    """
+
+    # All but the message have defaults, and are attributes: so it can be pickled, as joblib does with errors.
+    def __init__(
+        self,
+        message: str,
+        *,
+        rank: int | None = None,
+        error_type: str | None = None,
+        traceback: str | None = None,
+        signal: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.rank = rank
+        self.error_type = error_type
+        self.traceback = traceback
+        self.signal = signal
 
 
 class InterruptedWarning(UserWarning):
