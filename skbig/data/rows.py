@@ -33,12 +33,15 @@ class Batch(NamedTuple):
         Each row's share of the loss: its weight over the number of rows.
     first_row : int
         Where the rows begin in the whole batch, when they are a part of one.
+    sizes : tuple of int, or None
+        How many rows each member has, where some have fewer than others; the rest are padding, of share zero.
     """
 
     X: Tensor | SparseRows
     y: Tensor
     share: Tensor
     first_row: int = 0
+    sizes: tuple[int, ...] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -80,8 +83,19 @@ class Rows:
         return int(self.y.shape[0])
 
     @property
+    def lengths(self) -> np.ndarray:
+        """Rows of each member, or of all: (1,)."""
+        return np.array([self.n_rows])
+
+    @property
     def is_sparse(self) -> bool:
         return not isinstance(self.X, Tensor)
+
+    def epoch(
+        self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
+    ) -> Iterator[list[Batch]]:
+        """Yield lists of at most `max_steps` batches, in the order that each member's seed and the epoch give."""
+        yield from self.batches(epoch_order(seeds, epoch, self.n_rows, shuffle), batch_size, max_steps)
 
     def batches(self, order: np.ndarray, batch_size: int, max_steps: int) -> Iterator[list[Batch]]:
         """Yield lists of at most `max_steps` batches, read in the `order` (M, N) of each member."""
@@ -180,7 +194,8 @@ def epoch_order(seeds: list[int], epoch: int, n_rows: int, shuffle: bool) -> np.
     """Return the order in which each member reads the rows, (M, N): a function of its seed and the epoch."""
     if not shuffle:
         return np.tile(np.arange(n_rows), (len(seeds), 1))
-    return np.stack([generator(seed, Purpose.ORDER, epoch).permutation(n_rows) for seed in seeds])
+    orders = {seed: generator(seed, Purpose.ORDER, epoch).permutation(n_rows) for seed in dict.fromkeys(seeds)}
+    return np.stack([orders[seed] for seed in seeds])
 
 
 def _select(values: Tensor, index: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from torch import Tensor
 from skbig._random import Noise
 from skbig.components.lbfgs import LBFGS, Remembered
 from skbig.components.schedules import Progress
-from skbig.data.rows import Batch, Rows, epoch_order
+from skbig.data.rows import Batch, Rows
+from skbig.data.stacked import StackedRows
 from skbig.engine.execution import Execution, thread_count
 from skbig.engine.members import Members
 from skbig.engine.numbers import numbers_of_steps, rate_table
@@ -26,6 +27,8 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.step import Numbers, add_penalty_gradient, forward, loss_and_gradient, norm_per_member, with_penalty
 from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import Training
+
+AnyRows = Rows | StackedRows
 
 STEPS_AT_ONCE = 256
 STEPS_AT_ONCE_ON_TIME = 8
@@ -57,46 +60,58 @@ class Clock:
 
 
 class MiniBatchEpochs:
-    """Epochs of an optimizer that takes a step per batch."""
+    """Epochs of an optimizer that takes a step per batch.
 
-    def __init__(self, members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int) -> None:
+    With `failed`, (M,) of bool, a member whose numbers are not finite any more is marked there, and the others go on;
+    without, it is an error.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        rows: AnyRows,
+        recipe: Recipe,
+        clock: Clock,
+        first_epoch: int,
+        failed: np.ndarray | None = None,
+    ) -> None:
         self._members, self._rows, self._recipe, self._clock = members, rows, recipe, clock
         self._first_epoch = first_epoch
         self._time_per_step = 0.0
         self._parts = Parts()
+        self._failed = failed
         records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
         self.execution = Execution(members, recipe, rows.mean_weight, records=records)
 
     def run(self) -> EpochResult:
         """Train one epoch."""
         members, rows, recipe = self._members, self._rows, self._recipe
-        order = epoch_order(members.seeds, members.epochs, rows.n_rows, recipe.shuffle)
         at_once = STEPS_AT_ONCE if recipe.max_time is None else STEPS_AT_ONCE_ON_TIME
-        total, seen = np.zeros(members.n_members), 0
-        for batches in rows.batches(order, recipe.batch_size, at_once):
+        total, seen = np.zeros(members.n_members), np.zeros(1, dtype=int)
+        for batches in rows.epoch(members.seeds, members.epochs, recipe.shuffle, recipe.batch_size, at_once):
             progress = self._progress(seen, len(batches))
             losses = self._run(batches, numbers_of_steps(members, recipe, progress))
-            sizes = np.array([batch.n_rows for batch in batches[: len(losses)]])
-            total, seen = total + sizes @ losses, seen + int(sizes.sum())
+            sizes = _sizes(batches[: len(losses)])
+            total, seen = total + (sizes * losses).sum(0), seen + sizes.sum(0)
             members.steps += len(losses)
             if self._clock.fraction >= 1.0:
                 break
         rate = rate_table(members, recipe, progress)[-1].view(-1).expand(members.n_members).numpy()
         members.epochs += 1
-        members.rows += seen
+        members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
         return EpochResult(total / seen, rate, np.zeros(members.n_members, dtype=bool))
 
-    def _progress(self, rows_seen: int, n_steps: int) -> Progress:
+    def _progress(self, rows_seen: np.ndarray, n_steps: int) -> Progress:
         """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further."""
-        members, recipe = self._members, self._recipe
-        per_step = recipe.batch_size / self._rows.n_rows / recipe.schedule_epochs
-        whole = members.epochs - self._first_epoch + rows_seen / self._rows.n_rows
-        by_epochs = whole / recipe.schedule_epochs + per_step * np.arange(n_steps)
-        by_time = self._clock.fraction + self._time_per_step * np.arange(n_steps)
+        members, recipe, lengths = self._members, self._recipe, self._rows.lengths
+        steps = np.arange(n_steps)[:, None]
+        per_step = np.minimum(recipe.batch_size, lengths) / lengths / recipe.schedule_epochs
+        whole = members.epochs - self._first_epoch + rows_seen / lengths
+        by_epochs = whole / recipe.schedule_epochs + per_step * steps
+        by_time = self._clock.fraction + self._time_per_step * steps
         before = np.maximum(by_epochs, by_time)
         after = np.maximum(by_epochs + per_step, by_time + self._time_per_step)
-        steps = members.steps + np.arange(n_steps)
-        columns = (before.clip(0, 1), after.clip(0, 1), members.epochs, steps, members.rows)
+        columns = (before.clip(0, 1), after.clip(0, 1), members.epochs, members.steps + steps, members.rows)
         return Progress(*(_column(values, n_steps) for values in columns))
 
     def _run(self, batches: list[Batch], numbers: list[Numbers]) -> np.ndarray:
@@ -106,6 +121,8 @@ class MiniBatchEpochs:
         try:
             losses = self.execution.run(batches, numbers, self._clock.deadline)
         except torch.OutOfMemoryError:
+            if self._failed is not None and self._members.n_members > 1:  # a stack is halved, not its batches
+                raise
             losses = []
         except BaseException:
             self._members.restore(copy)
@@ -117,6 +134,9 @@ class MiniBatchEpochs:
             return self._run(batches, numbers)
         result = torch.stack(losses).cpu().double().numpy()
         if not (np.isfinite(result).all() and bool(torch.isfinite(self._members.flat).all())):
+            if self._failed is not None:
+                self._failed |= ~(np.isfinite(result).all(0) & self._members.finite())
+                return result
             self._members.restore(copy)
             losses = self._find_divergence(batches, numbers)
             result = torch.stack(losses).cpu().double().numpy()
@@ -278,12 +298,24 @@ class _Single:
 
 
 def _column(values: Any, n_steps: int) -> Tensor:
-    return torch.as_tensor(np.broadcast_to(values, (n_steps,)).astype(np.float64)).view(-1, 1, 1, 1)
+    """Return numbers, one or one per member, (M,), or per step and member, (S, M), as a tensor (S, M, 1, 1)."""
+    columns = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    return torch.from_numpy(np.broadcast_to(columns, (n_steps, columns.shape[1])).copy()).view(n_steps, -1, 1, 1)
+
+
+def _sizes(batches: list[Batch]) -> np.ndarray:
+    """Rows of each batch and member, (S, M), or (S, 1) where members have the same number."""
+    if all(batch.sizes is None for batch in batches):
+        return np.array([[batch.n_rows] for batch in batches])
+    n_members = batches[0].share.shape[0]
+    return np.array([batch.sizes or (batch.n_rows,) * n_members for batch in batches])
 
 
 def epochs_of(
-    members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int
+    members: Members, rows: AnyRows, recipe: Recipe, clock: Clock, first_epoch: int, failed: np.ndarray | None = None
 ) -> MiniBatchEpochs | LineSearchEpochs:
     """Return the kind of epochs that the optimizer takes."""
-    kind = LineSearchEpochs if recipe.optimizer.full_batch else MiniBatchEpochs
-    return kind(members, rows, recipe, clock, first_epoch)
+    if recipe.optimizer.full_batch:
+        assert isinstance(rows, Rows) and failed is None, "members of a line search are not stacked"
+        return LineSearchEpochs(members, rows, recipe, clock, first_epoch)
+    return MiniBatchEpochs(members, rows, recipe, clock, first_epoch, failed)

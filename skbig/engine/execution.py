@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,11 +36,12 @@ class Execution:
         Whether steps are recorded and replayed.
     """
 
-    def __init__(self, members: Members, recipe: Recipe, mean_weight: float, *, records: bool) -> None:
+    def __init__(self, members: Members, recipe: Recipe, mean_weight: Any, *, records: bool) -> None:
         self._members = members
         self._recipe = recipe
         self._mean_weight = mean_weight
-        self._programs: dict[tuple[int, ...], Callable[..., Tensor]] = {}
+        self._programs: dict[Any, Callable[..., Tensor]] = {}
+        self._strengths: dict[Any, Tensor | float] = {}
         self.records = records
         self.n_parts = 1
 
@@ -58,13 +60,20 @@ class Execution:
         if not self.records or self.n_parts > 1:
             return self.step_as_written(batch, numbers)
         inputs = _inputs(batch, numbers)
-        program = self._programs.get(batch.share.shape)
+        program = self._programs.get(_form(batch))
         return self._record(batch, numbers, inputs) if program is None else program(*inputs)
 
     def step_as_written(self, batch: Batch, numbers: Numbers) -> Tensor:
         """The reference."""
         with torch.inference_mode(False), torch.no_grad():
-            return step(self._members, batch, self._recipe, numbers, self._mean_weight, self.n_parts)
+            return step(self._members, batch, self._recipe, numbers, self._strength(batch), self.n_parts)
+
+    def _strength(self, batch: Batch) -> Tensor | float:
+        """The penalty's strength over the weight of a batch; kept, since a recording holds on to it."""
+        form = _form(batch)
+        if form not in self._strengths:
+            self._strengths[form] = penalty_strength(self._recipe, batch, self._mean_weight, self._members.flat)
+        return self._strengths[form]
 
     def _record(self, batch: Batch, numbers: Numbers, inputs: list[Tensor]) -> Tensor:
         def again(*_: Tensor) -> Tensor:
@@ -73,12 +82,24 @@ class Execution:
         before = self._members.copy()
         try:
             with torch.inference_mode(False), torch.no_grad():
-                loss, self._programs[batch.share.shape] = record(again, inputs)
+                loss, self._programs[_form(batch)] = record(again, inputs)
         except NotReplayable:
             self.records = False
             self._members.restore(before)
             loss = self.step_as_written(batch, numbers)
         return loss
+
+
+def penalty_strength(recipe: Recipe, batch: Batch, mean_weight: Any, like: Tensor) -> Tensor | float:
+    """Return alpha over the weight of a batch: a float, or a tensor (M, 1, 1) where members differ."""
+    n_rows = batch.n_rows if batch.sizes is None else torch.tensor(batch.sizes, dtype=torch.float64).view(-1, 1, 1)
+    strength = recipe.alpha / (n_rows * mean_weight)
+    return strength.to(like) if isinstance(strength, Tensor) else strength
+
+
+def _form(batch: Batch) -> tuple[Any, ...]:
+    """What two batches share that take the same operations with the same constants."""
+    return (batch.share.shape, batch.sizes)
 
 
 def _inputs(batch: Batch, numbers: Numbers) -> list[Tensor]:

@@ -34,7 +34,7 @@ class Members:
     state : list of dict of Tensor
         The optimizer's, one dict for each of `tensors`.
     steps, epochs, rows : int
-        Updates done, whole epochs done, rows seen, since the members were made.
+        Updates done, whole epochs done, rows seen, since the members were made; rows may be an array (M,).
     rate_scale : ndarray (M,)
         What a plateau has made of the base rate.
     """
@@ -47,7 +47,8 @@ class Members:
         self.parameters = _views(flat, network.shapes)
         self.state: list[dict[str, Tensor]] = []
         self.line_search: list[dict[str, Any]] = [{} for _ in seeds]
-        self.steps = self.epochs = self.rows = 0
+        self.steps = self.epochs = 0
+        self.rows: Any = 0
         self.rate_scale = np.ones(len(seeds))
 
     @property
@@ -75,6 +76,10 @@ class Members:
     def changing(self) -> list[Tensor]:
         """Every tensor that a step changes."""
         return [self.flat, *self.statistics.values(), *(tensor for state in self.state for tensor in state.values())]
+
+    def finite(self) -> np.ndarray:
+        """Which members have finite parameters, (M,) of bool."""
+        return np.asarray(torch.isfinite(self.flat).all(-1).view(-1).cpu().numpy())
 
     def copy(self) -> list[Tensor]:
         """Remember every tensor that a step changes."""

@@ -23,17 +23,18 @@ class Recipe:
     network : MLP
     loss, penalty, optimizer, schedule, clipping, augmentation : component or None
     alpha, rate : float, or tensor of shape (M, 1, 1) where members differ
-        Strength of the penalty; base rate of the optimizer.
+        Strength of the penalty; base rate of the optimizer. So may the network's dropout differ, and the fields of
+        components that declare it.
     batch_size : int
         Rows of a batch.
     max_epochs : int
         Epochs of this training.
-    schedule_epochs : int
+    schedule_epochs : int, or array of shape (M,)
         Epochs over which the schedule runs from 0 to 1.
     max_time : float or None
         Seconds after which the training ends, and the schedule with it.
     shuffle : bool
-    tol, patience : float, int
+    tol, patience : float, int, or arrays of shape (M,)
         Training stops, or a plateau reduces the rate, after more than `patience` epochs that improve by less than
         `tol`.
     keep_best : bool
@@ -53,13 +54,18 @@ class Recipe:
     rate: Any
     batch_size: int
     max_epochs: int
-    schedule_epochs: int
+    schedule_epochs: Any
     max_time: float | None = None
     shuffle: bool = True
-    tol: float = 1e-4
-    patience: float = 10
+    tol: Any = 1e-4
+    patience: Any = 10
     keep_best: bool = False
     bf16: bool = False
+
+    @property
+    def active_penalty(self) -> Penalty | None:
+        """The penalty, unless its strength is zero for all members."""
+        return None if isinstance(self.alpha, float) and self.alpha == 0 else self.penalty
 
     @property
     def draws_noise(self) -> bool:

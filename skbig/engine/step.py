@@ -40,11 +40,13 @@ class Numbers(NamedTuple):
 
 
 def step(
-    members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, mean_weight: float, n_parts: int = 1
+    members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, strength: Tensor | float, n_parts: int = 1
 ) -> Tensor:
-    """Update the members by one batch and return their losses, penalty included, before the update: (M,)."""
+    """Update the members by one batch and return their losses, penalty included, before the update: (M,).
+
+    `strength`, a float or a tensor (M, 1, 1), is that of the penalty over the weight of the batch.
+    """
     loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts)
-    strength = recipe.alpha / (batch.n_rows * mean_weight)
     loss = with_penalty(loss, members, recipe, strength)
     add_penalty_gradient(members, recipe, gradient, strength)
     if recipe.clipping is not None:
@@ -120,10 +122,10 @@ def forward(
 
 def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tensor | float) -> Tensor:
     """Return the loss of each member with its penalty added, (M,)."""
-    if recipe.penalty is None:
+    if recipe.active_penalty is None:
         return loss.view(-1)
-    for weight in members.weight_tensors(recipe.penalty.elementwise):
-        value = recipe.penalty.value(weight).view(-1)
+    for weight in members.weight_tensors(recipe.active_penalty.elementwise):
+        value = recipe.active_penalty.value(weight).view(-1)
         loss = (
             torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
         )
@@ -132,11 +134,11 @@ def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tenso
 
 def add_penalty_gradient(members: Members, recipe: Recipe, gradient: Tensor, strength: Tensor | float) -> None:
     """Add the gradient of the smooth part of the penalty."""
-    if recipe.penalty is None:
+    if recipe.active_penalty is None:
         return
-    gradients = members.weight_tensors(recipe.penalty.elementwise, gradient)
-    for part, weight in zip(gradients, members.weight_tensors(recipe.penalty.elementwise), strict=True):
-        recipe.penalty.add_gradient(part, weight, strength)
+    gradients = members.weight_tensors(recipe.active_penalty.elementwise, gradient)
+    for part, weight in zip(gradients, members.weight_tensors(recipe.active_penalty.elementwise), strict=True):
+        recipe.active_penalty.add_gradient(part, weight, strength)
 
 
 def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: Numbers) -> None:
@@ -149,18 +151,20 @@ def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: Numbers)
 
 def shrink(members: Members, recipe: Recipe, numbers: Numbers, strength: Tensor | float) -> None:
     """Take the proximal step of a penalty with a non-smooth part, in the measure of the optimizer: exact zeros."""
-    if recipe.penalty is None or not recipe.penalty.proximal:
+    if recipe.active_penalty is None or not recipe.active_penalty.proximal:
         return
-    weights = members.weight_tensors(recipe.penalty.elementwise and recipe.optimizer.elementwise)
+    weights = members.weight_tensors(recipe.active_penalty.elementwise and recipe.optimizer.elementwise)
     reaches: Sequence[Tensor | float] = [recipe.optimizer.reach(state, numbers.optimizer) for state in members.state]
     if recipe.optimizer.elementwise:
-        reaches = members.weight_tensors(recipe.penalty.elementwise, _spread(reaches[0], members.flat))
+        reaches = members.weight_tensors(recipe.active_penalty.elementwise, _spread(reaches[0], members.flat))
     for weight, reach in zip(weights, reaches, strict=False):  # the weights come first
-        recipe.penalty.shrink(weight, numbers.rate * strength * reach)
+        recipe.active_penalty.shrink(weight, numbers.rate * strength * reach)
 
 
 def _spread(reach: Tensor | float, flat: Tensor) -> Tensor:
-    return torch.as_tensor(reach, dtype=flat.dtype, device=flat.device).expand(flat.shape)
+    if isinstance(reach, Tensor):
+        return reach.to(flat).expand(flat.shape)
+    return flat.new_full((1, 1, 1), reach).expand(flat.shape)
 
 
 def norm_per_member(gradient: Tensor) -> Tensor:

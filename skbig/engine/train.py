@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 
-from skbig.data.rows import Rows
-from skbig.engine.epochs import Clock, EpochResult, epochs_of
+from skbig.engine.epochs import AnyRows, Clock, EpochResult, epochs_of
 from skbig.engine.execution import thread_count, useful_threads
 from skbig.engine.history import History, Judge
 from skbig.engine.members import Members
@@ -51,13 +51,46 @@ class EpochReport:
 Observer = Callable[[EpochReport], "bool | None"]
 """Told of each epoch; true ends the training."""
 
-Validation = Callable[[Members, Recipe], "tuple[np.ndarray, np.ndarray]"]
-"""Gives loss and score (higher is better) of each member on the validation rows."""
+
+class Validation(Protocol):
+    """Gives loss and score (higher is better) of each member on the validation rows, (M,) both."""
+
+    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def together(self, trainings: Sequence[Training]) -> Validation:
+        """Return the validation of a stack; the score of a member that cannot be scored is NaN."""
+        ...
+
+
+@dataclass
+class Training:
+    """All that `train` takes: where we are, the data, what to do, and what has been seen so far."""
+
+    members: Members
+    rows: AnyRows
+    recipe: Recipe
+    judge: Judge
+    history: History
+    validation: Validation | None
+    first_epoch: int
+
+    def run(self, observers: Sequence[Observer] = ()) -> None:
+        """Train, and end with the best weights."""
+        train(
+            self.members,
+            self.rows,
+            self.recipe,
+            validation=self.validation,
+            judge=self.judge,
+            history=self.history,
+            observers=observers,
+            first_epoch=self.first_epoch,
+        )
 
 
 def train(
     members: Members,
-    rows: Rows,
+    rows: AnyRows,
     recipe: Recipe,
     *,
     validation: Validation | None = None,
@@ -65,6 +98,7 @@ def train(
     history: History | None = None,
     observers: Sequence[Observer] = (),
     first_epoch: int | None = None,
+    failed: np.ndarray | None = None,
 ) -> History:
     """Train the members in place and return the history.
 
@@ -80,6 +114,9 @@ def train(
     observers : sequence of Observer
     first_epoch : int or None
         The epoch at which the schedule began; now, by default.
+    failed : ndarray (M,) of bool, or None
+        Where to mark members whose numbers are not finite any more, in place of an error. Then the members are also
+        left with their latest weights, not the best: the training is a part of a longer one.
 
     Raises
     ------
@@ -95,6 +132,7 @@ def train(
         judge=Judge(members, recipe) if judge is None else judge,
         history=History() if history is None else history,
         observers=observers,
+        failed=failed,
     )
     run.train(members.epochs if first_epoch is None else first_epoch)
     return run.history
@@ -105,18 +143,19 @@ class _Run:
     """The parts of one training, and the loop over its epochs."""
 
     members: Members
-    rows: Rows
+    rows: AnyRows
     recipe: Recipe
     clock: Clock
     validation: Validation | None
     judge: Judge
     history: History
     observers: Sequence[Observer]
+    failed: np.ndarray | None
 
     def train(self, first_epoch: int) -> None:
         """Run the loop, once; Ctrl-C ends it early."""
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
-            epochs = epochs_of(self.members, self.rows, self.recipe, self.clock, first_epoch)
+            epochs = epochs_of(self.members, self.rows, self.recipe, self.clock, first_epoch, self.failed)
             if self.judge.looks_again and self.validation is not None:
                 self.judge.begin(self.validation(self.members, self.recipe)[1])
             try:
@@ -125,7 +164,7 @@ class _Run:
                 self.history.stop_reason = "interrupted"
                 message = "Training interrupted by user; the model so far is kept."
                 warnings.warn(message, InterruptedWarning, stacklevel=2)
-        if self.recipe.keep_best or self.members.n_members > 1:
+        if self.failed is None and (self.recipe.keep_best or self.members.n_members > 1):
             self.judge.restore_best()
 
     def _loop(self, run_epoch: Callable[[], EpochResult]) -> str:
@@ -158,6 +197,8 @@ class _Run:
         if loss is not None and score is not None:
             self._note(self.history.validation_loss, loss)
             self._note(self.history.validation_score, score)
+            if self.failed is not None:
+                self.failed[np.isnan(score)] = True
         self.judge.see(result.loss, score, result.rate, result.converged)
         return score
 

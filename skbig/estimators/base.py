@@ -21,11 +21,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbig.backends.single import SingleDevice, choose_backend, choose_device, plain_torch
 from skbig.components.losses import Loss
-from skbig.data.rows import Rows, as_tensor, place_rows
+from skbig.data.rows import as_tensor, place_rows
 from skbig.engine.history import History, Judge, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
-from skbig.engine.train import train
+from skbig.engine.train import Training
 from skbig.estimators.choices import Choices, component_of, device_of, resolve_choices
 from skbig.estimators.hints import PARAMETERS, hint_for
 from skbig.estimators.preparation import (
@@ -54,20 +54,13 @@ from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import MLP
 
 
-@dataclass
-class Session:
-    """A training that is ready to run."""
+@dataclass(kw_only=True)
+class Session(Training):
+    """A training of an estimator that is ready to run."""
 
     given: Given
     targets: Any
-    members: Members
-    rows: Rows
-    recipe: Recipe
     backend: SingleDevice
-    judge: Judge
-    history: History
-    validation: Validation | None
-    first_epoch: int
     incremental: bool
 
     def reached(self) -> tuple[int, int]:
@@ -146,6 +139,10 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
                 stacklevel=3,
             )
             return self
+        return self._run_and_keep(session, before)
+
+    def _run_and_keep(self, session: Session, before: dict[str, Any]) -> Any:
+        """Train; on failure keep what has been learnt, or else be what one was `before`."""
         start = session.reached()
         try:
             self._run(session)
@@ -257,16 +254,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
                 line = ProgressLine(max_time=self.max_time)
                 stack.callback(line.close)
                 observers.append(line)
-            train(
-                session.members,
-                session.rows,
-                session.recipe,
-                validation=session.validation,
-                judge=session.judge,
-                history=session.history,
-                observers=[observer for observer in observers if observer is not None],
-                first_epoch=session.first_epoch,
-            )
+            session.run([observer for observer in observers if observer is not None])
 
     def _after(self, session: Session) -> None:
         planned = session.incremental or session.recipe.schedule.ends

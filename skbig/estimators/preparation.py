@@ -118,7 +118,7 @@ def make_recipe(
     return Recipe(
         network=network,
         loss=choices.loss,
-        penalty=choices.penalty if parameters.alpha > 0 else None,
+        penalty=choices.penalty,
         optimizer=choices.optimizer,
         schedule=choices.schedule,
         clipping=choices.clipping,

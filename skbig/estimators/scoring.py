@@ -5,7 +5,7 @@ Legend: M members, N rows, K raw outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from skbig.data.rows import Rows
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import forward
+from skbig.engine.train import Training
 from skbig.networks.mlp import MLP
 
 PREDICT_BYTES = 2**20
@@ -36,27 +37,93 @@ class Validation:
     """
 
     def __init__(self, rows: Rows, score: Callable[[np.ndarray], float] | None) -> None:
-        self._rows, self._score = rows, score
+        self.rows, self._score = rows, score
         self._has_loss = False
 
     def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        raw = raw_predictions(members.network, members.parameters, members.statistics, self._rows.X)
-        loss = np.array([self._loss(member, recipe) for member in raw])
+        raw = raw_predictions(members.network, members.parameters, members.statistics, self.rows.X)
+        judged = [self.judge(member, recipe) for member in raw]
+        loss, score = (np.array(values, dtype=float) for values in zip(*judged, strict=True))
         self._has_loss |= bool(np.isfinite(loss).all())
         if not self._has_loss:  # later, an epoch may fail and the next be better
             raise ValueError(f"The loss of the validation rows is not finite: {loss.tolist()}. Scale X_val and y_val.")
-        if self._score is None:
-            return loss, -loss
-        score = np.array([self._score(member.cpu().numpy()) for member in raw], dtype=float)
         if np.isnan(score).any():
             raise ValueError(f"A validation score must be a number to be compared with others. Got {score.tolist()}.")
         return loss, score
 
+    def judge(self, raw: Tensor, recipe: Recipe) -> tuple[float, float]:
+        """Return loss and score of the raw predictions (N, K) of one member."""
+        loss = self._loss(raw, recipe)
+        return loss, -loss if self._score is None else self._score(raw.cpu().numpy())
+
+    def together(self, trainings: Sequence[Training]) -> StackedValidation:
+        """Return the validation of a stack."""
+        return StackedValidation(trainings)
+
     def _loss(self, raw: Tensor, recipe: Recipe) -> float:
         with torch.no_grad():
-            per_row = recipe.loss.per_row(raw, self._rows.y).cpu().double()  # an mps device has no double
-        weight = 1.0 if self._rows.weight is None else self._rows.weight.cpu().double()
+            per_row = recipe.loss.per_row(raw, self.rows.y).cpu().double()  # an mps device has no double
+        weight = 1.0 if self.rows.weight is None else self.rows.weight.cpu().double()
         return float((per_row * weight).mean()) * recipe.loss.reporting_scale(raw.shape[-1])
+
+
+class StackedValidation:
+    """Judges each member of a stack by the validation of its own training; members with the same rows in one go."""
+
+    def __init__(self, trainings: Sequence[Training]) -> None:
+        self._owners = [training for training in trainings for _ in range(training.members.n_members)]
+        self._finite = np.zeros(len(self._owners), dtype=bool)
+        self._groups: list[list[int]] = []  # members with the same rows
+        for m, training in enumerate(self._owners):
+            same = [group for group in self._groups if _same_rows(self._owners[group[0]], training)]
+            if same:
+                same[0].append(m)
+            else:
+                self._groups.append([m])
+
+    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        del recipe  # of the stack; each member is judged by its own
+        loss, score = np.full((2, len(self._owners)), np.nan)
+        for group in self._groups:
+            raw = self._predict(members, group)
+            for m, values in zip(group, raw, strict=True):
+                loss[m], score[m] = self._judge(m, values)
+        return loss, score
+
+    def together(self, trainings: Sequence[Training]) -> StackedValidation:
+        return StackedValidation(trainings)
+
+    def _predict(self, members: Members, group: list[int]) -> Tensor:
+        which = torch.tensor(group, device=members.flat.device)
+        parameters = {name: value.index_select(0, which) for name, value in members.parameters.items()}
+        statistics = {name: value.index_select(0, which) for name, value in members.statistics.items()}
+        if len(group) == 1:
+            parameters = {name: value.squeeze(0) for name, value in parameters.items()}
+            statistics = {name: value.squeeze(0) for name, value in statistics.items()}
+        return raw_predictions(members.network, parameters, statistics, _rows(self._owners[group[0]]).X)
+
+    def _judge(self, m: int, raw: Tensor) -> tuple[float, float]:
+        """Return loss and score of a member, NaN where it fails: it will be repeated alone, and fail there."""
+        training = self._owners[m]
+        assert isinstance(training.validation, Validation)
+        try:
+            loss, score = training.validation.judge(raw, training.recipe)
+        except Exception:
+            return np.nan, np.nan
+        self._finite[m] |= np.isfinite(loss)
+        return (loss, score) if self._finite[m] else (np.nan, np.nan)
+
+
+def _rows(training: Training) -> Rows:
+    assert isinstance(training.validation, Validation)
+    return training.validation.rows
+
+
+def _same_rows(one: Training, other: Training) -> bool:
+    a, b = _rows(one).X, _rows(other).X
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and (a.data_ptr() == b.data_ptr() or torch.equal(a, b))
+    return a is b
 
 
 def raw_predictions(network: MLP, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Any) -> Tensor:

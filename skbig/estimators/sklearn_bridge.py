@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params, check_array, column_or_1d, validate_data
 
 from skbig.engine.train import EpochReport
 
@@ -35,7 +36,10 @@ __all__ = [
     "check_validation_labels",
     "check_validation_rows",
     "check_weight",
+    "has_callbacks",
     "inside_search",
+    "params_of_rows",
+    "rows_of",
     "scorer_of",
     "with_callbacks",
 ]
@@ -133,6 +137,21 @@ def scorer_of(scoring: Any) -> Callable[..., float] | None:
         When it is a metric, which takes no estimator.
     """
     return None if scoring is None else check_scoring(scoring=scoring)
+
+
+def rows_of(estimator: BaseEstimator, X: Any, y: Any, index: np.ndarray) -> tuple[Any, Any]:
+    """Return some rows of X and y, as a search hands them to `fit`."""
+    return _safe_split(estimator, X, y, index)
+
+
+def params_of_rows(X: Any, params: dict[str, Any] | None, index: np.ndarray) -> dict[str, Any]:
+    """Return parameters of `fit` for some rows: those with one entry per row of X are cut as well."""
+    return _check_method_params(X, params=params or {}, indices=index)
+
+
+def has_callbacks(estimator: BaseEstimator) -> bool:
+    """Whether scikit-learn's callbacks want to hear of this estimator's fits."""
+    return bool(getattr(estimator, "_skl_callbacks", None))
 
 
 def inside_search() -> bool:

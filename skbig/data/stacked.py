@@ -1,0 +1,132 @@
+"""The rows of a stack whose members read different sets: other folds, other weights.
+
+Legend: M members, N rows of a set, L rows gathered at once, R rows of a batch, F features, K outputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skbig.data.rows import GATHERED_BYTES, Batch, Rows, epoch_order
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """Several sets of rows, each read by some of the members; all come to the same number of batches.
+
+    A set with fewer rows than another has a shorter last batch, which is padded with rows of share zero.
+
+    Attributes
+    ----------
+    sets : tuple of Rows
+    counts : tuple of int
+        How many members read each set; members are in the order of their sets.
+    """
+
+    sets: tuple[Rows, ...]
+    counts: tuple[int, ...]
+
+    is_sparse = False
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the largest set."""
+        return max(rows.n_rows for rows in self.sets)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows of each member, (M,)."""
+        return np.repeat([rows.n_rows for rows in self.sets], self.counts)
+
+    @property
+    def mean_weight(self) -> Tensor | float:
+        """That of each member, (M, 1, 1), or of all."""
+        means = [rows.mean_weight for rows in self.sets]
+        if len(set(means)) == 1:
+            return means[0]
+        return torch.tensor(means, dtype=torch.float64).repeat_interleave(torch.tensor(self.counts)).view(-1, 1, 1)
+
+    def epoch(
+        self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
+    ) -> Iterator[list[Batch]]:
+        """Yield lists of at most `max_steps` batches, in the order that each member's seed and the epoch give."""
+        bounds = np.cumsum([0, *self.counts])
+        orders = [
+            epoch_order(seeds[start:stop], epoch, rows.n_rows, shuffle)
+            for rows, (start, stop) in zip(self.sets, itertools.pairwise(bounds), strict=True)
+        ]
+        length = self._steps_at_once(batch_size, max_steps) * batch_size
+        for start in range(0, self.n_rows, length):
+            yield self._gather([order[:, start : start + length] for order in orders], start, batch_size)
+
+    def _steps_at_once(self, batch_size: int, max_steps: int) -> int:
+        X = self.sets[0].X
+        per_step = X.shape[1] * X.dtype.itemsize * batch_size * sum(self.counts)
+        return max(1, min(max_steps, GATHERED_BYTES // max(1, per_step)))
+
+    def _gather(self, orders: Sequence[np.ndarray], start: int, batch_size: int) -> list[Batch]:
+        sizes = np.concatenate([np.full(len(order), order.shape[1]) for order in orders])
+        length = int(sizes.max())
+        index = [torch.from_numpy(_padded(order, length)).to(self.sets[0].y.device) for order in orders]
+        X = _joined([rows.X for rows in self.sets], index).split(batch_size, 1)
+        y = _joined([rows.y for rows in self.sets], index).split(batch_size, 1)
+        columns = zip(X, y, self._shares(index, sizes, batch_size), strict=True)
+        starts = range(0, length, batch_size)
+        return [
+            Batch(*column, sizes=_unequal((sizes - begin).clip(0, batch_size)))
+            for begin, column in zip(starts, columns, strict=True)
+        ]
+
+    def _shares(self, index: list[Tensor], sizes: np.ndarray, batch_size: int) -> list[Tensor]:
+        """Each row's weight over the number of its member's rows in the batch, and zero for padding: (M, R) each."""
+        like = self.sets[0].X
+        ones = like.new_ones(self.n_rows)
+        weights = [ones[: rows.n_rows] if rows.weight is None else rows.weight for rows in self.sets]
+        shares = _joined(weights, index)
+        for begin, part in zip(range(0, shares.shape[1], batch_size), shares.split(batch_size, 1), strict=True):
+            counts = torch.from_numpy((sizes - begin).clip(1, part.shape[1])).to(like.device).unsqueeze(1)
+            inside = torch.arange(part.shape[1], device=like.device) < counts
+            part.mul_(inside).div_(counts)
+        return list(shares.split(batch_size, 1))
+
+
+def _joined(sources: Sequence[Tensor], index: Sequence[Tensor]) -> Tensor:
+    """Gather ``source[index]`` for each set and put the members one after another, (M, L, ...)."""
+    length, n_members = index[0].shape[1], sum(len(rows) for rows in index)
+    joined = sources[0].new_empty(n_members, length, *sources[0].shape[1:])
+    start = 0
+    for source, rows in zip(sources, index, strict=True):
+        part = joined[start : start + len(rows)]
+        torch.index_select(source, 0, rows.flatten(), out=part.flatten(0, 1))
+        start += len(rows)
+    return joined
+
+
+def _padded(order: np.ndarray, length: int) -> np.ndarray:
+    """Repeat each member's first row at the end, up to a length."""
+    missing = length - order.shape[1]
+    return np.ascontiguousarray(np.hstack([order, order[:, :1].repeat(missing, axis=1)]) if missing else order)
+
+
+def _unequal(sizes: np.ndarray) -> tuple[int, ...] | None:
+    return None if (sizes == sizes[0]).all() else tuple(sizes.tolist())
+
+
+def same_rows(one: Rows, other: Rows) -> bool:
+    """Whether two sets hold the same numbers."""
+    pairs = ((one.X, other.X), (one.y, other.y), (one.weight, other.weight))
+    return one.mean_weight == other.mean_weight and all(_same(a, b) for a, b in pairs)
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return one.data_ptr() == other.data_ptr() or torch.equal(one, other)

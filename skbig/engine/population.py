@@ -1,0 +1,129 @@
+"""A population: trainings of one cohort, trained as one stack until each has ended as it would alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from skbig.data.rows import Rows
+from skbig.data.stacked import same_rows
+from skbig.engine.stacking import give_back, stacked
+from skbig.engine.train import EpochReport, Training, train
+
+OnEpoch = Callable[[Sequence[Training], EpochReport], bool]
+"""Told of each epoch of a stack; true ends all of its trainings."""
+
+
+class Population:
+    """Trains a cohort.
+
+    A training that ends leaves the stack, and the others go on in a smaller one. One whose numbers are not finite any
+    more, or whose validation fails, leaves it too; it is not known here what it would have done alone, so it has to be
+    repeated alone. When memory runs out the stack is halved, and only the epochs since somebody last left are redone.
+
+    Parameters
+    ----------
+    trainings : sequence of Training
+        Of one cohort. They are trained in place.
+    on_epoch : callable or None
+        ``on_epoch(trainings, report)`` after each epoch of a stack.
+
+    Attributes
+    ----------
+    failed : list of Training
+        Those to be repeated alone.
+    """
+
+    def __init__(self, trainings: Sequence[Training], on_epoch: OnEpoch | None = None) -> None:
+        self.failed: list[Training] = []
+        self._on_epoch = on_epoch
+        self._trainings = _by_rows(trainings)
+        self._last_epoch = {id(t): t.members.epochs + t.recipe.max_epochs for t in trainings}
+
+    def train(self) -> None:
+        """Train every member to its end."""
+        self._train(self._trainings)
+
+    def _train(self, going: list[Training]) -> None:
+        while going:
+            try:
+                reason = self._train_until_one_ends(going)
+            except (torch.OutOfMemoryError, MemoryError):
+                if len(going) == 1:
+                    self.failed += going
+                    return
+                half = len(going) // 2
+                self._train(going[:half])
+                going = going[half:]
+                continue
+            going = [training for training in going if not self._ended(training, reason)]
+
+    def _train_until_one_ends(self, going: list[Training]) -> str:
+        n_epochs = min(self._last_epoch[id(training)] - training.members.epochs for training in going)
+        alone = len(going) == 1
+        whole = _limited(going[0], n_epochs) if alone else stacked(going, n_epochs)
+        failed = np.zeros(whole.members.n_members, dtype=bool)
+        bounds = np.cumsum([0] + [training.members.n_members for training in going])[:-1]
+        asked: list[bool] = []
+
+        def somebody_ends(report: EpochReport) -> bool:
+            asked.append(self._on_epoch is not None and self._on_epoch(going, report))
+            ended = np.logical_and.reduceat(whole.judge.stopped, bounds) | np.logical_or.reduceat(failed, bounds)
+            return bool(ended.any()) or asked[-1]
+
+        _run(whole, [somebody_ends], failed)
+        if not alone:
+            give_back(whole, going)
+        for training, bad in zip(going, np.logical_or.reduceat(failed, bounds), strict=True):
+            training.history.stop_reason = "failed" if bad else ""
+        return "interrupted" if whole.history.stop_reason == "interrupted" or any(asked) else ""
+
+    def _ended(self, training: Training, reason: str) -> bool:
+        """Whether a training has ended; if so, it is left with its best weights and the reason."""
+        if training.history.stop_reason == "failed":
+            self.failed.append(training)
+            return True
+        if training.judge.stopped.all():
+            reason = "converged"
+        elif training.members.epochs == self._last_epoch[id(training)]:
+            reason = "max_iter"
+        training.history.stop_reason = reason
+        if reason and (training.recipe.keep_best or training.members.n_members > 1):
+            training.judge.restore_best()
+        return bool(reason)
+
+
+def _run(whole: Training, observers: list[Callable[[EpochReport], bool]], failed: np.ndarray) -> None:
+    train(
+        whole.members,
+        whole.rows,
+        whole.recipe,
+        validation=whole.validation,
+        judge=whole.judge,
+        history=whole.history,
+        observers=observers,
+        first_epoch=whole.first_epoch,
+        failed=failed,
+    )
+
+
+def _limited(training: Training, n_epochs: int) -> Training:
+    return dataclasses.replace(training, recipe=dataclasses.replace(training.recipe, max_epochs=n_epochs))
+
+
+def _by_rows(trainings: Sequence[Training]) -> list[Training]:
+    """Let equal sets of rows be one object, and order the trainings by their sets."""
+    sets: list[Rows] = []
+    place: dict[int, int] = {}
+    for training in trainings:
+        rows = training.rows
+        assert isinstance(rows, Rows)
+        known = next((i for i, other in enumerate(sets) if other is rows or same_rows(other, rows)), None)
+        if known is None:
+            known = len(sets)
+            sets.append(rows)
+        training.rows, place[id(training)] = sets[known], known
+    return sorted(trainings, key=lambda training: place[id(training)])

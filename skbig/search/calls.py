@@ -1,0 +1,93 @@
+"""Collects what scikit-learn hands to joblib, so that a search's fits can be run together in place of one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from joblib.parallel import ParallelBackendBase, get_active_backend, parallel_config
+
+
+@dataclass
+class Call:
+    """A function and its arguments, to be called once."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def __call__(self) -> Any:
+        return self.function(*self.args, **self.keywords)
+
+
+class Pending:
+    """A batch of calls whose results are asked for later."""
+
+    def __init__(self, calls: list[Call], callback: Callable[[Any], None] | None, run_all: Callable[[], None]) -> None:
+        self.calls, self.callback = calls, callback
+        self.results: list[Any] | None = None
+        self._run_all = run_all
+
+    def get(self, timeout: float | None = None) -> list[Any]:
+        """Return the results; the first to be asked runs all that are pending."""
+        del timeout
+        if self.results is None:
+            self._run_all()
+        assert self.results is not None
+        return self.results
+
+
+class Collecting(ParallelBackendBase):
+    """A joblib backend that waits until every call is known and then runs them by one function.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(calls) -> results``, called where the first result is asked for, with the joblib backend that was active
+        before this one.
+    """
+
+    supports_sharedmem = True
+    uses_threads = True
+
+    def __init__(self, run: Callable[[Sequence[Call]], list[Any]]) -> None:
+        super().__init__(nesting_level=0)
+        self._run = run
+        self._pending: list[Pending] = []
+        self._outer = get_active_backend()
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        del n_jobs
+        return 2  # for one, joblib would not ask a backend
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **settings: Any) -> int:
+        """Have all calls handed over before the first result is asked for."""
+        del settings
+        parallel.pre_dispatch = "all"
+        return self.effective_n_jobs(n_jobs)
+
+    def submit(self, func: Any, callback: Any = None) -> Pending:
+        """Note down a batch of calls."""
+        pending = Pending([Call(*item) for item in func.items], callback, self._run_all)
+        self._pending.append(pending)
+        return pending
+
+    apply_async = submit  # its name before joblib 1.5
+
+    def retrieve_result(self, out: Pending, timeout: float | None = None) -> list[Any]:
+        return out.get(timeout)
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        del ensure_ready
+        self._pending.clear()
+
+    def _run_all(self) -> None:
+        batches, self._pending = self._pending, []
+        calls = [call for batch in batches for call in batch.calls]
+        with parallel_config(backend=self._outer[0], n_jobs=self._outer[1]):
+            results = iter(self._run(calls))
+        for batch in batches:
+            batch.results = [next(results) for _ in batch.calls]
+            if batch.callback is not None:
+                batch.callback(batch.results)  # joblib counts what is completed
