@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -59,12 +58,6 @@ class Classifier(ClassifierMixin, Trained):
 
 class Regressor(RegressorMixin, Trained):
     pass
-
-
-@pytest.fixture(autouse=True)
-def close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def display_of(**parameters: Any) -> TrainingDisplay:

@@ -10,6 +10,8 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skbig.plots.pyplot import import_pyplot
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -106,7 +108,7 @@ class TrainingDisplay:
         ImportError
             Without matplotlib.
         """
-        import_pyplot()
+        import_pyplot("TrainingDisplay")
         fitted = _trained(estimator)
         display = cls(
             loss=fitted.loss_curve_,
@@ -168,15 +170,6 @@ class TrainingDisplay:
             axes.plot(self.best_epoch, values[self.best_epoch - 1], "o", color=colour, label=label, zorder=3)
 
 
-def import_pyplot() -> Any:
-    """Return ``matplotlib.pyplot``, or say how to install it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("TrainingDisplay draws with matplotlib. Install it with: pip install skbig[plot]") from error
-    return plt
-
-
 def _trained(estimator: Any) -> Any:
     """Return the network inside pipelines, searches and transformed targets."""
     check_is_fitted(estimator)
@@ -220,7 +213,9 @@ def _make_axes(ax: Any, panels: list[str]) -> np.ndarray:
     heights = [HEIGHTS[panel] for panel in panels]
     if ax is None:
         options = {"figsize": (7.0, 0.9 + sum(heights)), "layout": "constrained"}
-        made = import_pyplot().subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights, **options)[1]
+        made = import_pyplot("TrainingDisplay").subplots(
+            len(panels), sharex=True, squeeze=False, height_ratios=heights, **options
+        )[1]
         return np.asarray(made[:, 0])
     given = np.asarray(ax, dtype=object).ravel()
     if given.size == 1 < len(panels):
