@@ -3,6 +3,14 @@
 from skbig.estimators.classifier import BigMLPClassifier
 from skbig.estimators.regressor import BigMLPRegressor
 from skbig.from_sklearn import from_sklearn
+from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 
 __version__ = "0.1.0"
-__all__ = ["BigMLPClassifier", "BigMLPRegressor", "from_sklearn"]
+__all__ = [
+    "BigGridSearchCV",
+    "BigHalvingGridSearchCV",
+    "BigMLPClassifier",
+    "BigMLPRegressor",
+    "BigRandomizedSearchCV",
+    "from_sklearn",
+]

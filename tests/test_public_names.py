@@ -16,7 +16,8 @@ import skbig.components
 ROOT = Path(__file__).parents[1]
 
 ESTIMATORS = {"BigMLPClassifier", "BigMLPRegressor"}
-PUBLIC = {*ESTIMATORS, "from_sklearn"}
+SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
+PUBLIC = {*ESTIMATORS, *SEARCHES, "from_sklearn"}
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
     *("LogLoss", "FocalLoss", "Hinge", "SquaredHinge", "ModifiedHuber", "ClassFunctionLoss"),

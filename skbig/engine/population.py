@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from skbig.data.stacked import same_rows
 from skbig.engine.stacking import give_back, stacked
 from skbig.engine.train import EpochReport, Training, train
 
-OnEpoch = Callable[[Sequence[Training], EpochReport], bool]
-"""Told of each epoch of a stack; true ends all of its trainings."""
+OnEpoch = Callable[[Sequence[Training], EpochReport], Literal["go on", "rest", "end"]]
+"""Told of each epoch of a stack. After "rest" the trainings are up to date for `on_rest`; "end" ends them all."""
 
 
 class Population:
@@ -30,6 +31,8 @@ class Population:
         Of one cohort. They are trained in place.
     on_epoch : callable or None
         ``on_epoch(trainings, report)`` after each epoch of a stack.
+    on_rest : callable or None
+        ``on_rest(trainings)``, where `on_epoch` has asked for it.
 
     Attributes
     ----------
@@ -37,9 +40,14 @@ class Population:
         Those to be repeated alone.
     """
 
-    def __init__(self, trainings: Sequence[Training], on_epoch: OnEpoch | None = None) -> None:
+    def __init__(
+        self,
+        trainings: Sequence[Training],
+        on_epoch: OnEpoch | None = None,
+        on_rest: Callable[[Sequence[Training]], None] | None = None,
+    ) -> None:
         self.failed: list[Training] = []
-        self._on_epoch = on_epoch
+        self._on_epoch, self._on_rest = on_epoch, on_rest
         self._trainings = _by_rows(trainings)
         self._last_epoch = {id(t): t.members.epochs + t.recipe.max_epochs for t in trainings}
 
@@ -51,15 +59,19 @@ class Population:
         while going:
             try:
                 reason = self._train_until_one_ends(going)
-            except (torch.OutOfMemoryError, MemoryError):
+            except Exception as error:
                 if len(going) == 1:
                     self.failed += going
                     return
+                if not _is_of_memory(error):
+                    raise
                 half = len(going) // 2
                 self._train(going[:half])
                 going = going[half:]
                 continue
             going = [training for training in going if not self._ended(training, reason)]
+            if reason == "rest" and self._on_rest is not None:
+                self._on_rest(going)
 
     def _train_until_one_ends(self, going: list[Training]) -> str:
         n_epochs = min(self._last_epoch[id(training)] - training.members.epochs for training in going)
@@ -67,25 +79,27 @@ class Population:
         whole = _limited(going[0], n_epochs) if alone else stacked(going, n_epochs)
         failed = np.zeros(whole.members.n_members, dtype=bool)
         bounds = np.cumsum([0] + [training.members.n_members for training in going])[:-1]
-        asked: list[bool] = []
+        wish = "go on"
 
         def somebody_ends(report: EpochReport) -> bool:
-            asked.append(self._on_epoch is not None and self._on_epoch(going, report))
+            nonlocal wish
+            wish = "go on" if self._on_epoch is None else self._on_epoch(going, report)
             ended = np.logical_and.reduceat(whole.judge.stopped, bounds) | np.logical_or.reduceat(failed, bounds)
-            return bool(ended.any()) or asked[-1]
+            return bool(ended.any()) or wish != "go on"
 
         _run(whole, [somebody_ends], failed)
         if not alone:
             give_back(whole, going)
         for training, bad in zip(going, np.logical_or.reduceat(failed, bounds), strict=True):
             training.history.stop_reason = "failed" if bad else ""
-        return "interrupted" if whole.history.stop_reason == "interrupted" or any(asked) else ""
+        return "interrupted" if whole.history.stop_reason == "interrupted" or wish == "end" else wish
 
     def _ended(self, training: Training, reason: str) -> bool:
         """Whether a training has ended; if so, it is left with its best weights and the reason."""
         if training.history.stop_reason == "failed":
             self.failed.append(training)
             return True
+        reason = reason if reason == "interrupted" else ""
         if training.judge.stopped.all():
             reason = "converged"
         elif training.members.epochs == self._last_epoch[id(training)]:
@@ -94,6 +108,12 @@ class Population:
         if reason and (training.recipe.keep_best or training.members.n_members > 1):
             training.judge.restore_best()
         return bool(reason)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory has run out; torch has no class of its own for that of a CPU."""
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return on_cpu or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def _run(whole: Training, observers: list[Callable[[EpochReport], bool]], failed: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,6 +62,11 @@ class Session(Training):
     targets: Any
     backend: SingleDevice
     incremental: bool
+
+    def limit(self, n_epochs: int, schedule_epochs: int) -> None:
+        """Train up to so many epochs in all, of a schedule that may go on further."""
+        left = n_epochs - (self.members.epochs - self.first_epoch)
+        self.recipe = replace(self.recipe, max_epochs=left, schedule_epochs=schedule_epochs)
 
     def reached(self) -> tuple[int, int]:
         """How far the training is: epochs noted down, and steps."""

@@ -65,11 +65,11 @@ class ProgressLine:
 
 
 class Line(Protocol):
-    """A place that shows one line at a time."""
+    """A place that shows one line at a time: how many of all are done, and words."""
 
-    def is_due(self, epoch: int) -> bool: ...
+    def is_due(self, n_done: int) -> bool: ...
 
-    def write(self, epoch: int, words: str) -> None: ...
+    def write(self, n_done: int, words: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -91,16 +91,17 @@ class _Pace:
 class TerminalLine:
     """A line of a terminal, written over again and again."""
 
-    def __init__(self, stream: TextIO, n_epochs: int) -> None:
-        self._stream, self._n_epochs, self._pace = stream, n_epochs, _Pace()
+    def __init__(self, stream: TextIO, n_total: int, unit: str | None = "epoch") -> None:
+        self._stream, self._n_total, self._unit = stream, n_total, unit
+        self._pace = _Pace()
         self._width = 0
 
-    def is_due(self, epoch: int) -> bool:
+    def is_due(self, n_done: int) -> bool:
         return self._pace.is_due()
 
-    def write(self, epoch: int, words: str) -> None:
+    def write(self, n_done: int, words: str) -> None:
         # A line that wraps could not be written over.
-        text = f"epoch {epoch}/{self._n_epochs}, {words}"[: shutil.get_terminal_size().columns - 1]
+        text = f"{_count(n_done, self._n_total, self._unit)}, {words}"[: shutil.get_terminal_size().columns - 1]
         self._stream.write("\r" + text.ljust(self._width))
         self._stream.flush()
         self._width = len(text)
@@ -111,17 +112,21 @@ class TerminalLine:
 
 
 class LogLines:
-    """Lines of a file: the first epoch, each tenth of all, and the last."""
+    """Lines of a file: the first news, each tenth of all, and the last."""
 
-    def __init__(self, stream: TextIO, n_epochs: int) -> None:
-        self._stream, self._n_epochs = stream, n_epochs
-        self._between = math.ceil(n_epochs / LINES_OF_A_LOG)
+    def __init__(self, stream: TextIO, n_total: int, unit: str | None = "epoch") -> None:
+        self._stream, self._n_total, self._unit = stream, n_total, unit
+        self._between = math.ceil(n_total / LINES_OF_A_LOG)
+        self._next = 0
 
-    def is_due(self, epoch: int) -> bool:
-        return epoch == 1 or (epoch % self._between == 0 and epoch < self._n_epochs)  # the last comes with the end
+    def is_due(self, n_done: int) -> bool:
+        due = self._next == 0 or self._next <= n_done < self._n_total  # the last comes with the end
+        if due:
+            self._next = (n_done // self._between + 1) * self._between
+        return due
 
-    def write(self, epoch: int, words: str) -> None:
-        self._stream.write(f"epoch {epoch}/{self._n_epochs}, {words}\n")
+    def write(self, n_done: int, words: str) -> None:
+        self._stream.write(f"{_count(n_done, self._n_total, self._unit)}, {words}\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -131,33 +136,37 @@ class LogLines:
 class BarLine:
     """A bar of tqdm's; raises ImportError without tqdm."""
 
-    def __init__(self, stream: TextIO, n_epochs: int) -> None:
+    def __init__(self, stream: TextIO, n_total: int, unit: str | None = "epoch") -> None:
         from tqdm import tqdm
 
         class Bar(tqdm):
             monitor_interval = 0  # no thread of tqdm's that would live on after the training
 
         self._pace = _Pace()
-        layout = "|{bar}| {n_fmt}/{total_fmt}{postfix}"
-        self._bar = Bar(total=n_epochs, file=stream, bar_format=layout, dynamic_ncols=True)
+        layout = "|{bar}| " + ("{percentage:.0f}%" if unit is None else "{n_fmt}/{total_fmt}") + "{postfix}"
+        self._bar = Bar(total=n_total, file=stream, bar_format=layout, dynamic_ncols=True)
 
-    def is_due(self, epoch: int) -> bool:
+    def is_due(self, n_done: int) -> bool:
         return self._pace.is_due()
 
-    def write(self, epoch: int, words: str) -> None:
-        self._bar.n = epoch
+    def write(self, n_done: int, words: str) -> None:
+        self._bar.n = n_done
         self._bar.set_postfix_str(words)
 
     def close(self) -> None:
         self._bar.close()
 
 
-def line_on(stream: TextIO, n_epochs: int) -> Line:
-    """Return the best kind of line for a stream."""
+def line_on(stream: TextIO, n_total: int, unit: str | None = "epoch") -> Line:
+    """Return the best kind of line for a stream; without a unit it counts in percent."""
     try:
-        return BarLine(stream, n_epochs)
+        return BarLine(stream, n_total, unit)
     except ImportError:
-        return TerminalLine(stream, n_epochs) if stream.isatty() else LogLines(stream, n_epochs)
+        return TerminalLine(stream, n_total, unit) if stream.isatty() else LogLines(stream, n_total, unit)
+
+
+def _count(n_done: int, n_total: int, unit: str | None) -> str:
+    return f"{n_done / n_total:.0%}" if unit is None else f"{unit} {n_done}/{n_total}"
 
 
 def clock(seconds: float) -> str:

@@ -72,7 +72,8 @@ class StackedValidation:
 
     def __init__(self, trainings: Sequence[Training]) -> None:
         self._owners = [training for training in trainings for _ in range(training.members.n_members)]
-        self._finite = np.zeros(len(self._owners), dtype=bool)
+        # One that has been judged before was finite then; later, an epoch may fail and the next be better.
+        self._finite = np.array([bool(training.history.validation_loss) for training in self._owners])
         self._groups: list[list[int]] = []  # members with the same rows
         for m, training in enumerate(self._owners):
             same = [group for group in self._groups if _same_rows(self._owners[group[0]], training)]

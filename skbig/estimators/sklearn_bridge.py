@@ -36,6 +36,7 @@ __all__ = [
     "check_validation_labels",
     "check_validation_rows",
     "check_weight",
+    "format_results",
     "has_callbacks",
     "inside_search",
     "params_of_rows",
@@ -147,6 +148,12 @@ def rows_of(estimator: BaseEstimator, X: Any, y: Any, index: np.ndarray) -> tupl
 def params_of_rows(X: Any, params: dict[str, Any] | None, index: np.ndarray) -> dict[str, Any]:
     """Return parameters of `fit` for some rows: those with one entry per row of X are cut as well."""
     return _check_method_params(X, params=params or {}, indices=index)
+
+
+def format_results(search: Any, parameters: list[dict[str, Any]], n_splits: int, results: list[Any]) -> dict[str, Any]:
+    """Return what a search keeps as `cv_results_`, from the result of each candidate on each split."""
+    formatted: dict[str, Any] = search._format_results(parameters, n_splits, results)
+    return formatted
 
 
 def has_callbacks(estimator: BaseEstimator) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from joblib.parallel import ParallelBackendBase, get_active_backend, parallel_config
+from joblib.parallel import ParallelBackendBase, parallel_config
 
 
 @dataclass
@@ -19,6 +20,9 @@ class Call:
 
     def __call__(self) -> Any:
         return self.function(*self.args, **self.keywords)
+
+
+Run = Callable[[Sequence[Call]], list[Any]]
 
 
 class Pending:
@@ -41,21 +45,28 @@ class Pending:
 class Collecting(ParallelBackendBase):
     """A joblib backend that waits until every call is known and then runs them by one function.
 
+    It serves the first `Parallel` that begins, which is the search's own, and is not active any more from then on: a
+    scorer, or a step that is fitted with the best candidate, gets the backend that was active before.
+
     Parameters
     ----------
     run : callable
-        ``run(calls) -> results``, called where the first result is asked for, with the joblib backend that was active
-        before this one.
+        ``run(calls) -> results``, called where the first result is asked for.
+
+    Attributes
+    ----------
+    retire : callable
+        Makes the joblib backend active again that was active before this one.
     """
 
     supports_sharedmem = True
     uses_threads = True
 
-    def __init__(self, run: Callable[[Sequence[Call]], list[Any]]) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__(nesting_level=0)
         self._run = run
         self._pending: list[Pending] = []
-        self._outer = get_active_backend()
+        self.retire: Callable[[], None] = lambda: None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         del n_jobs
@@ -64,6 +75,7 @@ class Collecting(ParallelBackendBase):
     def configure(self, n_jobs: int = 1, parallel: Any = None, **settings: Any) -> int:
         """Have all calls handed over before the first result is asked for."""
         del settings
+        self.retire()
         parallel.pre_dispatch = "all"
         return self.effective_n_jobs(n_jobs)
 
@@ -85,9 +97,18 @@ class Collecting(ParallelBackendBase):
     def _run_all(self) -> None:
         batches, self._pending = self._pending, []
         calls = [call for batch in batches for call in batch.calls]
-        with parallel_config(backend=self._outer[0], n_jobs=self._outer[1]):
-            results = iter(self._run(calls))
+        results = iter(self._run(calls))
         for batch in batches:
             batch.results = [next(results) for _ in batch.calls]
             if batch.callback is not None:
                 batch.callback(batch.results)  # joblib counts what is completed
+
+
+@contextmanager
+def collecting(run: Run) -> Iterator[None]:
+    """Hand the calls of the first `Parallel` that begins in this block to a function, all at once."""
+    backend = Collecting(run)
+    context = parallel_config(backend=backend)
+    backend.retire = context.unregister
+    with context:
+        yield

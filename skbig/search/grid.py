@@ -2,33 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
-from joblib.parallel import parallel_config
+import numpy as np
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
-from skbig.search.calls import Call, Collecting
-from skbig.search.tasks import Task
-from skbig.search.workers import Workers
+from skbig.search.calls import collecting
+from skbig.search.evaluation import Evaluation
 
 
-class _Together:
-    """What makes a search of scikit-learn's train its candidates together."""
+class TrainsTogether:
+    """Makes a search of scikit-learn's train its candidates together; mixed in before the search's own class."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
-        with ExitStack() as stack:
-            stack.enter_context(parallel_config(backend=Collecting(self._evaluate)))
-            return super().fit(X, y, **params)
+        """Run the search and, with `refit`, fit the best candidate on all rows.
 
-    def _evaluate(self, calls: Sequence[Call]) -> list[Any]:
-        return Workers().run([Task(call) for call in calls])
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Their targets.
+        **params : dict of str -> object
+            Parameters for the splitter (``groups``), the scorer and the estimator's `fit` (``sample_weight``), as in
+            scikit-learn's searches.
+
+        Returns
+        -------
+        self : estimator
+            The fitted search.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C. The candidates whose folds are all finished are in `cv_results_` then.
+        ValueError
+            When `checkpoint_dir` holds checkpoints of another search: which part differs.
+        """
+        with collecting(self._evaluation()):
+            return super().fit(X, y, **params)  # type: ignore[misc]
+
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self)
 
 
-class BigGridSearchCV(_Together, GridSearchCV):
-    pass
+class BigGridSearchCV(TrainsTogether, GridSearchCV):
+    """Search over all combinations of parameter values, trained together as one program.
+
+    It is scikit-learn's `GridSearchCV`, with the same parameters, attributes and scores, for an estimator of skbig or a
+    Pipeline that ends in one. Candidates that differ in numbers only (rate, penalty, dropout, an optimizer's betas,
+    the seed, ...) are trained as one stack of networks, fold by fold; those that differ in shape or kind make stacks of
+    their own. The steps before the network are fitted once per fold and setting, and shared by all candidates.
+
+    Parameters
+    ----------
+    estimator : BigMLPClassifier, BigMLPRegressor, or a Pipeline that ends in one
+        What is searched. Any other estimator works too, and is fitted one candidate after another.
+    param_grid : dict or list of dicts
+        Parameter names, as ``'optimizer__betas'``, and the values to try.
+    scoring : str, callable, list, tuple or dict, default=None
+        How candidates are scored on the rows left out; the estimator's own score by default.
+    n_jobs : int, default=None
+        None trains in this process, with as many stacks side by side as torch has threads (one per GPU on GPUs). A
+        number spreads the stacks by joblib over so many workers, which may be those of a cluster:
+        ``with joblib.parallel_config("dask"): search.fit(X, y)``.
+    refit : bool, str or callable, default=True
+        Whether, and by which score, the best candidate is fitted on all rows.
+    cv : int, cross-validation generator or iterable, default=None
+        How rows are split; five folds by default.
+    verbose : int, default=0
+        More than 0 shows one line of progress, more than 1 also a line for each fit, as scikit-learn does.
+    pre_dispatch : int or str, default='2*n_jobs'
+        Of the stacks that `n_jobs` spreads, as in joblib.
+    error_score : 'raise' or numeric, default=np.nan
+        The score of a candidate that fails, with a `FitFailedWarning`; the others go on.
+    return_train_score : bool, default=False
+        Whether `cv_results_` includes the scores on the training rows.
+    checkpoint_dir : path or None, default=None
+        A directory in which to keep what is done. A search that was killed goes on from there when it is fitted again
+        with the same data, candidates and folds.
+
+    Attributes
+    ----------
+    cv_results_ : dict of ndarray
+        As in scikit-learn; `mean_fit_time` is each candidate's share of the time of its stack.
+    best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, multimetric_, classes_, \
+n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    See Also
+    --------
+    BigRandomizedSearchCV : Draws candidates from distributions.
+    BigHalvingGridSearchCV : Stops candidates that fall behind.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skbig import BigGridSearchCV, BigMLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> grid = {"learning_rate": [1e-4, 1e-2], "alpha": [1e-5, 1e-3]}
+    >>> network = BigMLPClassifier(max_iter=20, schedule="cosine", random_state=0)
+    >>> search = BigGridSearchCV(network, grid, cv=3).fit(X, y)
+    >>> float(search.best_params_["learning_rate"])
+    0.01
+    >>> search.cv_results_["mean_test_score"].shape
+    (4,)
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        checkpoint_dir: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.checkpoint_dir = checkpoint_dir
 
 
-class BigRandomizedSearchCV(_Together, RandomizedSearchCV):
-    pass
+class BigRandomizedSearchCV(TrainsTogether, RandomizedSearchCV):
+    """Search over parameter values drawn from distributions, trained together as one program.
+
+    It is scikit-learn's `RandomizedSearchCV`; see `BigGridSearchCV` for what is trained together and how.
+
+    Parameters
+    ----------
+    estimator : BigMLPClassifier, BigMLPRegressor, or a Pipeline that ends in one
+        What is searched.
+    param_distributions : dict or list of dicts
+        Parameter names, and distributions (with a method ``rvs``) or lists of values.
+    n_iter : int, default=10
+        How many candidates are drawn.
+    scoring, n_jobs, refit, cv, verbose, pre_dispatch : see `BigGridSearchCV`
+        As there.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw; with `checkpoint_dir` it has to be an int.
+    error_score, return_train_score, checkpoint_dir : see `BigGridSearchCV`
+        As there.
+
+    Attributes
+    ----------
+    cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, \
+multimetric_, classes_, n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from skbig import BigMLPClassifier, BigRandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = BigMLPClassifier(max_iter=20, schedule="cosine", random_state=0)
+    >>> rates = {"learning_rate": loguniform(1e-4, 1e-1)}
+    >>> search = BigRandomizedSearchCV(network, rates, n_iter=6, cv=3, random_state=0).fit(X, y)
+    >>> bool(search.best_params_["learning_rate"] > 1e-3)
+    True
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        checkpoint_dir: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.checkpoint_dir = checkpoint_dir

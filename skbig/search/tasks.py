@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import joblib
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
@@ -29,6 +32,10 @@ class Task:
         What is fitted and scored: one of ours, or a Pipeline that ends in one.
     last : BaseBigMLP or None
         The estimator whose training joins others; None where scikit-learn's call has to fit on its own.
+    key : str
+        What tells the task from others of its search, also in another process.
+    candidate, split, n_splits : int
+        Which candidate on which fold, counted from zero, of how many folds.
     session : Session or None
         Its training, once prepared.
     seconds : float
@@ -36,17 +43,40 @@ class Task:
     """
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        self.call = call
         self.estimator: BaseEstimator = call.args[0]
         self.parameters: Mapping[str, Any] = call.keywords.get("parameters") or {}
         self.train_rows = call.keywords["train"]
+        self.candidate: int = call.keywords["candidate_progress"][0]
+        self.split, self.n_splits = call.keywords["split_progress"]
+        self.key = f"{hash_of(self.parameters)}-{self.split}"
         self.last: BaseBigMLP | None = None
         self.session: Session | None = None
         self.seconds = 0.0
         self._error: BaseException | None = None
+        self._limit: tuple[int, int] | None = None
+
+    def limit(self, n_epochs: int, schedule_epochs: int) -> None:
+        """Train for so many epochs only, as the beginning of a training of `schedule_epochs`."""
+        self._limit = n_epochs, schedule_epochs
+
+    def go_on_from(self, other: Task) -> None:
+        """Take over what another task of the same candidate and fold has come to."""
+        self.estimator, self.last, self.session = other.estimator, other.last, other.session
+        self._error = other._error
+        self.call.args = (self.estimator, *self.call.args[1:])
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a training that has not ended."""
+        session = self.session
+        ended = session is None or session.recipe.max_epochs == 0 or bool(session.judge.stopped.all())
+        return not ended and self._error is None
 
     def configure(self) -> None:
         """Give the estimator the candidate's parameters; what cannot be set is left to scikit-learn's error."""
+        if self.session is not None:
+            return
         try:
             self.estimator.set_params(**clone(dict(self.parameters), safe=False))
         except Exception:
@@ -54,26 +84,42 @@ class Task:
         last = last_step(self.estimator)
         self.last = last if isinstance(last, BaseBigMLP) and _fits_as_ours(last) else None
 
-    def prepare(self, steps: SharedSteps) -> None:
+    def prepare(self, steps: SharedSteps, begun: Callable[[Task], None] = lambda task: None) -> None:
         """Do all of a fit that comes before the training; a failure is left to scikit-learn's call, to happen again."""
         if self.last is None:
             return
         began = time.perf_counter()
-        X, y = self._call.args[1:3]
-        keywords = self._call.keywords
-        X, y = steps.fold(self.estimator, X, y, self.train_rows)
-        fit_params = params_of_rows(self._call.args[1], keywords.get("fit_params"), self.train_rows)
-        try:
-            given = _given_to(self.last, self.estimator, X, y, fit_params, steps)
-            with plain_torch():
-                self.session = self.last._prepare(*given, incremental=False, classes=None)
-        except Exception:
-            self.last = None
+        if self.session is None:
+            self._begin(steps)
+            begun(self)
+        if self.session is not None:
+            self.session.limit(*(self._limit or (self.last.max_iter, self.session.recipe.schedule_epochs)))
+        if self.is_ready:
+            assert self.session is not None
+            self.session.judge.restore_latest()
         self.seconds += time.perf_counter() - began
 
+    def _begin(self, steps: SharedSteps) -> None:
+        assert self.last is not None
+        X, y = self.call.args[1:3]
+        keywords = self.call.keywords
+        X, y = steps.fold(self.estimator, X, y, self.train_rows)
+        fit_params = params_of_rows(self.call.args[1], keywords.get("fit_params"), self.train_rows)
+        last, random_state = self.last, copy.deepcopy(getattr(self.last, "random_state", None))
+        try:
+            given = _given_to(last, self.estimator, X, y, fit_params, steps)
+            with plain_torch():
+                self.session = last._prepare(*given, incremental=False, classes=None)
+        except Exception:
+            self.last = None
+        finally:  # who has to begin again draws the same seeds
+            if random_state is not None:
+                last.random_state = random_state
+
     def keep(self) -> None:
-        """Make the estimator a fitted one."""
-        assert self.last is not None and self.session is not None
+        """Make the estimator a fitted one, unless the fit has failed."""
+        if self.last is None or self.session is None or self._error is not None:
+            return
         self.last._keep(self.last._fitted(self.session))
 
     def train_alone(self) -> None:
@@ -87,18 +133,36 @@ class Task:
     def score(self) -> Any:
         """Let scikit-learn fit, which is done already, score and report."""
         if self.last is None:
-            return self._call()
-        if self._error is None:
-            assert self.session is not None
-            self.last._after(self.session)
-        with done_ahead(self.estimator, self._error):
-            result = self._call()
+            return self.call()
+        with done_ahead(self.estimator, self._conclude):
+            result = self.call()
         result["fit_time"] = self.seconds
         return result
+
+    def _conclude(self) -> None:
+        """Do what comes after a training: warn, or fail."""
+        if self._error is not None:
+            raise self._error
+        assert self.last is not None and self.session is not None
+        if self._limit is None:
+            self.last._after(self.session)
 
     def forget(self) -> None:
         """Let go of rows and weights."""
         self.session = None
+
+
+def hash_of(parameters: Mapping[str, Any]) -> str:
+    """Return a short name for parameters, the same in every process."""
+    try:
+        return str(joblib.hash(dict(parameters)))
+    except Exception:  # an unpicklable function, say
+        return str(joblib.hash(without_addresses(repr(sorted(parameters.items(), key=lambda item: item[0])))))
+
+
+def without_addresses(text: str) -> str:
+    """Return a text without the places of objects in memory, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def last_step(estimator: Any) -> Any:
@@ -110,7 +174,7 @@ def last_step(estimator: Any) -> Any:
 
 def _fits_as_ours(estimator: BaseBigMLP) -> bool:
     """Whether its `fit` is ours: a subclass may have another, and callbacks want to hear of each epoch."""
-    home = type(estimator).fit.__module__  # type: ignore[attr-defined]
+    home = type(estimator).fit.__module__
     return home.startswith("skbig.estimators.") and not has_callbacks(estimator)
 
 
@@ -134,13 +198,12 @@ def _given_to(
 
 
 @contextmanager
-def done_ahead(estimator: Any, error: BaseException | None) -> Iterator[None]:
-    """Let `set_params` and `fit` of an estimator do nothing for a while, since they are done; or `fit` fail again."""
+def done_ahead(estimator: Any, conclude: Callable[[], None]) -> Iterator[None]:
+    """Let `set_params` and `fit` of an estimator do nothing for a while, since they are done, but conclude the fit."""
 
     def fit(*args: Any, **keywords: Any) -> Any:
         del args, keywords
-        if error is not None:
-            raise error
+        conclude()
         return estimator
 
     def set_params(**parameters: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,15 +15,26 @@ from skbig.backends.single import plain_torch
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.engine.train import EpochReport, Training
+from skbig.estimators.base import Session
+from skbig.search.calls import Call
 from skbig.search.cohorts import likely_cohorts, stack_size
 from skbig.search.shared import SharedSteps
 from skbig.search.tasks import Task
+from skbig.search.watcher import Watcher
 
 MOST_SIDE_BY_SIDE = 8
 """Threads of Python: more would wait for each other's turn."""
 
 LIGHT_STEP = 500_000
 """Rows of a batch times parameters of a stack: below, a step is mostly Python, which threads only take turns at."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came; `results` has one entry per task, None where it is not finished."""
+
+    def __init__(self, results: list[Any]) -> None:
+        super().__init__()
+        self.results = results
 
 
 class Workers:
@@ -33,37 +44,62 @@ class Workers:
     ----------
     n_side_by_side : int or None
         How many stacks are trained at once; by default as many as torch has threads, up to eight, or one per GPU.
-    on_epoch : callable or None
-        ``on_epoch(tasks, report)`` after each epoch of a stack, in its worker's thread.
+    watchers : sequence of Watcher
+    keeps : bool
+        Whether the tasks keep their trainings, to go on later.
     """
 
     def __init__(
-        self,
-        n_side_by_side: int | None = None,
-        on_epoch: Callable[[Sequence[Task], EpochReport], None] | None = None,
-        on_result: Callable[[Task, Any], None] | None = None,
+        self, n_side_by_side: int | None = None, watchers: Sequence[Watcher] = (), *, keeps: bool = False
     ) -> None:
         self._n_threads = torch.get_num_threads()
         self._n_side_by_side = min(MOST_SIDE_BY_SIDE, self._n_threads) if n_side_by_side is None else n_side_by_side
-        self._on_epoch, self._on_result = on_epoch, on_result
+        self._watchers, self._keeps = watchers, keeps
+        self._telling = threading.Lock()
         self._steps = SharedSteps()
         self._interrupted = threading.Event()
         self._one_light = threading.Lock()
 
     def run(self, tasks: Sequence[Task]) -> list[Any]:
-        """Train and score, and return scikit-learn's result of each task."""
+        """Train and score, and return scikit-learn's result of each task.
+
+        Raises
+        ------
+        Interrupted
+            On Ctrl-C, with the results so far; the trainings end with their epoch.
+        """
         results: dict[int, Any] = {}
-        for task in tasks:
+        try:
+            self._run(tasks, results)
+        except KeyboardInterrupt:
+            raise Interrupted([results.get(id(task)) for task in tasks]) from None
+        finally:
+            for watcher in self._watchers:
+                watcher.close()
+        return [results[id(task)] for task in tasks]
+
+    def _run(self, tasks: Sequence[Task], results: dict[int, Any]) -> None:
+        for watcher in self._watchers:
+            watcher.begin(tasks)
+        todo = [task for task in tasks if not self._is_known(task, results)]
+        for task in todo:
             task.configure()
         with self._pool() as pool:
             waiting: dict[Future[None], list[Task]] = {}
-            for chunk in self._chunks(tasks):
+            for chunk in self._chunks(todo):
                 while len(waiting) >= self._n_side_by_side:
                     self._finish(waiting, results)
                 waiting[pool.submit(self._train, chunk)] = chunk
             while waiting:
                 self._finish(waiting, results)
-        return [results[id(task)] for task in tasks]
+
+    def _is_known(self, task: Task, results: dict[int, Any]) -> bool:
+        for watcher in self._watchers:
+            known = watcher.known_result(task)
+            if known is not None:
+                self._tell_result(task, results, known)
+                return True
+        return False
 
     @contextmanager
     def _pool(self) -> Iterator[ThreadPoolExecutor]:
@@ -82,7 +118,7 @@ class Workers:
         """Yield prepared tasks to be trained together, fold by fold."""
         for group in likely_cohorts(tasks):
             ordered = sorted(group, key=lambda task: self._steps.number(task.train_rows))
-            ordered[0].prepare(self._steps)
+            ordered[0].prepare(self._steps, self._tell_begun)
             size = 1
             if ordered[0].session is not None:
                 size = stack_size(ordered[0].session, len(ordered), self._n_side_by_side)
@@ -90,7 +126,7 @@ class Workers:
                 chunk = ordered[start : start + size]
                 for task in chunk:
                     if task is not ordered[0]:
-                        task.prepare(self._steps)
+                        task.prepare(self._steps, self._tell_begun)
                 yield chunk
 
     def _finish(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
@@ -100,48 +136,72 @@ class Workers:
             chunk = waiting.pop(future)
             future.result()
             for task in chunk:
-                results[id(task)] = task.score()
-                task.forget()
-                if self._on_result is not None:
-                    self._on_result(task, results[id(task)])
+                self._tell_result(task, results, task.score())
+            for watcher in self._watchers:
+                watcher.finished(chunk, [results[id(task)] for task in chunk])
+            for task in chunk:
+                if not self._keeps:
+                    task.forget()
+
+    def _tell_begun(self, task: Task) -> None:
+        for watcher in self._watchers:
+            watcher.prepared(task)
+
+    def _tell_result(self, task: Task, results: dict[int, Any], result: Any) -> None:
+        results[id(task)] = result
+        with self._telling:
+            for watcher in self._watchers:
+                watcher.result(task, result)
 
     # In a worker's thread.
 
     def _train(self, chunk: list[Task]) -> None:
         torch.set_num_threads(max(1, self._n_threads // self._n_side_by_side))
         with plain_torch():
-            for tasks in _cohorts([task for task in chunk if task.session is not None]):
-                self._train_together(tasks)
+            for tasks in _cohorts([task for task in chunk if task.is_ready]):
+                self._train_together(chunk, tasks)
+            for task in chunk:
+                task.keep()
 
-    def _train_together(self, tasks: list[Task]) -> None:
+    def _train_together(self, chunk: list[Task], tasks: list[Task]) -> None:
         began = time.perf_counter()
         with self._one_light if _is_light(tasks) else nullcontext():
-            again = tasks if len(tasks) == 1 else self._stack(tasks)
+            again = self._stack(chunk, tasks) if stackable(_session(tasks[0])) else tasks
             for task in again:
-                task.train_alone()
+                task.train_alone()  # an error is kept, for the time when scikit-learn asks for the fit
         for task in tasks:
             task.seconds += (time.perf_counter() - began) / len(tasks)
 
-    def _stack(self, tasks: list[Task]) -> list[Task]:
+    def _stack(self, chunk: list[Task], tasks: list[Task]) -> list[Task]:
         """Train a stack; return those that failed, ready to be trained alone."""
         owners = {id(task.session): task for task in tasks}
 
-        def on_epoch(trainings: Sequence[Training], report: EpochReport) -> bool:
-            if self._on_epoch is not None:
-                self._on_epoch([owners[id(training)] for training in trainings], report)
-            return self._interrupted.is_set()
+        def on_epoch(trainings: Sequence[Training], report: EpochReport) -> Literal["go on", "rest", "end"]:
+            with self._telling:
+                for watcher in self._watchers:
+                    watcher.epoch([owners[id(training)] for training in trainings], report)
+            if self._interrupted.is_set():
+                return "end"
+            return "rest" if any(watcher.wants_rest(chunk) for watcher in self._watchers) else "go on"
 
-        sessions = [task.session for task in tasks if task.session is not None]
-        population = Population(sessions, on_epoch)
-        with sessions[0].backend.products():
+        def on_rest(trainings: Sequence[Training]) -> None:
+            del trainings  # what a chunk saves is all of it
+            for watcher in self._watchers:
+                watcher.rests(chunk)
+
+        population = Population([_session(task) for task in tasks], on_epoch, on_rest)
+        with _session(tasks[0]).backend.products():
             population.train()
         failed = [owners[id(training)] for training in population.failed]
         for task in failed:
+            task.session = None
             task.prepare(self._steps)
-        for task in tasks:
-            if task not in failed:
-                task.keep()
         return [task for task in failed if task.session is not None]
+
+
+def _session(task: Task) -> Session:
+    assert task.session is not None
+    return task.session
 
 
 def _cohorts(tasks: Sequence[Task]) -> list[list[Task]]:
@@ -149,8 +209,7 @@ def _cohorts(tasks: Sequence[Task]) -> list[list[Task]]:
     kinds: list[Any] = []
     groups: list[list[Task]] = []
     for task in tasks:
-        assert task.session is not None
-        kind = cohort(task.session) if stackable(task.session) else None
+        kind = cohort(_session(task)) if stackable(_session(task)) else None
         known = next((i for i, other in enumerate(kinds) if kind is not None and other == kind), None)
         if known is None:
             kinds.append(kind)
@@ -161,6 +220,10 @@ def _cohorts(tasks: Sequence[Task]) -> list[list[Task]]:
 
 
 def _is_light(tasks: Sequence[Task]) -> bool:
-    sessions = [task.session for task in tasks if task.session is not None]
-    work = sum(session.recipe.batch_size * session.members.flat.numel() for session in sessions)
-    return work < LIGHT_STEP
+    sessions = map(_session, tasks)
+    return sum(session.recipe.batch_size * session.members.flat.numel() for session in sessions) < LIGHT_STEP
+
+
+def evaluate(calls: Sequence[Call], watchers: Sequence[Watcher] = ()) -> list[Any]:
+    """Train and score some of a search's calls in this process: what a worker of joblib does."""
+    return Workers(watchers=watchers).run([Task(call) for call in calls])

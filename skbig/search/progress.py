@@ -1,0 +1,202 @@
+"""The one line that a search shows with `verbose=1`."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, TextIO
+
+from sklearn.pipeline import Pipeline
+
+from skbig.engine.train import EpochReport
+from skbig.estimators.progress import Line, clock, line_on
+from skbig.search.tasks import Task
+from skbig.search.watcher import Watcher
+
+
+class SearchLine(Watcher):
+    """Shows how far a search is: candidates still in training, epoch, best score, time left.
+
+    The line is a bar of tqdm's where there is one, else plain and rewritten in place on a terminal, and about ten lines
+    in a file. What it measures is epochs of members: those trained, of those planned.
+
+    - The epoch is the furthest of the networks in training.
+    - The best score is that of `best_score_`: the best mean over the folds, among the candidates that are finished on
+      all of them; of several scores the first, by its name. Until there is one, it is the validation score of the
+      trainings, of which only the mean over a stack is known: the best of these.
+    - The time left takes it that the rest is like what is done. A training that stops early is done with all epochs.
+
+    A search that begins again, as halving does at each rung, ends the line and begins another, with its own scores and
+    time; its candidates are still counted out of all.
+
+    Parameters
+    ----------
+    stream : text stream or None, default=None
+        Where to write; standard error by default.
+    """
+
+    def __init__(self, *, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._line: Line | None = None
+        self._tally = _Tally([])
+        self._n_candidates = 0
+        self._began = 0.0
+
+    def begin(self, tasks: Sequence[Task]) -> None:
+        self.close()
+        self._tally = _Tally(tasks)
+        self._n_candidates = max(self._n_candidates, self._tally.n_in_training)
+        self._began = time.monotonic()
+
+    def epoch(self, tasks: Sequence[Task], report: EpochReport) -> None:
+        self._tally.see_epoch(tasks, report.validation_score)
+        self._refresh()
+
+    def result(self, task: Task, result: dict[str, Any]) -> None:
+        self._tally.see_result(task, result["test_scores"])
+        self._refresh()
+
+    def close(self) -> None:
+        """Show what is finished, and end the line."""
+        if self._line is not None:
+            self._tally.see_ends()
+            state = f"{self._tally.n_finished} of {self._n_candidates} candidates finished"
+            self._write(state, f"took {clock(self._seconds())}")
+            self._line.close()
+            self._line = None
+
+    def _refresh(self) -> None:
+        """Show the search if the last refresh is long enough ago."""
+        tally = self._tally
+        if self._line is None:
+            self._line = line_on(self._stream, tally.planned, unit=None)
+        if self._line.is_due(tally.done):
+            tally.see_ends()
+            epoch = f", epoch {tally.epoch}" if tally.epoch else ""
+            left = self._seconds() * (tally.planned - tally.done) / tally.done
+            state = f"{tally.n_in_training} of {self._n_candidates} candidates training{epoch}"
+            self._write(state, f"{clock(left)} left")
+
+    def _write(self, state: str, when: str) -> None:
+        assert self._line is not None
+        best = f", {self._tally.best}" if self._tally.best else ""
+        self._line.write(self._tally.done, f"{state}{best}, {when}")
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+class _Tally:
+    """Counts epochs, candidates and scores.
+
+    Attributes
+    ----------
+    planned, done : int
+        Epochs of members.
+    n_in_training, n_finished : int
+        Candidates that are not trained yet on all folds, and those that are scored on all of them.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._fits = {task: _Fit(task) for task in tasks}
+        self._in_training: dict[Task, _Fit] = {}  # of all that are not ended, those that have been heard of
+        self._n_folds = Counter(task.candidate for task in tasks)
+        self._folds_to_train = Counter(self._n_folds)
+        self._scores: dict[int, list[float]] = {candidate: [] for candidate in self._n_folds}
+        self._best, self._best_name = -math.inf, ""
+        self._validation_score = -math.inf
+        self.planned = sum(fit.planned for fit in self._fits.values())
+        self.done = 0
+        self.n_in_training, self.n_finished = len(self._n_folds), 0
+
+    @property
+    def epoch(self) -> int:
+        """The furthest epoch in training; 0 when none is known."""
+        return max((fit.epoch for fit in self._in_training.values()), default=0)
+
+    @property
+    def best(self) -> str:
+        """The best score in words; nothing while there is none."""
+        if self._best > -math.inf:
+            return f"best {self._best_name} {self._best:.4g}"
+        return f"validation score {self._validation_score:.4g}" if self._validation_score > -math.inf else ""
+
+    def see_epoch(self, tasks: Sequence[Task], validation_score: float | None) -> None:
+        for task in tasks:
+            fit = self._in_training[task] = self._fits[task]
+            self.done += fit.see_epoch()
+        if validation_score is not None and validation_score > self._validation_score:
+            self._validation_score = validation_score
+
+    def see_result(self, task: Task, scores: Any) -> None:
+        self._end(task)
+        name, score = next(iter(scores.items())) if isinstance(scores, dict) else ("score", scores)
+        folds = self._scores[task.candidate]
+        folds.append(score)
+        if len(folds) < self._n_folds[task.candidate]:
+            return
+        self.n_finished += 1
+        mean = sum(folds) / len(folds)
+        if mean > self._best:  # which no score of a failed fit is, NaN by default
+            self._best, self._best_name = mean, name
+
+    def see_ends(self) -> None:
+        """Take out the trainings that have ended since the last look: nobody tells, and their results come later."""
+        for task in [task for task, fit in self._in_training.items() if fit.is_trained(task)]:
+            self._end(task)
+
+    def _end(self, task: Task) -> None:
+        fit = self._fits[task]
+        self._in_training.pop(task, None)
+        if fit.ended:
+            return
+        self.done += fit.end()
+        self._folds_to_train[task.candidate] -= 1
+        self.n_in_training -= self._folds_to_train[task.candidate] == 0
+
+
+class _Fit:
+    """How far one fit is, in epochs of its members. From rung to rung of a halving search it goes on where it is."""
+
+    def __init__(self, task: Task) -> None:
+        session = task.session
+        so_far = 0 if session is None else session.members.epochs - session.first_epoch
+        self._n_members = _count(task, "n_members")
+        self.planned = max(1, _count(task, "max_iter") - so_far) * self._n_members
+        self.epoch = so_far
+        self.rest = self.planned
+        self.ended = False
+
+    def see_epoch(self) -> int:
+        """Take in an epoch and return what it adds to all that is done."""
+        if self.rest == 0:
+            return 0  # when memory runs out some epochs are redone
+        self.epoch += 1
+        self.rest -= self._n_members
+        return self._n_members
+
+    def is_trained(self, task: Task) -> bool:
+        session = task.session  # read once: another thread may let go of it
+        return self.rest == 0 or (session is not None and session.history.stop_reason == "converged")
+
+    def end(self) -> int:
+        """Return what was planned and will not be trained any more."""
+        rest, self.rest, self.ended = self.rest, 0, True
+        return rest
+
+
+def _count(task: Task, name: str) -> int:
+    """Return a parameter of the network that is a count; 1 where there is none, or a wrong one, so that fitting fails.
+
+    What goes on from rung to rung keeps the estimator of the first, so the candidate's parameters come first.
+    """
+    estimator, prefix = task.estimator, ""
+    while isinstance(estimator, Pipeline):
+        step, estimator = estimator.steps[-1]
+        prefix += f"{step}__"
+    value = task.parameters.get(prefix + name, getattr(estimator, name, 1))
+    return int(value) if isinstance(value, Integral) and int(value) > 0 else 1
