@@ -7,21 +7,30 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.speed import SECTIONS, Options
-from benchmarks.timing import machine, threads
+from benchmarks import search, speed
+from benchmarks.speed import Options
+from benchmarks.timing import Table, machine, threads
+
+SECTIONS = {**speed.SECTIONS, **search.SECTIONS}
 
 RULES = """\
 Everybody trains the same network with Adam on the same float32 rows, for the same number of epochs and steps, in one
 process and in turn; a figure is the median of the repeats, and everything is in it: construction, set-up, tracing,
 shuffling. Only what a process does once (imports, starting threads or a GPU) is done before. skorch and the lean loop
 leave out the L2 penalty. A ratio is the time of the other over ours; skorch is measured as it comes, and below it
-with callbacks="disable", its fastest."""
+with callbacks="disable", its fastest.
+
+Searches are those of scikit-learn but for ours, and all is in their time, too: splitting, scoring, the last fit on all
+rows, and with n_jobs=2 the start of two processes, which share the threads. Those are fresh in the first run of each,
+and load what they need; later runs find them warm, so the first has a column of its own. Where a search would take very
+long (~), some of its candidates are run, with warm processes and without the last fit, and the rest is extrapolated.
+skorch's penalty is the optimizer's weight decay there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that were asked for, as they come."""
     given = parser().parse_args(arguments)
-    options = Options(1 if given.quick else given.repeats, given.validation, given.quick)
+    options = Options(1 if given.quick else given.repeats, given.validation, given.quick, given.data)
     facts = machine()
     print(", ".join(f"{name} {value}" for name, value in facts.items()), f"\nthreads: {given.threads}")
     print(f"{RULES}\n", flush=True)
@@ -29,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with threads(given.threads):
         for name in given.only or SECTIONS:
             table = SECTIONS[name](options)
-            print(f"[{name}] {table or 'No GPU is at hand.'}\n", flush=True)
-            tables += [] if table is None else [{"section": name, **table.as_dict()}]
+            print(f"[{name}] {table}\n", flush=True)
+            tables += [{"section": name, **table.as_dict()}] if isinstance(table, Table) else []
     if given.json is not None:
         report = {"machine": facts, "threads": given.threads, "tables": tables}
         given.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -42,11 +51,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
     made.add_argument("--repeats", type=int, default=5, help="how often each contender runs (default: %(default)s)")
     made.add_argument("--threads", type=int, default=2, help="for torch and for NumPy's BLAS (default: %(default)s)")
-    made.add_argument("--validation", action="store_true", help="hold out a tenth and keep the best weights")
+    made.add_argument(
+        "--validation", action="store_true", help="in single trainings, hold out a tenth and keep the best weights"
+    )
     made.add_argument(
         "--quick",
         action="store_true",
         help="a few steps of narrow networks, to see that it runs; its figures mean nothing",
+    )
+    made.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="search on the letter and adult of this folder, not on made rows"
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="keep every single time")
     return made

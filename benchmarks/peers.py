@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor, nn
 
 from skbig import BigMLPClassifier
+
+if TYPE_CHECKING:
+    from skorch import NeuralNetClassifier
 
 HELD_OUT = 0.1
 NEVER = 1_000_000
@@ -110,12 +113,21 @@ def not_converged() -> Iterator[None]:
 
 
 def train_skorch(task: Task, X: np.ndarray, y: np.ndarray, callbacks: str | None = None) -> float:
-    """Train skorch, at its default callbacks or at ``"disable"``, its fastest; return the loss of the last epoch."""
+    """Train skorch; return the loss of the last epoch."""
+    net = skorch_net(task, callbacks)
+    net.fit(X, y)
+    synchronize(task)
+    losses, sizes = np.array(net.history[-1, "batches", :, ("train_loss", "train_batch_size")]).T
+    return float(np.average(losses, weights=sizes))
+
+
+def skorch_net(task: Task, callbacks: str | None = None) -> NeuralNetClassifier:
+    """Return skorch's estimator, at its default callbacks or at ``"disable"``, its fastest."""
     from skorch import NeuralNetClassifier
     from skorch.dataset import ValidSplit
 
     torch.manual_seed(0)
-    net = NeuralNetClassifier(
+    return NeuralNetClassifier(
         network(task),
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.Adam,
@@ -128,10 +140,6 @@ def train_skorch(task: Task, X: np.ndarray, y: np.ndarray, callbacks: str | None
         device=task.device,
         verbose=0,
     )
-    net.fit(X, y)
-    synchronize(task)
-    losses, sizes = np.array(net.history[-1, "batches", :, ("train_loss", "train_batch_size")]).T
-    return float(np.average(losses, weights=sizes))
 
 
 def train_lean(task: Task, X: np.ndarray, y: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,20 @@ from benchmarks.timing import Row, Table, has_amx, in_turn
 from skbig import BigMLPClassifier
 
 NO_SKORCH = "skorch is not installed (pip install skorch), so it is left out."
+NO_GPU = "No GPU is at hand."
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: how often, with validation or without, and whether only to see that it runs."""
+    """How to run: how often, with validation or without, and whether only to see that it runs.
+
+    `data` is the folder of the real data sets, where searches take them in place of made ones.
+    """
 
     repeats: int = 5
     validation: bool = False
     quick: bool = False
+    data: Path | None = None
 
     def sized(self, task: Task) -> Task:
         """Return the task as these options have it; a quick one takes a few steps of a narrow network."""
@@ -71,10 +77,10 @@ def train_in_bf16(options: Options) -> Table:
     return train_in_turn(LARGE, options, contenders, [] if amx else [without], head='precision="bf16": ')
 
 
-def train_on_gpu(options: Options) -> Table | None:
+def train_on_gpu(options: Options) -> Table | str:
     """Time a training on a GPU, where there is one; the transfer is included."""
     if not torch.cuda.is_available():
-        return None
+        return NO_GPU
     contenders: dict[str, tuple[Callable[..., float], float | None]] = {
         "skbig": (train_skbig, None),
         "lean torch": (train_lean, 8),
@@ -145,7 +151,7 @@ def fitted_models(n_rows: int) -> tuple[dict[str, Any], np.ndarray]:
     return models, make_rows(replace(task, n_rows=n_rows))[0]
 
 
-SECTIONS: dict[str, Callable[[Options], Table | None]] = {
+SECTIONS: dict[str, Callable[[Options], Table | str]] = {
     "small-batches": lambda options: train_on_cpu(SMALL_BATCHES, options, sklearn=2.5, skorch=8, lean=1.5),
     "small": lambda options: train_on_cpu(SMALL, options, sklearn=2.5, skorch=8, lean=1.3),
     "middle": lambda options: train_on_cpu(MIDDLE, options, sklearn=2.5, skorch=2.5, lean=1.0),

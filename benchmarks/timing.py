@@ -20,16 +20,20 @@ from threadpoolctl import threadpool_limits
 
 @dataclass(frozen=True)
 class Row:
-    """One contender: the seconds of its repeats, the loss it came to, and by how much we want to be faster."""
+    """One contender: the seconds of its repeats, by how much we want to be faster, and the result it came to.
+
+    What was measured on a part of the task is multiplied by `scale`.
+    """
 
     name: str
     seconds: list[float]
     wanted: float | None = None
-    loss: float | None = None
+    result: float | None = None
+    scale: float = 1.0
 
     @property
     def median(self) -> float:
-        return median(self.seconds)
+        return self.scale * median(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class Table:
         How many of what (steps, rows) one repeat went through.
     rows : list of Row
     notes : list of str
+    judged_by : str
+        What the results are.
+    shows_first : bool
+        Whether the first repeat has a column of its own.
     """
 
     title: str
@@ -50,23 +58,35 @@ class Table:
     unit: str
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    judged_by: str = "loss"
+    shows_first: bool = False
 
     def ratio(self, row: Row) -> float:
         """Return the time of a contender over ours."""
         return row.median / self.rows[0].median
 
     def __str__(self) -> str:
-        head = f"{'':24}{'seconds':>12}{'us/' + self.unit:>12}{'loss':>9}{'other/ours':>12}{'wanted':>10}"
+        first = f"{'first':>12}" if self.shows_first else ""
+        times = f"{'seconds':>12}{first}{'us/' + self.unit:>12}"
+        head = f"  {'':{self._width}}{times}{self.judged_by:>9}{'other/ours':>12}{'wanted':>10}"
         lines = [self.title, head, *(self._line(row) for row in self.rows), *(f"  {note}" for note in self.notes)]
         return "\n".join(line.rstrip() for line in lines)
 
     def _line(self, row: Row) -> str:
-        loss = "" if row.loss is None else f"{row.loss:.4f}"
+        seconds = f"{'' if row.scale == 1 else '~'}{row.median:.4g}"
+        if self.shows_first:
+            seconds = f"{seconds:>12}{f'{row.seconds[0]:.4g}' if row.scale == 1 else '':>12}"
+        result = "" if row.result is None else f"{row.result:.4f}"
         ratio = "" if row is self.rows[0] else f"{self.ratio(row):.2f}"
         wanted = "" if row.wanted is None else f">= {row.wanted:.3g}"
         verdict = "" if row.wanted is None else ("ok" if self.ratio(row) >= row.wanted else "short")
         per_unit = 1e6 * row.median / self.count
-        return f"  {row.name:22}{row.median:>12.4g}{per_unit:>12.4g}{loss:>9}{ratio:>12}{wanted:>10}  {verdict}"
+        times = f"{seconds:>12}{per_unit:>12.4g}"
+        return f"  {row.name:{self._width}}{times}{result:>9}{ratio:>12}{wanted:>10}  {verdict}"
+
+    @property
+    def _width(self) -> int:
+        return max(22, *(len(row.name) for row in self.rows))
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything that was measured, raw."""
@@ -74,16 +94,23 @@ class Table:
 
 
 def in_turn(
-    contenders: Mapping[str, Callable[[], Any]], repeats: int, *, collect: bool = True
+    contenders: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    *,
+    collect: bool = True,
+    before_first: Callable[[str], object] | None = None,
 ) -> dict[str, tuple[list[float], Any]]:
     """Run all contenders one after the other, `repeats` times over: a slow minute of the machine is slow for all.
 
     Returns the seconds and the last result of each. With `collect`, garbage that others left is collected before a run.
+    `before_first` gets the name of a contender before its first run, and is not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     results: dict[str, Any] = {}
-    for _ in range(repeats):
+    for i in range(repeats):
         for name, run in contenders.items():
+            if i == 0 and before_first is not None:
+                before_first(name)
             if collect:
                 gc.collect()
             start = time.perf_counter()

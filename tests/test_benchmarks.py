@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from threadpoolctl import threadpool_info
+from torch.utils.flop_counter import FlopCounterMode
 
+import skbig
 from benchmarks import __main__ as command
 from benchmarks import accuracy
+from benchmarks.__main__ import SECTIONS
 from benchmarks.datasets import load
 from benchmarks.peers import (
     HAS_SKORCH,
     Task,
     make_rows,
+    network,
     train_lean,
     train_skbig,
     train_sklearn,
     train_skorch,
     trained,
 )
-from benchmarks.speed import SECTIONS
+from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, judge, products, search_by_halving
+from benchmarks.searchers import FASTEST_SKORCH, OURS, SKORCH, THEIRS, Contender, Network, Search, workers
+from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn, threads
+
+ALONE = {"gpu", "search-middle", "search-halving", "search-gpu"}
+needs_skorch = pytest.mark.skipif(not HAS_SKORCH, reason="skorch is not installed")
 
 PEERS = [
     train_skbig,
     train_sklearn,
     train_lean,
-    pytest.param(train_skorch, marks=pytest.mark.skipif(not HAS_SKORCH, reason="skorch is not installed")),
+    pytest.param(train_skorch, marks=needs_skorch),
 ]
 
 
@@ -44,11 +58,14 @@ def test_every_section_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out
     assert all(f"[{section}]" in printed for section in SECTIONS)
     report = json.loads(file.read_text())
-    on_gpu = ["gpu"] * torch.cuda.is_available()
-    assert [table["section"] for table in report["tables"]] == [*(name for name in SECTIONS if name != "gpu"), *on_gpu]
+    left_out = ["gpu", "search-gpu"] * (not torch.cuda.is_available())
+    left_out += ["search-halving"] * (not hasattr(skbig, "BigHalvingGridSearchCV"))
+    assert [table["section"] for table in report["tables"]] == [name for name in SECTIONS if name not in left_out]
     for table in report["tables"]:
+        assert len(table["rows"]) > 1
         assert all(row["seconds"] and min(row["seconds"]) > 0 for row in table["rows"])
-        assert {row["name"] for row in table["rows"]} > {"MLPClassifier"} or table["section"] == "gpu"
+        names = {row["name"].removesuffix(", n_jobs=2") for row in table["rows"]}
+        assert "MLPClassifier" in names or table["section"] in ALONE
     assert ("skorch is not installed" in printed) is not HAS_SKORCH
 
 
@@ -108,6 +125,14 @@ def test_contenders_take_turns() -> None:
     assert {name: len(seconds) for name, (seconds, _) in timed.items()} == {"a": 3, "b": 3, "c": 3}
 
 
+def test_contenders_are_made_ready_once() -> None:
+    """What comes before a contender's first run comes right before it, and not again."""
+    calls: list[str] = []
+    runs = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    in_turn(runs, 2, collect=False, before_first=lambda name: calls.append(f"ready {name}"))
+    assert calls == ["ready a", "a", "ready b", "b", "a", "b"]
+
+
 def test_a_table_judges_by_medians() -> None:
     """The ratio is the other's median over ours, and the verdict follows from it."""
     rows = [Row("ours", [1.0, 9.0, 2.0]), Row("slow", [5.0, 5.0, 0.1], 2.5), Row("fast", [3.0, 3.0, 3.0], 2.0)]
@@ -116,6 +141,15 @@ def test_a_table_judges_by_medians() -> None:
     assert printed[2].split() == ["ours", "2", "2000"]
     assert printed[3].split() == ["slow", "5", "5000", "2.50", ">=", "2.5", "ok"]
     assert printed[4].split() == ["fast", "3", "3000", "1.50", ">=", "2", "short"]
+
+
+def test_a_table_says_what_is_extrapolated() -> None:
+    """A part's time is scaled to that of the whole, marked, and has no first run; other times have one."""
+    rows = [Row("ours", [4.0, 2.0, 1.0], result=0.5), Row("a part", [3.0, 5.0, 4.0], 10, scale=8.0)]
+    printed = str(Table("A task", 1000, "step", rows, judged_by="score", shows_first=True)).splitlines()
+    assert printed[1].split() == ["seconds", "first", "us/step", "score", "other/ours", "wanted"]
+    assert printed[2].split() == ["ours", "2", "4", "2000", "0.5000"]
+    assert printed[3].split() == ["a", "part", "~32", "3.2e+04", "16.00", ">=", "10", "ok"]
 
 
 def test_threads_are_given_back() -> None:
@@ -128,6 +162,102 @@ def test_threads_are_given_back() -> None:
     with threads(1):
         assert (torch.get_num_threads(), blas()) == (1, {1})
     assert (torch.get_num_threads(), blas()) == before
+
+
+@pytest.mark.parametrize(
+    "kind", [THEIRS, *(pytest.param(kind, marks=needs_skorch) for kind in (SKORCH, FASTEST_SKORCH))]
+)
+def test_everybody_searches_the_same(kind: Network) -> None:
+    """Each network is given the same rates and penalties, all of them, and learns about as much by each."""
+    task = Task(8, (16,), 32, n_rows=600, n_epochs=10, n_classes=3)
+    search, X, y = Search("clouds", task, n_rates=2, n_alphas=2, n_folds=2).with_rows(None)
+    with threads(1):
+        theirs, ours = (scores(Contender(each).run(search, X, y)) for each in (kind, OURS))
+    assert theirs.keys() == ours.keys()
+    assert len(theirs) == search.n_candidates
+    fast = [candidate for candidate in ours if max(candidate) == max(map(max, ours))]
+    assert len(fast) == 2
+    assert min(ours[candidate] for candidate in fast) > 0.8
+    assert max(abs(theirs[candidate] - ours[candidate]) for candidate in fast) < 0.05
+
+
+def scores(search: Any) -> dict[tuple[float, ...], float]:
+    """Return the score of each candidate, by its two values."""
+    found = search.cv_results_
+    return {
+        tuple(sorted(candidate.values())): score
+        for candidate, score in zip(found["params"], found["mean_test_score"], strict=True)
+    }
+
+
+@pytest.mark.parametrize("n_run", [1, 2])
+def test_search_steps_are_as_many_as_stated(n_run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number by which the time is divided is the number of updates of all candidates and folds, also of a part."""
+    steps: list[int] = []
+    step = AdamOptimizer.update_params
+    monkeypatch.setattr(AdamOptimizer, "update_params", lambda *args: (steps.append(1), step(*args))[1])
+    task = Task(8, (4,), 32, n_rows=150, n_epochs=2, n_classes=2)
+    search, X, y = Search("clouds", task, n_rates=2, n_alphas=3, n_folds=3).with_rows(None)
+    contender = Contender(THEIRS, n_run=n_run)
+    with threads(1):
+        contender.run(search, X, y)
+    assert len(steps) == contender.part_of(search).n_steps
+    assert len(steps) * 6 == search.n_steps * n_run
+
+
+def test_a_part_of_a_search_is_extrapolated() -> None:
+    """The time of a part counts as often as the part is in the whole, and a note and the missing score say so."""
+    contenders = {"ours": Contender(OURS), "MLP": Contender(THEIRS, n_run=1)}
+    with threads(1):
+        table, search, found = compare(SMALL, Options(repeats=2, quick=True), contenders)
+    ours, part = table.rows
+    assert (ours.scale, part.scale) == (1, search.n_candidates)
+    assert (len(found["ours"].cv_results_["params"]), len(found["MLP"].cv_results_["params"])) == (2, 1)
+    assert ours.result == found["ours"].best_score_
+    assert part.result is None
+    assert table.notes == ["MLP: extrapolated from 1 of 2 candidates."]
+
+
+def test_worker_processes_share_the_threads() -> None:
+    """Two workers have together as many threads as this process, so nobody computes on more cores than others."""
+    with threads(4), workers(2):
+        assert effective_n_jobs(None) == 2
+        assert Parallel()(delayed(os.getenv)("OMP_NUM_THREADS") for _ in range(2)) == ["2", "2"]
+    with workers(None):
+        assert effective_n_jobs(None) == 1
+
+
+def test_a_search_on_a_gpu_is_compared_with_its_limit() -> None:
+    """The section that needs a GPU runs where there is none, but for its name, and says how fast products are."""
+    on_cpu = replace(ON_GPU, task=replace(ON_GPU.task, device="cpu"))
+    with threads(1):
+        table = compare_on_gpu(on_cpu, Options(repeats=1, quick=True))
+    assert len(table.rows) == 2 + 2 * HAS_SKORCH
+    assert "steps of a member per second" in table.notes[-1 - (not HAS_SKORCH)]
+
+
+def test_products_are_counted() -> None:
+    """The stated number of floating point operations is the one that torch counts in a forward and backward pass."""
+    search = Search("clouds", Task(5, (7, 6), 8, n_rows=24, n_epochs=1, n_classes=4), n_rates=1, n_alphas=1, n_folds=3)
+    with FlopCounterMode(display=False) as counter:
+        for batch in torch.zeros(16, 5).split(8):
+            network(search.task)(batch).sum().backward()
+    folds = 3
+    assert products(search) == folds * counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("best", "verdict"), [(0.9, "ok"), (0.89, "ok"), (0.85, "short")])
+def test_halving_is_judged_by_a_standard_error(best: float, verdict: str) -> None:
+    """A best score that is lower by less than a standard error of the full grid's is as good."""
+    folds = np.array([0.88, 0.90, 0.92])  # the error of their mean is 0.0115
+    full = SimpleNamespace(best_score_=folds.mean(), best_index_=1, cv_results_={"std_test_score": [9, folds.std()]})
+    assert judge(SimpleNamespace(best_score_=best), full, n_folds=3).endswith(verdict)
+
+
+def test_a_search_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without halving, its section is a message."""
+    monkeypatch.delattr(skbig, "BigHalvingGridSearchCV", raising=False)
+    assert "left out" in str(search_by_halving(Options(quick=True)))
 
 
 @pytest.fixture
@@ -177,3 +307,15 @@ def test_splits_are_fair(folder: Path) -> None:
     assert len(test) == 24
     assert not set(train) & set(test)
     assert set(shop.X["colour"]) == {"red", "blue", "missing"}
+
+
+def test_searches_take_real_rows(folder: Path) -> None:
+    """The rows of a search are the training part of a set, scaled and coded, and the search is told their shape."""
+    search = Search("shop", Task(99, (4,), 8, n_rows=70, n_epochs=1, n_classes=9))
+    search, X, y = search.with_rows(folder)
+    assert X.dtype == np.float32
+    assert X.shape == (70, 4)  # a number and three kinds of colour
+    assert (search.task.n_rows, search.task.n_features, search.task.n_classes) == (70, 4, 2)
+    assert set(y) == {0, 1}
+    assert abs(X[:, 0].mean()) < 0.2
+    assert set(np.unique(X[:, 1:].sum(1))) == {1.0}

@@ -52,42 +52,51 @@ class SearchLine(Watcher):
         self._n_candidates = max(self._n_candidates, self._tally.n_in_training)
         self._began = time.monotonic()
 
+    def prepared(self, task: Task) -> None:
+        self._tally.see_start(task)
+
     def epoch(self, tasks: Sequence[Task], report: EpochReport) -> None:
         self._tally.see_epoch(tasks, report.validation_score)
         self._refresh()
 
     def result(self, task: Task, result: dict[str, Any]) -> None:
-        self._tally.see_result(task, result["test_scores"])
-        self._refresh()
+        known = result["fit_time"] > self._seconds()  # such a fit is of an earlier run, and all of those come at once
+        self._tally.see_result(task, result["test_scores"], known)
+        if not known:
+            self._refresh()
 
     def close(self) -> None:
         """Show what is finished, and end the line."""
-        if self._line is not None:
-            self._tally.see_ends()
-            state = f"{self._tally.n_finished} of {self._n_candidates} candidates finished"
-            self._write(state, f"took {clock(self._seconds())}")
-            self._line.close()
-            self._line = None
+        tally = self._tally
+        if tally.done:
+            tally.see_ends()
+            state = f"{tally.n_finished} of {self._n_candidates} candidates finished"
+            line = self._open()
+            line.write(tally.done, _listed(state, tally.best, f"took {clock(self._seconds())}"))
+            line.close()
+        self._line, self._tally = None, _Tally([])
+
+    def _open(self) -> Line:
+        if self._line is None:
+            self._line = line_on(self._stream, self._tally.planned, unit=None)
+        return self._line
 
     def _refresh(self) -> None:
         """Show the search if the last refresh is long enough ago."""
-        tally = self._tally
-        if self._line is None:
-            self._line = line_on(self._stream, tally.planned, unit=None)
-        if self._line.is_due(tally.done):
+        tally, line = self._tally, self._open()
+        if line.is_due(tally.done):
             tally.see_ends()
-            epoch = f", epoch {tally.epoch}" if tally.epoch else ""
-            left = self._seconds() * (tally.planned - tally.done) / tally.done
-            state = f"{tally.n_in_training} of {self._n_candidates} candidates training{epoch}"
-            self._write(state, f"{clock(left)} left")
-
-    def _write(self, state: str, when: str) -> None:
-        assert self._line is not None
-        best = f", {self._tally.best}" if self._tally.best else ""
-        self._line.write(self._tally.done, f"{state}{best}, {when}")
+            state = f"{tally.n_in_training} of {self._n_candidates} candidates training"
+            epoch = f"epoch {tally.epoch}" if tally.epoch else ""
+            left = self._seconds() * (tally.planned - tally.done) / (tally.done - tally.known)
+            line.write(tally.done, _listed(state, epoch, tally.best, f"{clock(left)} left"))
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
+
+
+def _listed(*words: str) -> str:
+    return ", ".join(filter(None, words))
 
 
 class _Tally:
@@ -95,8 +104,8 @@ class _Tally:
 
     Attributes
     ----------
-    planned, done : int
-        Epochs of members.
+    planned, done, known : int
+        Epochs of members; those that are known are done, but by an earlier run of the same search.
     n_in_training, n_finished : int
         Candidates that are not trained yet on all folds, and those that are scored on all of them.
     """
@@ -110,7 +119,7 @@ class _Tally:
         self._best, self._best_name = -math.inf, ""
         self._validation_score = -math.inf
         self.planned = sum(fit.planned for fit in self._fits.values())
-        self.done = 0
+        self.done = self.known = 0
         self.n_in_training, self.n_finished = len(self._n_folds), 0
 
     @property
@@ -125,15 +134,19 @@ class _Tally:
             return f"best {self._best_name} {self._best:.4g}"
         return f"validation score {self._validation_score:.4g}" if self._validation_score > -math.inf else ""
 
+    def see_start(self, task: Task) -> None:
+        if task.session is not None:
+            self._fits[task].start = task.session.members.epochs - task.session.first_epoch
+
     def see_epoch(self, tasks: Sequence[Task], validation_score: float | None) -> None:
         for task in tasks:
-            fit = self._in_training[task] = self._fits[task]
+            fit = self._in_training.get(task) or self._enter(task)
             self.done += fit.see_epoch()
         if validation_score is not None and validation_score > self._validation_score:
             self._validation_score = validation_score
 
-    def see_result(self, task: Task, scores: Any) -> None:
-        self._end(task)
+    def see_result(self, task: Task, scores: Any, known: bool) -> None:
+        self._end(task, known)
         name, score = next(iter(scores.items())) if isinstance(scores, dict) else ("score", scores)
         folds = self._scores[task.candidate]
         folds.append(score)
@@ -149,14 +162,24 @@ class _Tally:
         for task in [task for task, fit in self._in_training.items() if fit.is_trained(task)]:
             self._end(task)
 
-    def _end(self, task: Task) -> None:
-        fit = self._fits[task]
-        self._in_training.pop(task, None)
+    def _enter(self, task: Task) -> _Fit:
+        """Let a fit be one in training, as far as an earlier run has brought it."""
+        fit = self._in_training[task] = self._fits[task]
+        self._add(fit.see_start(), known=True)
+        return fit
+
+    def _end(self, task: Task, known: bool = False) -> None:
+        fit = self._enter(task)
+        del self._in_training[task]
         if fit.ended:
             return
-        self.done += fit.end()
+        self._add(fit.see_end(), known)
         self._folds_to_train[task.candidate] -= 1
         self.n_in_training -= self._folds_to_train[task.candidate] == 0
+
+    def _add(self, n_epochs: int, known: bool) -> None:
+        self.done += n_epochs
+        self.known += n_epochs if known else 0
 
 
 class _Fit:
@@ -167,36 +190,43 @@ class _Fit:
         so_far = 0 if session is None else session.members.epochs - session.first_epoch
         self._n_members = _count(task, "n_members")
         self.planned = max(1, _count(task, "max_iter") - so_far) * self._n_members
-        self.epoch = so_far
+        self.epoch = self.start = so_far
         self.rest = self.planned
         self.ended = False
 
+    def see_start(self) -> int:
+        """Go to the epoch where the training starts, and return what has been done up to there."""
+        return self._go_on(self.start - self.epoch)
+
     def see_epoch(self) -> int:
-        """Take in an epoch and return what it adds to all that is done."""
-        if self.rest == 0:
-            return 0  # when memory runs out some epochs are redone
-        self.epoch += 1
-        self.rest -= self._n_members
-        return self._n_members
+        """Take in an epoch, and return what it adds to all that is done."""
+        return self._go_on(1)
 
     def is_trained(self, task: Task) -> bool:
         session = task.session  # read once: another thread may let go of it
         return self.rest == 0 or (session is not None and session.history.stop_reason == "converged")
 
-    def end(self) -> int:
-        """Return what was planned and will not be trained any more."""
+    def see_end(self) -> int:
+        """Return what was planned, and will not be trained any more."""
         rest, self.rest, self.ended = self.rest, 0, True
         return rest
+
+    def _go_on(self, n_epochs: int) -> int:
+        n_new = min(max(n_epochs, 0), self.rest // self._n_members)  # when memory runs out some epochs are redone
+        self.epoch += n_new
+        self.rest -= n_new * self._n_members
+        return n_new * self._n_members
 
 
 def _count(task: Task, name: str) -> int:
     """Return a parameter of the network that is a count; 1 where there is none, or a wrong one, so that fitting fails.
 
-    What goes on from rung to rung keeps the estimator of the first, so the candidate's parameters come first.
+    The estimator need not have the candidate's parameters yet, or those of an earlier rung.
     """
     estimator, prefix = task.estimator, ""
     while isinstance(estimator, Pipeline):
-        step, estimator = estimator.steps[-1]
+        step, own = estimator.steps[-1]
+        estimator = task.parameters.get(prefix + step, own)
         prefix += f"{step}__"
     value = task.parameters.get(prefix + name, getattr(estimator, name, 1))
     return int(value) if isinstance(value, Integral) and int(value) > 0 else 1

@@ -23,7 +23,9 @@ class SharedSteps:
         self._kept_alive: list[Any] = []
 
     def fold(self, estimator: Any, X: Any, y: Any, rows: np.ndarray) -> tuple[Any, Any]:
-        """Return X and y of some rows: the same objects for the same rows."""
+        """Return X and y of some rows: the same objects for the same rows, unless a memory of the user's reads them."""
+        if any(pipeline.memory is not None for pipeline in _pipelines(estimator)):
+            return rows_of(estimator, X, y, rows)
         key = (id(X), id(y), joblib.hash(rows))
         if key not in self._folds:
             self._folds[key] = rows_of(estimator, X, y, rows)
@@ -55,9 +57,9 @@ class SharedSteps:
             telling = {name: value for name, value in keywords.items() if name not in ignore}
             key = self._key(transformer, X, y, args, telling)
             if key is None:
-                return function(transformer, X, y, *args, **keywords)
+                return function(transformer, _copy(X), y, *args, **keywords)
             if key not in self._results:
-                self._results[key] = function(transformer, X, y, *args, **keywords)
+                self._results[key] = function(transformer, _copy(X), y, *args, **keywords)
                 self._kept_alive.append((X, y))  # so that no other object gets their identity
             return self._results[key]
 
@@ -69,6 +71,11 @@ class SharedSteps:
             return (id(X), id(y), joblib.hash((transformer, args, keywords)))
         except Exception:  # an unpicklable function, say
             return None
+
+
+def _copy(X: Any) -> Any:
+    """Return rows that a step may change in place, as one without a copy of its own does."""
+    return X.copy() if hasattr(X, "copy") else X
 
 
 def _pipelines(estimator: Any) -> Iterator[Pipeline]:

@@ -84,13 +84,18 @@ class Task:
         last = last_step(self.estimator)
         self.last = last if isinstance(last, BaseBigMLP) and _fits_as_ours(last) else None
 
-    def prepare(self, steps: SharedSteps, begun: Callable[[Task], None] = lambda task: None) -> None:
-        """Do all of a fit that comes before the training; a failure is left to scikit-learn's call, to happen again."""
+    def prepare(
+        self, steps: SharedSteps, device: str | None = None, begun: Callable[[Task], None] = lambda task: None
+    ) -> None:
+        """Do all of a fit that comes before the training; a failure is left to scikit-learn's call, to happen again.
+
+        With a device, the training is placed there, wherever the estimator itself would be.
+        """
         if self.last is None:
             return
         began = time.perf_counter()
         if self.session is None:
-            self._begin(steps)
+            self._begin(steps, device)
             begun(self)
         if self.session is not None:
             self.session.limit(*(self._limit or (self.last.max_iter, self.session.recipe.schedule_epochs)))
@@ -99,7 +104,7 @@ class Task:
             self.session.judge.restore_latest()
         self.seconds += time.perf_counter() - began
 
-    def _begin(self, steps: SharedSteps) -> None:
+    def _begin(self, steps: SharedSteps, device: str | None) -> None:
         assert self.last is not None
         X, y = self.call.args[1:3]
         keywords = self.call.keywords
@@ -108,7 +113,7 @@ class Task:
         last, random_state = self.last, copy.deepcopy(getattr(self.last, "random_state", None))
         try:
             given = _given_to(last, self.estimator, X, y, fit_params, steps)
-            with plain_torch():
+            with plain_torch(), _placed(last, device):
                 self.session = last._prepare(*given, incremental=False, classes=None)
         except Exception:
             self.last = None
@@ -212,6 +217,16 @@ def done_ahead(estimator: Any, conclude: Callable[[], None]) -> Iterator[None]:
 
     with _method(estimator, "set_params", set_params), _method(estimator, "fit", fit):
         yield
+
+
+@contextmanager
+def _placed(estimator: BaseBigMLP, device: str | None) -> Iterator[None]:
+    given = estimator.device
+    estimator.device = given if device is None else device
+    try:
+        yield
+    finally:
+        estimator.device = given
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,12 +19,10 @@ from skbig.engine.train import EpochReport, Training
 from skbig.estimators.base import Session
 from skbig.search.calls import Call
 from skbig.search.cohorts import likely_cohorts, stack_size
+from skbig.search.devices import devices_of, side_by_side
 from skbig.search.shared import SharedSteps
 from skbig.search.tasks import Task
 from skbig.search.watcher import Watcher
-
-MOST_SIDE_BY_SIDE = 8
-"""Threads of Python: more would wait for each other's turn."""
 
 LIGHT_STEP = 500_000
 """Rows of a batch times parameters of a stack: below, a step is mostly Python, which threads only take turns at."""
@@ -53,7 +52,7 @@ class Workers:
         self, n_side_by_side: int | None = None, watchers: Sequence[Watcher] = (), *, keeps: bool = False
     ) -> None:
         self._n_threads = torch.get_num_threads()
-        self._n_side_by_side = min(MOST_SIDE_BY_SIDE, self._n_threads) if n_side_by_side is None else n_side_by_side
+        self._given_side_by_side, self._n_side_by_side = n_side_by_side, 1
         self._watchers, self._keeps = watchers, keeps
         self._telling = threading.Lock()
         self._steps = SharedSteps()
@@ -84,6 +83,7 @@ class Workers:
         todo = [task for task in tasks if not self._is_known(task, results)]
         for task in todo:
             task.configure()
+        self._n_side_by_side = self._given_side_by_side or side_by_side(todo, self._n_threads)
         with self._pool() as pool:
             waiting: dict[Future[None], list[Task]] = {}
             for chunk in self._chunks(todo):
@@ -118,15 +118,15 @@ class Workers:
         """Yield prepared tasks to be trained together, fold by fold."""
         for group in likely_cohorts(tasks):
             ordered = sorted(group, key=lambda task: self._steps.number(task.train_rows))
-            ordered[0].prepare(self._steps, self._tell_begun)
+            ordered[0].prepare(self._steps, device=devices_of(ordered)[0], begun=self._tell_begun)
             size = 1
             if ordered[0].session is not None:
                 size = stack_size(ordered[0].session, len(ordered), self._n_side_by_side)
-            for start in range(0, len(ordered), size):
+            for start, device in zip(range(0, len(ordered), size), itertools.cycle(devices_of(ordered)), strict=False):
                 chunk = ordered[start : start + size]
                 for task in chunk:
                     if task is not ordered[0]:
-                        task.prepare(self._steps, self._tell_begun)
+                        task.prepare(self._steps, device, self._tell_begun)
                 yield chunk
 
     def _finish(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
@@ -194,8 +194,9 @@ class Workers:
             population.train()
         failed = [owners[id(training)] for training in population.failed]
         for task in failed:
+            device = str(_session(task).backend.device)
             task.session = None
-            task.prepare(self._steps)
+            task.prepare(self._steps, device)
         return [task for task in failed if task.session is not None]
 
 
