@@ -32,6 +32,7 @@ def snapshot(training: Training) -> tuple[dict[str, np.ndarray], dict[str, Any]]
         "counts": [members.steps, members.epochs, int(members.rows)],
         "line_search": [plain for _, plain in searches],
         "looks_again": judge.looks_again,
+        "elapsed": training.elapsed,
         "stop_reason": training.history.stop_reason,
     }
     return arrays, facts
@@ -52,6 +53,7 @@ def restore(training: Training, arrays: Mapping[str, np.ndarray], facts: Mapping
         values = arrays.get(f"judge/{name}")
         setattr(judge, name, None if values is None else torch.from_numpy(np.array(values)).to(members.flat))
     judge.looks_again = facts["looks_again"]
+    training.elapsed = facts["elapsed"]
     for name, curve in training.history.curves().items():
         curve[:] = [np.array(values) for values in arrays.get(f"history/{name}", ())]
     training.history.stop_reason = facts["stop_reason"]

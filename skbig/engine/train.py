@@ -73,6 +73,8 @@ class Training:
     history: History
     validation: Validation | None
     first_epoch: int
+    elapsed: float = 0.0
+    """Seconds that earlier runs of this training have taken."""
 
     def run(self, observers: Sequence[Observer] = ()) -> None:
         """Train, and end with the best weights."""
@@ -85,6 +87,7 @@ class Training:
             history=self.history,
             observers=observers,
             first_epoch=self.first_epoch,
+            elapsed=self.elapsed,
         )
 
 
@@ -99,6 +102,7 @@ def train(
     observers: Sequence[Observer] = (),
     first_epoch: int | None = None,
     failed: np.ndarray | None = None,
+    elapsed: float = 0.0,
 ) -> History:
     """Train the members in place and return the history.
 
@@ -117,6 +121,8 @@ def train(
     failed : ndarray (M,) of bool, or None
         Where to mark members whose numbers are not finite any more, in place of an error. Then the members are also
         left with their latest weights, not the best: the training is a part of a longer one.
+    elapsed : float
+        Seconds of `max_time` that are gone already.
 
     Raises
     ------
@@ -127,7 +133,7 @@ def train(
         members=members,
         rows=rows,
         recipe=recipe,
-        clock=Clock(time.perf_counter(), recipe.max_time),
+        clock=Clock(time.perf_counter() - elapsed, recipe.max_time),
         validation=validation,
         judge=Judge(members, recipe) if judge is None else judge,
         history=History() if history is None else history,

@@ -38,6 +38,7 @@ from skbig.estimators.preparation import (
     seeds_of,
 )
 from skbig.estimators.progress import ProgressLine
+from skbig.estimators.saving import Saver, directory_of, go_on_from, has_ended
 from skbig.estimators.scoring import Validation, raw_predictions
 from skbig.estimators.sklearn_bridge import (
     CallbackSupportMixin,
@@ -62,6 +63,7 @@ class Session(Training):
     targets: Any
     backend: SingleDevice
     incremental: bool
+    saver: Saver | None = None
 
     def limit(self, n_epochs: int, schedule_epochs: int) -> None:
         """Train up to so many epochs in all, of a schedule that may go on further."""
@@ -175,7 +177,12 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         checked = Given(X, y, check_weight(given.weight, X.shape[0])).without_weightless()
         targets = self._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
         validation = self._checked_validation(held, X.dtype, choices.loss)
-        seeds = list(self._progress["seeds"]) if goes_on else seeds_of(self.random_state, self.n_members)
+        saves = directory_of(vars(parameters), checked, validation) if not incremental else None
+        saved = None if saves is None else saves.newest()
+        if goes_on:
+            seeds = list(self._progress["seeds"])
+        else:
+            seeds = seeds_of(self.random_state, self.n_members) if saved is None else list(saved.facts["seeds"])
         if validation is None and self.early_stopping:
             if incremental:
                 raise ValueError(
@@ -196,7 +203,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         )
         rows = place_rows(checked.X, targets.encode(checked.y), checked.weight, backend.device, backend.dtype)
         members = self._members(recipe, backend, seeds, goes_on)
-        return Session(
+        session = Session(
             given=given,
             targets=targets,
             members=members,
@@ -209,6 +216,12 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             first_epoch=0 if incremental else members.epochs,
             incremental=incremental,
         )
+        if saved is not None:
+            go_on_from(session, saved)
+            session.limit(self.max_iter, self.max_iter)
+        if saves is not None:
+            session.saver = Saver(saves, self.checkpoint_every, session)
+        return session
 
     def _checked_validation(self, held: Given, dtype: Any, loss: Loss) -> Given | None:
         if held.X is None and held.y is None:
@@ -255,11 +268,17 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             stack.enter_context(session.backend.products())
             calls = callback_observer(self, given.X, given.y, given.weight, n_epochs, lambda: self._fitted(session))
             observers = [stack.enter_context(calls)]
+            if session.saver is not None:
+                stack.enter_context(session.saver.on_sigterm())
+                observers.append(session.saver)
             if self.verbose:
                 line = ProgressLine(max_time=self.max_time)
                 stack.callback(line.close)
                 observers.append(line)
-            session.run([observer for observer in observers if observer is not None])
+            if not has_ended(session):
+                session.run([observer for observer in observers if observer is not None])
+                if session.saver is not None and has_ended(session):
+                    session.saver.save()
 
     def _after(self, session: Session) -> None:
         planned = session.incremental or session.recipe.schedule.ends

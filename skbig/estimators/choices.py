@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ CONSTRAINTS: dict[str, tuple[Constraint, ...]] = {
     "device": (_Instance((str,), "a str"),),
     "precision": (Options(PRECISIONS),),
     "verbose": (Boolean(), Interval(0, None, integer=True)),
+    "checkpoint_dir": (Options((None,)), _Instance((str, os.PathLike), "a path")),
+    "checkpoint_every": (Interval(1, None, integer=True), Interval(0, None, "neither")),
 }
 
 
@@ -175,7 +178,12 @@ def _checked(name: str, value: Any, owner: str, how: Any) -> Any:
 
 
 def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
-    """Refuse what a full-batch line search would have to ignore."""
+    """Refuse what would have to be ignored."""
+    if parameters.get("checkpoint_dir") is not None and parameters["warm_start"]:
+        raise ValueError(
+            "checkpoint_dir goes on with a fit that was killed, warm_start=True with one that has ended. Use one of the "
+            "two."
+        )
     if not choices.optimizer.full_batch:
         return
     name = f"optimizer={parameters['optimizer']!r}"

@@ -109,6 +109,11 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         keeps the weights in float32.
     verbose : bool or int, default=False
         Whether a progress line is shown.
+    checkpoint_dir : path or None, default=None
+        A directory in which `fit` saves its training. A fit that was killed goes on from the newest checkpoint, bit by
+        bit, when it is repeated with the same data and parameters.
+    checkpoint_every : int or float, default=60.0
+        How often: an int counts epochs, a float seconds.
 
     Attributes
     ----------
@@ -196,6 +201,8 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         device: str = "auto",
         precision: str = "auto",
         verbose: Any = False,
+        checkpoint_dir: Any = None,
+        checkpoint_every: Any = 60.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -225,6 +232,8 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
         self.device = device
         self.precision = precision
         self.verbose = verbose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
 
     @with_callbacks
     def fit(
@@ -261,6 +270,8 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
             When a parameter or the data are invalid; the estimator stays as it was.
         skbig.exceptions.DivergenceError
             When the loss is not finite any more; the estimator keeps the last finite weights.
+        OSError
+            When a checkpoint cannot be written; the last one stays.
         """
         return self._train(Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val), incremental=False)
 

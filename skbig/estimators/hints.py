@@ -23,7 +23,8 @@ PARAMETERS = (
     *("hidden_layer_sizes", "activation", "loss", "penalty", "alpha", "optimizer", "learning_rate", "schedule"),
     *("clipping", "augmentation", "dropout", "normalization", "n_members", "batch_size", "max_iter", "max_time"),
     *("shuffle", "class_weight", "early_stopping", "validation_fraction", "n_iter_no_change", "tol", "scoring"),
-    *("warm_start", "random_state", "device", "precision", "verbose"),
+    *("warm_start", "random_state", "device", "precision", "verbose", "checkpoint_dir"),
+    "checkpoint_every",
 )
 
 # What is called otherwise here, with a note in brackets.

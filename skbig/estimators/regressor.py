@@ -98,6 +98,11 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         keeps the weights in float32.
     verbose : bool or int, default=False
         Whether a progress line is shown.
+    checkpoint_dir : path or None, default=None
+        A directory in which `fit` saves its training. A fit that was killed goes on from the newest checkpoint, bit by
+        bit, when it is repeated with the same data and parameters.
+    checkpoint_every : int or float, default=60.0
+        How often: an int counts epochs, a float seconds.
 
     Attributes
     ----------
@@ -183,6 +188,8 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         device: str = "auto",
         precision: str = "auto",
         verbose: Any = False,
+        checkpoint_dir: Any = None,
+        checkpoint_every: Any = 60.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -211,6 +218,8 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         self.device = device
         self.precision = precision
         self.verbose = verbose
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
 
     @with_callbacks
     def fit(
@@ -247,6 +256,8 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
             When a parameter or the data are invalid; the estimator stays as it was.
         skbig.exceptions.DivergenceError
             When the loss is not finite any more; the estimator keeps the last finite weights.
+        OSError
+            When a checkpoint cannot be written; the last one stays.
         """
         return self._train(Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val), incremental=False)
 

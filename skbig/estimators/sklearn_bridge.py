@@ -37,6 +37,7 @@ __all__ = [
     "check_validation_rows",
     "check_weight",
     "format_results",
+    "hands_callbacks_on",
     "has_callbacks",
     "inside_search",
     "params_of_rows",
@@ -159,6 +160,15 @@ def format_results(search: Any, parameters: list[dict[str, Any]], n_splits: int,
 def has_callbacks(estimator: BaseEstimator) -> bool:
     """Whether scikit-learn's callbacks want to hear of this estimator's fits."""
     return bool(getattr(estimator, "_skl_callbacks", None))
+
+
+def hands_callbacks_on(context: Any) -> bool:
+    """Whether callbacks of a search want to hear of what happens within the fits that it makes."""
+    for callback in getattr(context, "_callbacks", []):
+        depth = getattr(callback, "max_propagation_depth", 0)
+        if depth is None or context._propagation_depth < depth:
+            return True
+    return False
 
 
 def inside_search() -> bool:

@@ -31,6 +31,7 @@ class Evaluation:
         self.search = search
         self._n_evaluations = 0
         self._identity: dict[str, str] = {}
+        self._line = SearchLine()
 
     def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """Return scikit-learn's result of each fit-and-score."""
@@ -52,7 +53,8 @@ class Evaluation:
             raise KeyboardInterrupt from None
 
     def _shown(self) -> list[Watcher]:
-        return [SearchLine()] if self.search.verbose else []
+        """Return the progress line; with more verbosity scikit-learn's own lines would run through it."""
+        return [self._line] if self.search.verbose == 1 else []
 
     def _saved(self, calls: Sequence[Call]) -> list[Watcher]:
         if self.search.checkpoint_dir is None:

@@ -71,7 +71,7 @@ class BigGridSearchCV(TrainsTogether, GridSearchCV):
     cv : int, cross-validation generator or iterable, default=None
         How rows are split; five folds by default.
     verbose : int, default=0
-        More than 0 shows one line of progress, more than 1 also a line for each fit, as scikit-learn does.
+        1 shows one line of progress; more than 1 shows a line for each fit, as scikit-learn does.
     pre_dispatch : int or str, default='2*n_jobs'
         Of the stacks that `n_jobs` spreads, as in joblib.
     error_score : 'raise' or numeric, default=np.nan

@@ -206,13 +206,14 @@ class Rungs(Evaluation):
         self._kept = {task.key: task for task in tasks}
         return tasks
 
-    def _task(self, call: Call, kept: Mapping[str, Task]) -> Task:
+    def _task(self, call: Call, kept: dict[str, Task]) -> Task:
         task = Task(call)
         others = {name: value for name, value in task.parameters.items() if name != self._parameter}
         task.key = f"{hash_of(others)}-{task.split}"
         task.limit(int(task.parameters[self._parameter]), self._n_epochs)
-        if task.key in kept:
-            task.go_on_from(kept[task.key])
+        before = kept.pop(task.key, None)  # a candidate that is there twice has one training for each
+        if before is not None and before.session is not None:
+            task.go_on_from(before)
         return task
 
 

@@ -88,8 +88,12 @@ class SearchLine(Watcher):
             tally.see_ends()
             state = f"{tally.n_in_training} of {self._n_candidates} candidates training"
             epoch = f"epoch {tally.epoch}" if tally.epoch else ""
-            left = self._seconds() * (tally.planned - tally.done) / (tally.done - tally.known)
-            line.write(tally.done, _listed(state, epoch, tally.best, f"{clock(left)} left"))
+            line.write(tally.done, _listed(state, epoch, tally.best, self._left()))
+
+    def _left(self) -> str:
+        tally = self._tally
+        new = tally.done - tally.known
+        return f"{clock(self._seconds() * (tally.planned - tally.done) / new)} left" if new else ""
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began

@@ -16,8 +16,9 @@ import numpy as np
 
 from skbig.engine.checkpoint import CheckpointDirectory, fingerprint
 from skbig.engine.snapshot import restore, snapshot
+from skbig.estimators.saving import without_addresses
 from skbig.search.calls import Call
-from skbig.search.tasks import Task, hash_of, without_addresses
+from skbig.search.tasks import Task, hash_of
 from skbig.search.watcher import Watcher
 
 SECONDS_BETWEEN_SAVES = 30.0

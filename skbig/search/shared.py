@@ -24,7 +24,7 @@ class SharedSteps:
 
     def fold(self, estimator: Any, X: Any, y: Any, rows: np.ndarray) -> tuple[Any, Any]:
         """Return X and y of some rows: the same objects for the same rows, unless a memory of the user's reads them."""
-        if any(pipeline.memory is not None for pipeline in _pipelines(estimator)):
+        if any(pipeline.memory is not None for pipeline in pipelines_of(estimator)):
             return rows_of(estimator, X, y, rows)
         key = (id(X), id(y), joblib.hash(rows))
         if key not in self._folds:
@@ -38,7 +38,7 @@ class SharedSteps:
     @contextmanager
     def shared_by(self, estimator: Any) -> Iterator[None]:
         """Let a Pipeline look up fitted steps here while it fits; one that has a memory of its own keeps it."""
-        pipelines = [pipeline for pipeline in _pipelines(estimator) if pipeline.memory is None]
+        pipelines = [pipeline for pipeline in pipelines_of(estimator) if pipeline.memory is None]
         for pipeline in pipelines:
             pipeline.memory = self
         try:
@@ -78,7 +78,8 @@ def _copy(X: Any) -> Any:
     return X.copy() if hasattr(X, "copy") else X
 
 
-def _pipelines(estimator: Any) -> Iterator[Pipeline]:
+def pipelines_of(estimator: Any) -> Iterator[Pipeline]:
+    """Yield a Pipeline and, where its last step is one too, that and so on."""
     while isinstance(estimator, Pipeline):
         yield estimator
         estimator = estimator.steps[-1][1]

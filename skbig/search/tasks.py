@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
 from skbig.backends.single import plain_torch
+from skbig.engine.train import Observer
 from skbig.estimators.base import BaseBigMLP, Session
 from skbig.estimators.preparation import Given
-from skbig.estimators.sklearn_bridge import has_callbacks, params_of_rows
+from skbig.estimators.saving import without_addresses
+from skbig.estimators.sklearn_bridge import hands_callbacks_on, has_callbacks, params_of_rows
 from skbig.search.calls import Call
-from skbig.search.shared import SharedSteps
+from skbig.search.shared import SharedSteps, pipelines_of
 
 FIT_PARAMETERS = ("sample_weight", "X_val", "y_val", "sample_weight_val")
 
@@ -46,7 +48,7 @@ class Task:
         self.call = call
         self.estimator: BaseEstimator = call.args[0]
         self.parameters: Mapping[str, Any] = call.keywords.get("parameters") or {}
-        self.train_rows = call.keywords["train"]
+        self.train_rows = np.asarray(call.keywords["train"])
         self.candidate: int = call.keywords["candidate_progress"][0]
         self.split, self.n_splits = call.keywords["split_progress"]
         self.key = f"{hash_of(self.parameters)}-{self.split}"
@@ -82,7 +84,13 @@ class Task:
         except Exception:
             return
         last = last_step(self.estimator)
-        self.last = last if isinstance(last, BaseBigMLP) and _fits_as_ours(last) else None
+        if isinstance(last, BaseBigMLP) and _fits_as_ours(last) and not self._is_heard(last):
+            self.last = last
+
+    def _is_heard(self, last: BaseBigMLP) -> bool:
+        """Whether callbacks want to hear of what happens within the fit, as of each epoch."""
+        parts = [*pipelines_of(self.estimator), last]
+        return any(map(has_callbacks, parts)) or hands_callbacks_on(self.call.keywords.get("callback_ctx"))
 
     def prepare(
         self, steps: SharedSteps, device: str | None = None, begun: Callable[[Task], None] = lambda task: None
@@ -127,13 +135,19 @@ class Task:
             return
         self.last._keep(self.last._fitted(self.session))
 
-    def train_alone(self) -> None:
-        """Train without others; an error is kept, to be raised where scikit-learn expects it."""
+    def train_alone(self, on_epoch: Observer) -> None:
+        """Train without others; an error is kept, to be raised where scikit-learn expects it, and so is a warning."""
         assert self.last is not None and self.session is not None
-        try:
-            self.last._run_and_keep(self.session, dict(vars(self.last)))
-        except Exception as error:
-            self._error = error
+        run, before = self.session.run, dict(vars(self.last))
+
+        def observed(observers: Sequence[Observer]) -> None:
+            run([*observers, on_epoch])
+
+        with _method(self.session, "run", observed), _method(self.last, "_after", lambda session: None):
+            try:
+                self.last._run_and_keep(self.session, before)
+            except Exception as error:
+                self._error = error
 
     def score(self) -> Any:
         """Let scikit-learn fit, which is done already, score and report."""
@@ -165,11 +179,6 @@ def hash_of(parameters: Mapping[str, Any]) -> str:
         return str(joblib.hash(without_addresses(repr(sorted(parameters.items(), key=lambda item: item[0])))))
 
 
-def without_addresses(text: str) -> str:
-    """Return a text without the places of objects in memory, which differ from process to process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
-
-
 def last_step(estimator: Any) -> Any:
     """Return the last step of a Pipeline, or the estimator itself."""
     while isinstance(estimator, Pipeline):
@@ -178,9 +187,8 @@ def last_step(estimator: Any) -> Any:
 
 
 def _fits_as_ours(estimator: BaseBigMLP) -> bool:
-    """Whether its `fit` is ours: a subclass may have another, and callbacks want to hear of each epoch."""
-    home = type(estimator).fit.__module__
-    return home.startswith("skbig.estimators.") and not has_callbacks(estimator)
+    """Whether its `fit` is ours: a subclass may have another."""
+    return type(estimator).fit.__module__.startswith("skbig.estimators.")
 
 
 def _given_to(
@@ -208,6 +216,8 @@ def done_ahead(estimator: Any, conclude: Callable[[], None]) -> Iterator[None]:
 
     def fit(*args: Any, **keywords: Any) -> Any:
         del args, keywords
+        for name in ("set_params", "fit"):  # a scorer gets the estimator as it is
+            vars(estimator).pop(name)
         conclude()
         return estimator
 

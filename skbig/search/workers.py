@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
+from sklearn import config_context, get_config
 
 from skbig.backends.single import plain_torch
 from skbig.engine.population import Population
@@ -54,6 +56,7 @@ class Workers:
         self._n_threads = torch.get_num_threads()
         self._given_side_by_side, self._n_side_by_side = n_side_by_side, 1
         self._watchers, self._keeps = watchers, keeps
+        self._config = get_config()
         self._telling = threading.Lock()
         self._steps = SharedSteps()
         self._interrupted = threading.Event()
@@ -157,9 +160,10 @@ class Workers:
 
     def _train(self, chunk: list[Task]) -> None:
         torch.set_num_threads(max(1, self._n_threads // self._n_side_by_side))
-        with plain_torch():
+        with plain_torch(), config_context(**self._config):  # scikit-learn has its settings per thread
             for tasks in _cohorts([task for task in chunk if task.is_ready]):
-                self._train_together(chunk, tasks)
+                if not self._interrupted.is_set():
+                    self._train_together(chunk, tasks)
             for task in chunk:
                 task.keep()
 
@@ -168,19 +172,23 @@ class Workers:
         with self._one_light if _is_light(tasks) else nullcontext():
             again = self._stack(chunk, tasks) if stackable(_session(tasks[0])) else tasks
             for task in again:
-                task.train_alone()  # an error is kept, for the time when scikit-learn asks for the fit
+                task.train_alone(partial(self._tell_epoch, [task]))
         for task in tasks:
             task.seconds += (time.perf_counter() - began) / len(tasks)
+
+    def _tell_epoch(self, tasks: Sequence[Task], report: EpochReport) -> bool:
+        """Tell of an epoch, and return whether it shall be the last."""
+        with self._telling:
+            for watcher in self._watchers:
+                watcher.epoch(tasks, report)
+        return self._interrupted.is_set()
 
     def _stack(self, chunk: list[Task], tasks: list[Task]) -> list[Task]:
         """Train a stack; return those that failed, ready to be trained alone."""
         owners = {id(task.session): task for task in tasks}
 
         def on_epoch(trainings: Sequence[Training], report: EpochReport) -> Literal["go on", "rest", "end"]:
-            with self._telling:
-                for watcher in self._watchers:
-                    watcher.epoch([owners[id(training)] for training in trainings], report)
-            if self._interrupted.is_set():
+            if self._tell_epoch([owners[id(training)] for training in trainings], report):
                 return "end"
             return "rest" if any(watcher.wants_rest(chunk) for watcher in self._watchers) else "go on"
 
