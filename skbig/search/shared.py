@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -68,9 +69,23 @@ class SharedSteps:
     def _key(self, transformer: Any, X: Any, y: Any, args: Any, keywords: Any) -> Any:
         """What a result depends on; None where it cannot be said."""
         try:
-            return (id(X), id(y), joblib.hash((transformer, args, keywords)))
-        except Exception:  # an unpicklable function, say
+            return (id(X), id(y), content_hash((transformer, args, keywords)))
+        except Exception:  # an open file, say
             return None
+
+
+def content_hash(value: Any) -> str:
+    """Return what is the same for equal values, in every process; functions are told apart by their code.
+
+    Raises
+    ------
+    Exception
+        Of any kind, when a part of the value cannot be pickled.
+    """
+    try:
+        return str(joblib.hash(value))
+    except Exception:  # a lambda, say
+        return str(joblib.hash(pickle.dumps(joblib.wrap_non_picklable_objects(value))))
 
 
 def _copy(X: Any) -> Any:

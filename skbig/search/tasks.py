@@ -20,7 +20,7 @@ from skbig.estimators.preparation import Given
 from skbig.estimators.saving import without_addresses
 from skbig.estimators.sklearn_bridge import hands_callbacks_on, has_callbacks, params_of_rows
 from skbig.search.calls import Call
-from skbig.search.shared import SharedSteps, pipelines_of
+from skbig.search.shared import SharedSteps, content_hash, pipelines_of
 
 FIT_PARAMETERS = ("sample_weight", "X_val", "y_val", "sample_weight_val")
 
@@ -174,8 +174,8 @@ class Task:
 def hash_of(parameters: Mapping[str, Any]) -> str:
     """Return a short name for parameters, the same in every process."""
     try:
-        return str(joblib.hash(dict(parameters)))
-    except Exception:  # an unpicklable function, say
+        return content_hash(dict(parameters))
+    except Exception:  # an open file, say
         return str(joblib.hash(without_addresses(repr(sorted(parameters.items(), key=lambda item: item[0])))))
 
 

@@ -206,7 +206,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("verbose", -1, "in the range [0, inf)"),
     ("checkpoint_dir", 3, "a path"),
     ("checkpoint_every", 0, "in the range [1, inf)"),
-    ("checkpoint_every", 0.0, "in the range (0.0, inf)"),
+    ("checkpoint_every", 0.0, "in the range (0, inf)"),
     ("checkpoint_every", "epoch", "an int in the range"),
     ("loss", "squared", "one of ["),
 ]
