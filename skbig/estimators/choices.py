@@ -181,8 +181,8 @@ def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
     """Refuse what would have to be ignored."""
     if parameters.get("checkpoint_dir") is not None and parameters["warm_start"]:
         raise ValueError(
-            "checkpoint_dir goes on with a fit that was killed, warm_start=True with one that has ended. Use one of the "
-            "two."
+            "checkpoint_dir goes on with a fit that was killed, warm_start=True with one that has ended. Use one of "
+            "the two."
         )
     if not choices.optimizer.full_batch:
         return
