@@ -19,6 +19,7 @@ from skbig.components.lbfgs import LBFGS, Remembered
 from skbig.components.schedules import Progress
 from skbig.data.rows import Batch, Rows
 from skbig.data.stacked import StackedRows
+from skbig.data.streamed import StreamedRows
 from skbig.engine.execution import Execution, thread_count
 from skbig.engine.members import Members
 from skbig.engine.numbers import numbers_of_steps, rate_table
@@ -28,7 +29,7 @@ from skbig.engine.step import Numbers, add_penalty_gradient, forward, loss_and_g
 from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import Training
 
-AnyRows = Rows | StackedRows
+AnyRows = Rows | StackedRows | StreamedRows
 
 STEPS_AT_ONCE = 256
 STEPS_AT_ONCE_ON_TIME = 8

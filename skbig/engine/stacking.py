@@ -51,10 +51,9 @@ def cohort(training: Training) -> tuple[Any, ...]:
 
 def stackable(training: Training) -> bool:
     """Whether a training may be stacked with others at all."""
-    recipe = training.recipe
-    return recipe.is_ours and not (
-        recipe.optimizer.full_batch or recipe.max_time is not None or training.rows.is_sparse
-    )
+    recipe, rows = training.recipe, training.rows
+    in_memory = isinstance(rows, Rows) and not rows.is_sparse
+    return in_memory and recipe.is_ours and recipe.max_time is None and not recipe.optimizer.full_batch
 
 
 def _signature(component: Component | None) -> Any:

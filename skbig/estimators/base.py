@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbig.backends.single import SingleDevice, choose_backend, choose_device, plain_torch
 from skbig.components.losses import Loss
-from skbig.data.rows import as_tensor, place_rows
+from skbig.data.rows import as_tensor
 from skbig.engine.history import History, Judge, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -35,11 +35,12 @@ from skbig.estimators.preparation import (
     input_dtypes,
     make_recipe,
     new_members,
+    placed,
     seeds_of,
 )
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.saving import Saver, directory_of, go_on_from, has_ended
-from skbig.estimators.scoring import Validation, raw_predictions
+from skbig.estimators.scoring import Validation, raw_predictions, validation_rows
 from skbig.estimators.sklearn_bridge import (
     CallbackSupportMixin,
     callback_observer,
@@ -201,7 +202,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             one_epoch=incremental,
             judged=validation is not None,
         )
-        rows = place_rows(checked.X, targets.encode(checked.y), checked.weight, backend.device, backend.dtype)
+        rows = placed(checked.X, targets.encode(checked.y), checked.weight, backend.device, backend.dtype)
         members = self._members(recipe, backend, seeds, goes_on)
         session = Session(
             given=given,
@@ -250,7 +251,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         if validation is None:
             return None
         X, y, weight = validation.X, validation.y, validation.weight
-        rows = place_rows(X, targets.encode(y), weight, backend.device, backend.dtype)
+        rows = validation_rows(X, targets.encode(y), weight, backend.device, backend.dtype)
         if self.scoring == "loss":
             return Validation(rows, None)
         scorer, keywords = scorer_of(self.scoring), {} if weight is None else {"sample_weight": weight}

@@ -17,6 +17,9 @@ from sklearn.model_selection import train_test_split
 
 from skbig._random import Purpose, generator, member_seeds
 from skbig.backends.single import SingleDevice
+from skbig.data.rows import Rows, place_rows
+from skbig.data.selection import Selection
+from skbig.data.streamed import StreamedRows, stream_rows
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
 from skbig.estimators.choices import Choices
@@ -34,7 +37,8 @@ class Given:
 
     def take(self, index: np.ndarray) -> Given:
         """Return some of the rows."""
-        return Given(self.X[index], self.y[index], None if self.weight is None else self.weight[index])
+        X = self.X.take(index) if isinstance(self.X, Selection) else self.X[index]
+        return Given(X, self.y[index], None if self.weight is None else self.weight[index])
 
     def without_weightless(self) -> Given:
         """Drop rows of weight zero: they take no part in anything, not even in the size of a batch."""
@@ -51,6 +55,20 @@ def input_dtypes(device: torch.device, precision: str) -> list[Any]:
     if precision == "auto" and device.type == "cpu":
         return [np.float64, np.float32]
     return [np.float64] if precision == "float64" else [np.float32]
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether checked rows, in memory or elsewhere, are sparse."""
+    return X.is_sparse if isinstance(X, Selection) else not isinstance(X, np.ndarray)
+
+
+def placed(
+    X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype
+) -> Rows | StreamedRows:
+    """Put checked rows on a device, or prepare to read them from where they lie."""
+    if isinstance(X, Selection):
+        return stream_rows(X.source, y, weight, device, dtype, rows=X.rows)
+    return place_rows(X, y, weight, device, dtype)
 
 
 def seeds_of(random_state: Any, n_members: int) -> list[int]:
@@ -97,9 +115,14 @@ def make_recipe(
 ) -> Recipe:
     """Put the resolved choices and the shape of the data together."""
     n_rows, n_features = X.shape
-    if choices.augmentation is not None and not isinstance(X, np.ndarray):
+    if choices.augmentation is not None and is_sparse(X):
         raise ValueError(
             f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray()."
+        )
+    if choices.optimizer.full_batch and isinstance(X, Selection):
+        raise ValueError(
+            f"optimizer={parameters.optimizer!r} needs all rows in memory, and X is too large to be loaded. Use "
+            "optimizer='adam'."
         )
     batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows)
     network = MLP(

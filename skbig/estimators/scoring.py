@@ -5,7 +5,8 @@ Legend: M members, N rows, K raw outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from skbig._sparse import SparseRows, sparse_rows
-from skbig.data.rows import Rows
+from skbig.data.rows import Rows, place_rows
+from skbig.data.selection import Selection
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import forward
@@ -87,8 +89,10 @@ class StackedValidation:
         loss, score = np.full((2, len(self._owners)), np.nan)
         for group in self._groups:
             raw = self._predict(members, group)
-            for m, values in zip(group, raw, strict=True):
-                loss[m], score[m] = self._judge(m, values)
+            finite = torch.isfinite(raw).all(-1).all(-1).tolist()
+            for m, values, usable in zip(group, raw, finite, strict=True):
+                if usable:  # a scorer is not asked, and does not warn, about one that has diverged
+                    loss[m], score[m] = self._judge(m, values)
         return loss, score
 
     def together(self, trainings: Sequence[Training]) -> StackedValidation:
@@ -127,6 +131,14 @@ def _same_rows(one: Training, other: Training) -> bool:
     return a is b
 
 
+def validation_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:
+    """Put validation rows on a device; features that are not in memory stay where they are."""
+    if not isinstance(X, Selection):
+        return place_rows(X, y, weight, device, dtype)
+    targets = place_rows(np.empty((len(y), 0), X.dtype), y, weight, device, dtype)
+    return replace(targets, X=X)
+
+
 def raw_predictions(network: MLP, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Any) -> Tensor:
     """Return raw predictions (M, N, K) of dense rows (a tensor) or sparse ones (SciPy CSR), block by block."""
     weight = parameters["weight0"]
@@ -135,20 +147,29 @@ def raw_predictions(network: MLP, parameters: Mapping[str, Tensor], statistics: 
     block = max(256, PREDICT_BYTES // (width * n_members * weight.element_size()))
     n_rows = X.shape[0]
     with torch.no_grad():
-        if n_rows <= block:
-            raw = forward(network, parameters, statistics, _block(X, 0, n_rows, n_members, weight))
+        if n_rows <= block and not isinstance(X, Selection):
+            raw = forward(network, parameters, statistics, _as_read(X, n_members, weight))
             return raw.view(n_members, n_rows, -1)
         raw = weight.new_empty(n_members, n_rows, network.n_outputs)
-        for start in range(0, n_rows, block):
-            stop = min(start + block, n_rows)
-            raw[:, start:stop] = forward(network, parameters, statistics, _block(X, start, stop, n_members, weight))
+        for first, rows in _blocks(X, block):
+            part = forward(network, parameters, statistics, _as_read(rows, n_members, weight))
+            raw[:, first : first + rows.shape[0]] = part
     return raw
 
 
-def _block(X: Any, start: int, stop: int, n_members: int, like: Tensor) -> Tensor | SparseRows:
+def _blocks(X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
+    """Yield the first row's number and the rows, at most `n_rows` at a time."""
+    if isinstance(X, Selection):
+        yield from X.blocks(n_rows)
+    else:
+        for start in range(0, X.shape[0], n_rows):
+            yield start, X[start : start + n_rows]
+
+
+def _as_read(rows: Any, n_members: int, like: Tensor) -> Tensor | SparseRows:
     """Some rows, as the network reads them: (R, F), or (M, R, F) for several members."""
-    whole = start == 0 and stop == X.shape[0]
-    rows = X if whole else X[start:stop]
+    if isinstance(rows, np.ndarray):
+        rows = torch.from_numpy(rows).to(like.device)
     if not isinstance(rows, Tensor):
         if n_members == 1:
             return sparse_rows(rows, like.device, for_training=False)

@@ -11,9 +11,20 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
+from sklearn.model_selection._validation import _insert_error_scores
 from sklearn.utils.metaestimators import _safe_split
-from sklearn.utils.validation import _check_method_params, check_array, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _check_method_params,
+    _check_y,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
 
+from skbig.data.selection import LOADED_BYTES, Selection
+from skbig.data.source import Source
+from skbig.data.sources import as_source
 from skbig.engine.train import EpochReport
 
 try:  # scikit-learn >= 1.9
@@ -52,7 +63,12 @@ _ACCEPTED: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "order": "C"}
 def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
 ) -> Any:
-    """Return checked X (dense, or CSR) and y, and note the number and names of the features."""
+    """Return checked X (dense, CSR, or a selection of rows that are read later) and y, and note the features."""
+    elsewhere = _read_elsewhere(estimator, X, dtypes, reset=reset)
+    if elsewhere is not None:
+        y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+        check_consistent_length(elsewhere, y)
+        return elsewhere, y
     options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_ACCEPTED}
     with _quiet_casts():
         X, y = validate_data(estimator, X, y, **options)
@@ -62,6 +78,9 @@ def check_training_rows(
 
 def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any) -> Any:
     """Return checked X_val (dense, or CSR) with the features known from training."""
+    elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False)
+    if elsewhere is not None:
+        return elsewhere
     with _quiet_casts():
         checked = check_array(X, dtype=dtype, input_name="X_val", estimator=estimator, **_ACCEPTED)
     validate_data(estimator, X, reset=False, skip_check_array=True)  # the names and the number of the features
@@ -70,9 +89,39 @@ def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any) -> Any:
 
 
 def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any]) -> Any:
-    """Return checked X (dense, or CSR) with the features known from training."""
+    """Return checked X (dense, CSR, or a selection) with the features known from training."""
+    elsewhere = _read_elsewhere(estimator, X, dtypes, reset=False)
+    if elsewhere is not None:
+        return elsewhere
     with _quiet_casts():
         return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **_ACCEPTED))
+
+
+def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool) -> Any:
+    """Return rows that are not in memory: read, if they are few, else as a selection; None for what is in memory."""
+    source = as_source(X)
+    if source is None:
+        return None
+    selection = Selection(source, np.dtype(source.dtype if source.dtype in dtypes else dtypes[0]))
+    is_small = selection.n_bytes <= LOADED_BYTES
+    if is_small and (isinstance(X, np.ndarray) or sparse.issparse(X)):
+        return None  # a small memory map is an array as any other
+    _check_features(estimator, source, reset=reset)
+    return selection.load() if is_small else selection
+
+
+def _check_features(estimator: BaseEstimator, source: Source, *, reset: bool) -> None:
+    """Note, or compare, the number and the names of the features."""
+    names, known = source.feature_names, getattr(estimator, "feature_names_in_", None)
+    if reset or names is None or known is None:
+        validate_data(estimator, np.empty((1, source.shape[1])), reset=reset, skip_check_array=True)
+    elif list(names) != list(known):
+        raise ValueError(
+            "The feature names should match those that were passed during fit. Fitted with "
+            f"{list(known)[:10]}, got {list(names)[:10]}."
+        )
+    if reset and names is not None:
+        estimator.feature_names_in_ = np.asarray(names, dtype=object)
 
 
 def check_validation_labels(y: Any) -> Any:
@@ -151,9 +200,13 @@ def params_of_rows(X: Any, params: dict[str, Any] | None, index: np.ndarray) -> 
     return _check_method_params(X, params=params or {}, indices=index)
 
 
-def format_results(search: Any, parameters: list[dict[str, Any]], n_splits: int, results: list[Any]) -> dict[str, Any]:
+def format_results(
+    search: Any, parameters: list[dict[str, Any]], n_splits: int, results: list[Any], more: dict[str, Any]
+) -> dict[str, Any]:
     """Return what a search keeps as `cv_results_`, from the result of each candidate on each split."""
-    formatted: dict[str, Any] = search._format_results(parameters, n_splits, results)
+    if callable(search.scoring):  # only now is it known by which names a failed fit is scored
+        _insert_error_scores(results, search.error_score)
+    formatted: dict[str, Any] = search._format_results(parameters, n_splits, results, more)
     return formatted
 
 

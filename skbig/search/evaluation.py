@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -18,6 +18,14 @@ from skbig.search.watcher import Watcher
 from skbig.search.workers import Interrupted, Workers
 
 
+class Finished(NamedTuple):
+    """A candidate that has a result on every fold of an evaluation: in a halving search, of a rung."""
+
+    parameters: dict[str, Any]
+    rung: int
+    results: list[Any]
+
+
 class Evaluation:
     """Evaluates the candidates of one fit of a search; called with all calls of an evaluation.
 
@@ -30,6 +38,7 @@ class Evaluation:
     def __init__(self, search: Any) -> None:
         self.search = search
         self._n_evaluations = 0
+        self._finished: list[Finished] = []
         self._identity: dict[str, str] = {}
         self._line = SearchLine()
 
@@ -37,7 +46,9 @@ class Evaluation:
         """Return scikit-learn's result of each fit-and-score."""
         watchers = [*self._saved(calls)]
         self._n_evaluations += 1
-        return self._run(calls, watchers)
+        results = self._run(calls, watchers)
+        self._note_finished(calls, results)
+        return results
 
     def _run(self, calls: Sequence[Call], watchers: list[Watcher]) -> list[Any]:
         n_workers = effective_n_jobs(self.search.n_jobs)
@@ -49,7 +60,7 @@ class Evaluation:
         try:
             return workers.run(tasks)
         except Interrupted as interruption:
-            self._keep_finished(tasks, interruption.results)
+            self._note_finished([task.call for task in tasks], interruption.results)
             raise KeyboardInterrupt from None
 
     def _shown(self) -> list[Watcher]:
@@ -63,20 +74,31 @@ class Evaluation:
             self._identity = identity_of(calls)
         return [SearchCheckpoints(self.search.checkpoint_dir, self._identity, self._n_evaluations)]
 
-    def _keep_finished(self, tasks: Sequence[Task], results: Sequence[Any]) -> None:
-        """Keep the candidates of an interrupted search that are evaluated on every fold."""
-        candidates: dict[int, list[int]] = {}
-        for i, task in enumerate(tasks):
-            candidates.setdefault(task.candidate, []).append(i)
-        finished = [own for own in candidates.values() if all(results[i] is not None for i in own)]
-        if not finished:
+    def _note_finished(self, calls: Sequence[Call], results: Sequence[Any]) -> None:
+        """Note the candidates that are evaluated on every fold; their calls stand side by side."""
+        n_splits = calls[0].keywords["split_progress"][1]
+        for start in range(0, len(calls), n_splits):
+            own = list(results[start : start + n_splits])
+            if all(result is not None for result in own):
+                parameters = dict(calls[start].keywords["parameters"])
+                self._finished.append(Finished(parameters, self._n_evaluations - 1, own))
+
+    def keep_finished(self) -> None:
+        """Leave the search with the candidates that were finished before Ctrl-C."""
+        if not self._finished:
             return
-        search, outcomes = self.search, [results[i] for own in finished for i in own]
-        search.n_splits_ = len(finished[0])
-        parameters = [dict(tasks[own[0]].parameters) for own in finished]
-        search.cv_results_ = format_results(search, parameters, search.n_splits_, outcomes)
+        search, rungs = self.search, np.array([candidate.rung for candidate in self._finished])
+        search.n_splits_ = len(self._finished[0].results)
+        search.cv_results_ = format_results(
+            search,
+            [candidate.parameters for candidate in self._finished],
+            search.n_splits_,
+            [result for candidate in self._finished for result in candidate.results],
+            {"iter": rungs, "n_resources": np.take(search.n_resources_, rungs)} if hasattr(search, "factor") else {},
+        )
+        vars(search).pop("best_estimator_", None)  # of an earlier fit
         ranks = search.cv_results_.get("rank_test_score")
         if ranks is not None:
-            search.best_index_ = int(np.argmin(ranks))
+            search.best_index_ = int(np.argmin(np.where(rungs == rungs[-1], ranks, np.inf)))
             search.best_params_ = search.cv_results_["params"][search.best_index_]
             search.best_score_ = search.cv_results_["mean_test_score"][search.best_index_]

@@ -39,8 +39,13 @@ class TrainsTogether:
         ValueError
             When `checkpoint_dir` holds checkpoints of another search: which part differs.
         """
-        with collecting(self._evaluation()):
-            return super().fit(X, y, **params)  # type: ignore[misc]
+        evaluation = self._evaluation()
+        try:
+            with collecting(evaluation):
+                return super().fit(X, y, **params)  # type: ignore[misc]
+        except KeyboardInterrupt:
+            evaluation.keep_finished()
+            raise
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self)

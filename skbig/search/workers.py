@@ -121,16 +121,20 @@ class Workers:
         """Yield prepared tasks to be trained together, fold by fold."""
         for group in likely_cohorts(tasks):
             ordered = sorted(group, key=lambda task: self._steps.number(task.train_rows))
-            ordered[0].prepare(self._steps, device=devices_of(ordered)[0], begun=self._tell_begun)
-            size = 1
-            if ordered[0].session is not None:
-                size = stack_size(ordered[0].session, len(ordered), self._n_side_by_side)
+            size = self._stack_size(ordered)
             for start, device in zip(range(0, len(ordered), size), itertools.cycle(devices_of(ordered)), strict=False):
                 chunk = ordered[start : start + size]
                 for task in chunk:
-                    if task is not ordered[0]:
-                        task.prepare(self._steps, device, self._tell_begun)
+                    task.prepare(self._steps, device, self._tell_begun)
                 yield chunk
+
+    def _stack_size(self, group: Sequence[Task]) -> int:
+        """Return how many of a group are trained together, as the first that can be prepared shows."""
+        for task in group:
+            task.prepare(self._steps, devices_of(group)[0], self._tell_begun)
+            if task.session is not None:
+                return stack_size(task.session, len(group), self._n_side_by_side)
+        return 1
 
     def _finish(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
         """Wait until a chunk is trained, and score it."""

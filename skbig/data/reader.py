@@ -1,0 +1,87 @@
+"""Reads ranges of a source in one dtype and checks every value.
+
+Legend: N rows of the source, R rows of one read, F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from skbig.data.source import Source
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads ranges of a source.
+
+    Attributes
+    ----------
+    source : Source
+    dtype : numpy.dtype
+        What the values are converted to.
+    rows : ndarray of int, or None
+        The rows of the source that belong to the set, rising; None: all.
+    """
+
+    source: Source
+    dtype: np.dtype[Any]
+    rows: np.ndarray | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return self.source.shape[0] if self.rows is None else len(self.rows)
+
+    def place(self, at: Any) -> Any:
+        """Return how many rows of the set lie before a row of the source."""
+        return at if self.rows is None else np.searchsorted(self.rows, at)
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return the set's rows of a range, (R, F) or CSR.
+
+        Raises
+        ------
+        ValueError
+            When a value of the range is not finite; it names the row of the source, and the column.
+        """
+        block = self._convert(start, stop)
+        check_finite(block, start)
+        if self.rows is None:
+            return block
+        return block[self.rows[self.place(start) : self.place(stop)] - start]
+
+    def read_into(self, start: int, out: np.ndarray) -> None:
+        """Write the rows from `start` on into `out`, checked; for a set of all rows."""
+        self.source.read_into(start, out)
+        check_finite(out, start)
+
+    def _convert(self, start: int, stop: int) -> Any:
+        if self.source.is_sparse:
+            with np.errstate(over="ignore"):
+                return self.source.read(start, stop).astype(self.dtype, copy=False)
+        block = np.empty((stop - start, self.source.shape[1]), self.dtype)
+        self.source.read_into(start, block)
+        return block
+
+
+def check_finite(block: Any, first_row: int) -> None:
+    """Refuse what is not finite, in scikit-learn's words and with its place in the whole set."""
+    values = block.data if sparse.issparse(block) else block
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):  # far quicker than a look at each, and wrong only about sums that overflow
+            return
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        row, column = _place(block, int(bad[0]))
+        kind = f"infinity or a value too large for dtype({str(values.dtype)!r})"
+        what = "NaN" if np.isnan(values.flat[bad[0]]) else kind
+        raise ValueError(f"Input X contains {what}. It is in row {first_row + row}, column {column}.")
+
+
+def _place(block: Any, at: int) -> tuple[int, int]:
+    if not sparse.issparse(block):
+        return divmod(at, block.shape[1])
+    return int(np.searchsorted(block.indptr, at, side="right")) - 1, int(block.indices[at])
