@@ -16,13 +16,13 @@ class SlicedSource(Source):
     """Rows of anything with a shape (N, F), a dtype and row slicing. Chunks are read whole."""
 
     def __init__(self, array: Any) -> None:
-        self._array, self._lazy = array, callable(getattr(array, "compute", None))
+        self._array, self._is_dask = array, type(array).__module__.startswith("dask.")
         self._set_chunks(getattr(array, "chunks", None))
         self.shape, self.dtype = check_shape(tuple(array.shape)), check_numbers(array.dtype)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         rows = self._array[start:stop]
-        block = np.asarray(_compute(rows) if self._lazy else rows)
+        block = np.asarray(_compute(rows) if self._is_dask else rows)
         if block.shape != (stop - start, self.shape[1]):
             raise ValueError(
                 f"X[{start}:{stop}] of {type(self._array).__name__} has the shape {block.shape}, and X has the shape "

@@ -133,9 +133,11 @@ class StreamedRows:
         for start in range(0, len(window.order), length):
             index = window.order[start : start + length]
             features = self._features(window.X, index, batch_size, n_members)
-            [targets] = self.targets.batches(window.places[index][None], batch_size, len(features))
-            batches = [Batch(X, target.y, target.share) for X, target in zip(features, targets, strict=True)]
-            yield [_for_members(batch, n_members) for batch in batches]
+            places = window.places[index]
+            columns = zip(
+                features, gather(self.y, places).split(batch_size), self._shares(places, batch_size), strict=True
+            )
+            yield [_for_members(Batch(*column), n_members) for column in columns]
 
     def _features(self, X: Any, index: np.ndarray, batch_size: int, n_members: int) -> Sequence[Tensor | SparseRows]:
         if not self.is_sparse:
@@ -146,21 +148,30 @@ class StreamedRows:
         # The product of a stack has no sparse form, so several members read dense batches.
         return [torch.from_numpy(part.toarray()).to(self.y.device) for part in parts]
 
+    def _shares(self, places: np.ndarray, batch_size: int) -> list[Tensor]:
+        if self.weight is not None:
+            return [weight / len(weight) for weight in gather(self.weight, places).split(batch_size)]
+        sizes = [min(batch_size, len(places) - start) for start in range(0, len(places), batch_size)]
+        dtype = torch.float64 if self.reader.dtype == np.float64 else torch.float32
+        equal = {n: torch.full((n,), 1 / n, dtype=dtype, device=self.y.device) for n in set(sizes)}
+        return [equal[n] for n in sizes]
+
     def _row_bytes(self, n_members: int) -> float:
         if self.is_sparse and n_members == 1:
             return 3 * self.reader.source.row_bytes
         return float(self.reader.source.shape[1] * self.reader.dtype.itemsize)
 
 
-def gather(X: Tensor, index: np.ndarray) -> Tensor:
-    """Return rows of a tensor, (N, F) -> (R, F).
+def gather(values: Tensor, index: np.ndarray) -> Tensor:
+    """Return rows of a tensor, (N, ...) -> (R, ...).
 
-    On a CPU by NumPy: its memory comes in large pages, and the cores stay with those who compute.
+    On a CPU by NumPy: its memory comes in large pages, and it keeps no second thread, which would go on waiting for
+    more on the core that reads.
     """
-    if X.device.type != "cpu":
-        return X.index_select(0, torch.from_numpy(index).to(X.device))
-    rows = X.numpy()
-    out = np.empty((len(index), rows.shape[1]), rows.dtype)
+    if values.device.type != "cpu":
+        return values.index_select(0, torch.from_numpy(index).to(values.device))
+    rows = values.numpy()
+    out = np.empty((len(index), *rows.shape[1:]), rows.dtype)
     return torch.from_numpy(np.take(rows, index, axis=0, out=out, mode="clip"))  # "raise" would copy once more
 
 

@@ -183,7 +183,8 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         if goes_on:
             seeds = list(self._progress["seeds"])
         else:
-            seeds = seeds_of(self.random_state, self.n_members) if saved is None else list(saved.facts["seeds"])
+            drawn = seeds_of(self.random_state, self.n_members)  # a RandomState moves on, however often a fit is killed
+            seeds = drawn if saved is None else list(saved.facts["seeds"])
         if validation is None and self.early_stopping:
             if incremental:
                 raise ValueError(
@@ -276,7 +277,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
                 line = ProgressLine(max_time=self.max_time)
                 stack.callback(line.close)
                 observers.append(line)
-            if not has_ended(session):
+            if session.saver is None or not has_ended(session):
                 session.run([observer for observer in observers if observer is not None])
                 if session.saver is not None and has_ended(session):
                     session.saver.save()

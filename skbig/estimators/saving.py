@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import isfunction
+from numbers import Integral
+from types import CellType, CodeType
 from typing import Any
 
 import joblib
@@ -18,11 +22,14 @@ from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory, fingerprint
 from skbig.engine.snapshot import restore, snapshot
 from skbig.engine.train import EpochReport, Training
 from skbig.estimators.preparation import Given
+from skbig.estimators.scoring import Validation
+from skbig.estimators.sklearn_bridge import inside_cross_validation
 
 ENDED = ("converged", "max_iter", "max_time", "callback")
 """Reasons to stop after which nothing is left to train."""
 
-_NO_MATTER = ("verbose", "device", "warm_start", "checkpoint_dir", "checkpoint_every")
+NO_MATTER = ("verbose", "device", "warm_start", "checkpoint_dir", "checkpoint_every")
+"""Parameters that may change from run to run of one fit."""
 
 
 class Saver:
@@ -44,11 +51,13 @@ class Saver:
 
     def __call__(self, report: EpochReport) -> None:
         """Save, if it is time to; after SIGTERM save and let it take effect."""
+        if report.last:  # the end of the training saves too: with the best weights, and with its reason
+            return
         if self._terminated.is_set():
             self.save()
             self._terminated.clear()
             signal.raise_signal(signal.SIGTERM)  # the handler is the caller's again
-        elif self._is_due() and not report.last:
+        elif self._is_due():
             self.save()
 
     def save(self) -> None:
@@ -59,9 +68,9 @@ class Saver:
 
     def _is_due(self) -> bool:
         epoch, moment = self._last
-        if isinstance(self._every, float):
-            return time.monotonic() - moment >= self._every
-        return self._training.members.epochs - epoch >= self._every
+        if isinstance(self._every, Integral):
+            return self._training.members.epochs - epoch >= self._every
+        return time.monotonic() - moment >= self._every
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
@@ -84,19 +93,32 @@ class Saver:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
-            if self._terminated.is_set():  # no epoch has ended since
+            if self._terminated.is_set():  # since then no epoch has ended, or the last one
                 signal.raise_signal(signal.SIGTERM)
 
 
 def directory_of(parameters: Mapping[str, Any], given: Given, held: Given | None) -> CheckpointDirectory | None:
-    """Return the directory of a fit's checkpoints, and what they must agree with; None without `checkpoint_dir`."""
+    """Return the directory of a fit's checkpoints, and what they must agree with; None without `checkpoint_dir`.
+
+    Raises
+    ------
+    ValueError
+        Within a cross-validation, whose fits would all write to this directory.
+    """
     path = parameters.get("checkpoint_dir")
     if path is None:
         return None
-    identity = {f"parameter {name}": _text(value) for name, value in parameters.items() if name not in _NO_MATTER}
-    identity |= {"X": fingerprint(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
+    if inside_cross_validation():
+        raise ValueError(
+            f"checkpoint_dir={str(path)!r} holds the checkpoints of one fit, and a search or a cross-validation makes "
+            "many. Set checkpoint_dir=None on the estimator, and give the search a directory: "
+            "BigGridSearchCV(..., checkpoint_dir=...)."
+        )
     held = Given(None, None) if held is None else held
-    identity |= {"X_val, y_val": fingerprint(held.X, held.y, held.weight)}
+    identity = {f"parameter {name}": text_of(value) for name, value in parameters.items() if name not in NO_MATTER}
+    identity |= {"X": fingerprint(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
+    identity |= {"X_val": fingerprint(held.X), "y_val": fingerprint(held.y)}
+    identity |= {"sample_weight_val": fingerprint(held.weight)}
     return CheckpointDirectory(path, identity)
 
 
@@ -105,6 +127,8 @@ def go_on_from(training: Training, checkpoint: Checkpoint) -> None:
     restore(training, checkpoint.arrays, checkpoint.facts)
     if training.history.stop_reason not in ENDED:
         training.judge.restore_latest()
+    if isinstance(training.validation, Validation):
+        training.validation.has_loss = bool(training.history.validation_loss)
 
 
 def has_ended(training: Training) -> bool:
@@ -112,13 +136,39 @@ def has_ended(training: Training) -> bool:
     return training.history.stop_reason in ENDED
 
 
-def _text(value: Any) -> str:
-    """A parameter as text that is the same in every process."""
+# Parameters as text.
+
+
+def text_of(value: Any) -> str:
+    """Return a parameter as text: the same in every process, and another one where the parameter is another."""
     if isinstance(value, np.random.RandomState):
         return f"RandomState {joblib.hash(value.get_state())}"
-    if isinstance(value, Component) or not callable(value):
-        return without_addresses(repr(value))
-    return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    if isinstance(value, np.ndarray):
+        return f"array {fingerprint(value)}"
+    if isinstance(value, Component):
+        own = ", ".join(f"{field.name}={text_of(getattr(value, field.name))}" for field in dataclasses.fields(value))
+        return f"{type(value).__qualname__}({own})"
+    if isfunction(value):
+        return f"{value.__module__}.{value.__qualname__} {joblib.hash(_essence(value))}"
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    return without_addresses(repr(value))
+
+
+def _essence(function: Any) -> list[Any]:
+    """What a function does, without the file and the line where it is written: lambdas have no name."""
+    enclosed = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]  # none is empty
+    values = (function.__defaults__, function.__kwdefaults__, enclosed)
+    return [_operations(function.__code__), without_addresses(repr(values))]
+
+
+def _operations(code: CodeType) -> list[Any]:
+    constants = [_operations(value) if isinstance(value, CodeType) else _constant(value) for value in code.co_consts]
+    return [code.co_code, code.co_names, constants]
+
+
+def _constant(value: Any) -> str:
+    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
 
 
 def without_addresses(text: str) -> str:

@@ -36,18 +36,23 @@ class Validation:
     rows : Rows
     score : callable or None
         ``score(raw) -> float`` for the raw predictions (N, K) of one member; None scores by the negative loss.
+
+    Attributes
+    ----------
+    has_loss : bool
+        Whether the loss has ever been finite.
     """
 
     def __init__(self, rows: Rows, score: Callable[[np.ndarray], float] | None) -> None:
         self.rows, self._score = rows, score
-        self._has_loss = False
+        self.has_loss = False
 
     def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         raw = raw_predictions(members.network, members.parameters, members.statistics, self.rows.X)
         judged = [self.judge(member, recipe) for member in raw]
         loss, score = (np.array(values, dtype=float) for values in zip(*judged, strict=True))
-        self._has_loss |= bool(np.isfinite(loss).all())
-        if not self._has_loss:  # later, an epoch may fail and the next be better
+        self.has_loss |= bool(np.isfinite(loss).all())
+        if not self.has_loss:  # later, an epoch may fail and the next be better
             raise ValueError(f"The loss of the validation rows is not finite: {loss.tolist()}. Scale X_val and y_val.")
         if np.isnan(score).any():
             raise ValueError(f"A validation score must be a number to be compared with others. Got {score.tolist()}.")

@@ -50,6 +50,7 @@ __all__ = [
     "format_results",
     "hands_callbacks_on",
     "has_callbacks",
+    "inside_cross_validation",
     "inside_search",
     "params_of_rows",
     "rows_of",
@@ -226,10 +227,18 @@ def hands_callbacks_on(context: Any) -> bool:
 
 def inside_search() -> bool:
     """Whether a caller is scikit-learn's or joblib's own loop over fits, which one Ctrl-C should end as well."""
+    return _is_called_by("sklearn.model_selection", "joblib.")
+
+
+def inside_cross_validation() -> bool:
+    """Whether a caller makes a fit for each fold or candidate."""
+    return _is_called_by("sklearn.model_selection._validation", "skbig.search.")
+
+
+def _is_called_by(*modules: str) -> bool:
     frame = sys._getframe(1)
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.startswith(("sklearn.model_selection", "joblib.")):
+        if frame.f_globals.get("__name__", "").startswith(modules):
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False

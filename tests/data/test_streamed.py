@@ -100,7 +100,7 @@ def order_of(rows: StreamedRows, **choices: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("batch_size", [7, 100, 700, 5 * N_ROWS])
+@pytest.mark.parametrize("batch_size", [30, 100, 700, 5 * N_ROWS])
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("part", [None, "weighted", "some rows"])
 @pytest.mark.parametrize("shuffle", [True, False])
