@@ -51,7 +51,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
 }
 
-# Inherited docstrings point at sections of scikit-learn's guide.
+# Inherited docstrings point at sections of scikit-learn's guide, and at terms of its glossary.
 SCIKIT_LEARN = {
     "accuracy_score": "modules/model_evaluation.html#accuracy-score",
     "metadata_routing": "metadata_routing.html",
@@ -60,10 +60,15 @@ SCIKIT_LEARN = {
 
 
 def link_to_scikit_learn(app: Sphinx, env: Any, node: nodes.Element, content: nodes.Element) -> nodes.reference | None:
-    """Return a link for a reference that scikit-learn's guide resolves."""
-    if node.get("reftype") != "ref" or node["reftarget"] not in SCIKIT_LEARN:
+    """Return a link for a reference that scikit-learn's guide or its glossary resolves."""
+    kind, target = node.get("reftype"), node["reftarget"]
+    if kind == "term":
+        page = f"glossary.html#term-{target}"
+    elif kind == "ref" and target in SCIKIT_LEARN:
+        page = SCIKIT_LEARN[target]
+    else:
         return None
-    return nodes.reference("", "", content, refuri=f"https://scikit-learn.org/stable/{SCIKIT_LEARN[node['reftarget']]}")
+    return nodes.reference("", "", content, refuri=f"https://scikit-learn.org/stable/{page}")
 
 
 def setup(app: Sphinx) -> None:

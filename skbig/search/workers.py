@@ -118,10 +118,16 @@ class Workers:
                 torch.set_num_threads(self._n_threads)  # threads that begin take over what the last one has set
 
     def _chunks(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
-        """Yield prepared tasks to be trained together, fold by fold."""
+        """Yield prepared tasks to be trained together: as many candidates as make a stack, on one fold after another.
+
+        So a stack shares its rows, and the first candidates are finished on all folds while the last ones wait.
+        """
         for group in likely_cohorts(tasks):
-            ordered = sorted(group, key=lambda task: self._steps.number(task.train_rows))
-            size = self._stack_size(ordered)
+            size = self._stack_size(group)
+            rank = {number: i for i, number in enumerate(dict.fromkeys(task.candidate for task in group))}
+            ordered = sorted(
+                group, key=lambda task: (rank[task.candidate] // size, self._steps.number(task.train_rows))
+            )
             for start, device in zip(range(0, len(ordered), size), itertools.cycle(devices_of(ordered)), strict=False):
                 chunk = ordered[start : start + size]
                 for task in chunk:
