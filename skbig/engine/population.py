@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -60,11 +61,9 @@ class Population:
             try:
                 reason = self._train_until_one_ends(going)
             except Exception as error:
-                if len(going) == 1:
-                    self.failed += going
+                if len(going) == 1 or not _is_of_memory(error):
+                    self._give_up(going, error)
                     return
-                if not _is_of_memory(error):
-                    raise
                 half = len(going) // 2
                 self._train(going[:half])
                 going = going[half:]
@@ -72,6 +71,16 @@ class Population:
             going = [training for training in going if not self._ended(training, reason)]
             if reason == "rest" and self._on_rest is not None:
                 self._on_rest(going)
+
+    def _give_up(self, going: list[Training], error: Exception) -> None:
+        """Leave trainings to be repeated alone, where each fails with an error of its own, or does not fail."""
+        if len(going) > 1:
+            warnings.warn(
+                f"A stack of {len(going)} trainings failed, and they are repeated one by one: {error!r}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self.failed += going
 
     def _train_until_one_ends(self, going: list[Training]) -> str:
         n_epochs = min(self._last_epoch[id(training)] - training.members.epochs for training in going)

@@ -61,8 +61,8 @@ def _kind(task: Task) -> Any:
     return (type(last), choices.hidden, signatures, tuple(parameters.get(name) for name in FIXED))
 
 
-def stack_size(session: Session, n_tasks: int, n_side_by_side: int) -> int:
-    """Return how many trainings like this one are trained together, so that all workers have as much to do.
+def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: int) -> int:
+    """Return how many trainings like this one, of so many members, are stacked, so that all workers have as much to do.
 
     On a CPU it is a matter of the work in a step: a small step costs mostly the calls of its operations, which a stack
     makes once for all; a large one is bound by its products, which a stack makes no faster. The sizes are a function of
@@ -75,7 +75,7 @@ def stack_size(session: Session, n_tasks: int, n_side_by_side: int) -> int:
         most = min(MOST_ON_GPU, _fitting_in_memory(members, recipe))
     else:
         most = 1 if recipe.batch_size * _n_parameters(members) >= LARGE_STEP else MOST_ON_CPU
-    most = max(1, most // members.n_members)
+    most = max(1, most // n_members)
     rounds = -(-n_tasks // (most * n_side_by_side))
     return max(1, -(-n_tasks // (rounds * n_side_by_side)))
 

@@ -139,7 +139,8 @@ class Workers:
         for task in group:
             task.prepare(self._steps, devices_of(group)[0], self._tell_begun)
             if task.session is not None:
-                return stack_size(task.session, len(group), self._n_side_by_side)
+                largest = max(other.last.n_members for other in group if other.last is not None)
+                return stack_size(task.session, largest, len(group), self._n_side_by_side)
         return 1
 
     def _finish(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
