@@ -35,6 +35,9 @@ class Evaluation:
         The search, whose parameters are read; it is written to only when Ctrl-C ends it.
     """
 
+    goes_on = False
+    """Whether trainings that have ended go on in the next evaluation."""
+
     def __init__(self, search: Any) -> None:
         self.search = search
         self._n_evaluations = 0
@@ -71,8 +74,13 @@ class Evaluation:
         if self.search.checkpoint_dir is None:
             return []
         if not self._identity:  # the candidates of later rungs are a choice of these
-            self._identity = identity_of(calls)
-        return [SearchCheckpoints(self.search.checkpoint_dir, self._identity, self._n_evaluations)]
+            self._identity = identity_of(calls) | self._settings()
+        path, rung = self.search.checkpoint_dir, self._n_evaluations
+        return [SearchCheckpoints(path, self._identity, rung, goes_on=self.goes_on)]
+
+    def _settings(self) -> dict[str, str]:
+        """Return what else tells this evaluation from another."""
+        return {}
 
     def _note_finished(self, calls: Sequence[Call], results: Sequence[Any]) -> None:
         """Note the candidates that are evaluated on every fold; their calls stand side by side."""

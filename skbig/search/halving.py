@@ -186,6 +186,8 @@ class Rungs(Evaluation):
         The name of the parameter that holds the epochs of a rung.
     """
 
+    goes_on = True
+
     def __init__(self, search: BigHalvingGridSearchCV, parameter: str) -> None:
         super().__init__(search)
         self._parameter = parameter
@@ -193,11 +195,18 @@ class Rungs(Evaluation):
         self._kept: dict[str, Task] = {}
 
     def _run(self, calls: Sequence[Call], watchers: list[Watcher]) -> list[Any]:
-        if not self._n_epochs:  # every schedule runs to the last rung
-            self._n_epochs = epochs_of_last_rung(self.search, len(ParameterGrid(self.search.param_grid)))
         n_side_by_side = None if self.search.n_jobs is None else effective_n_jobs(self.search.n_jobs)
         workers = Workers(n_side_by_side, [*watchers, *self._shown()], keeps=True)
         return self._run_here(self._tasks(calls), workers)
+
+    def _settings(self) -> dict[str, str]:
+        return {"epochs of the last rung": str(self._epochs_of_last_rung())}
+
+    def _epochs_of_last_rung(self) -> int:
+        """How far every schedule runs; asked for the first time when the first rung begins."""
+        if not self._n_epochs:
+            self._n_epochs = epochs_of_last_rung(self.search, len(ParameterGrid(self.search.param_grid)))
+        return self._n_epochs
 
     def _tasks(self, calls: Sequence[Call]) -> list[Task]:
         """Return a task for each call: one that goes on, for a candidate that was seen before."""
@@ -210,7 +219,7 @@ class Rungs(Evaluation):
         task = Task(call)
         others = {name: value for name, value in task.parameters.items() if name != self._parameter}
         task.key = f"{hash_of(others)}-{task.split}"
-        task.limit(int(task.parameters[self._parameter]), self._n_epochs)
+        task.limit(int(task.parameters[self._parameter]), self._epochs_of_last_rung())
         before = kept.pop(task.key, None)  # a candidate that is there twice has one training for each
         if before is not None and before.session is not None:
             task.go_on_from(before)

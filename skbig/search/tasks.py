@@ -36,6 +36,8 @@ class Task:
         The estimator whose training joins others; None where scikit-learn's call has to fit on its own.
     key : str
         What tells the task from others of its search, also in another process.
+    name : str
+        That, and what tells its training from one of the same parameters on other rows; empty where nobody asks.
     candidate, split, n_splits : int
         Which candidate on which fold, counted from zero, of how many folds.
     session : Session or None
@@ -52,6 +54,7 @@ class Task:
         self.candidate: int = call.keywords["candidate_progress"][0]
         self.split, self.n_splits = call.keywords["split_progress"]
         self.key = f"{hash_of(self.parameters)}-{self.split}"
+        self.name = ""
         self.last: BaseBigMLP | None = None
         self.session: Session | None = None
         self.seconds = 0.0
@@ -65,6 +68,7 @@ class Task:
     def go_on_from(self, other: Task) -> None:
         """Take over what another task of the same candidate and fold has come to."""
         self.estimator, self.last, self.session = other.estimator, other.last, other.session
+        self.name = other.name
         self._error = other._error
         self.call.args = (self.estimator, *self.call.args[1:])
 

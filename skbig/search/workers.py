@@ -146,7 +146,7 @@ class Workers:
     def _finish(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
         """Wait until a chunk is trained, and score it."""
         done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in [future for future in waiting if future in done]:  # as they began
             chunk = waiting.pop(future)
             future.result()
             for task in chunk:
