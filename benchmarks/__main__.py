@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import search, speed
+from benchmarks import search, speed, stream
 from benchmarks.speed import Options
 from benchmarks.timing import Table, machine, threads
 
-SECTIONS = {**speed.SECTIONS, **search.SECTIONS}
+SECTIONS = {**speed.SECTIONS, **search.SECTIONS, **stream.SECTIONS}
 
 RULES = """\
 Everybody trains the same network with Adam on the same float32 rows, for the same number of epochs and steps, in one
@@ -24,13 +24,23 @@ Searches are those of scikit-learn but for ours, and all is in their time, too: 
 rows, and with n_jobs=2 the start of two processes, which share the threads. Those are fresh in the first run of each,
 and load what they need; later runs find them warm, so the first has a column of its own. Where a search would take very
 long (~), some of its candidates are run, with warm processes and without the last fit, and the rest is extrapolated.
-skorch's penalty is the optimizer's weight decay there."""
+skorch's penalty is the optimizer's weight decay there.
+
+Rows of a file are read from the disk, not from the system's cache; but beside the DataLoader, which would be slower
+still, from the cache."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that were asked for, as they come."""
     given = parser().parse_args(arguments)
-    options = Options(1 if given.quick else given.repeats, given.validation, given.quick, given.data)
+    options = Options(
+        repeats=1 if given.quick else given.repeats,
+        validation=given.validation,
+        quick=given.quick,
+        data=given.data,
+        scratch=given.scratch,
+        gigabytes=given.gigabytes,
+    )
     facts = machine()
     print(", ".join(f"{name} {value}" for name, value in facts.items()), f"\nthreads: {given.threads}")
     print(f"{RULES}\n", flush=True)
@@ -61,6 +71,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--data", type=Path, metavar="FOLDER", help="search on the letter and adult of this folder, not on made rows"
+    )
+    made.add_argument(
+        "--scratch", type=Path, metavar="FOLDER", help="where files are written to be read; the system's temporary one"
+    )
+    made.add_argument(
+        "--gigabytes", type=float, default=2, help="the size of the file of stream-memory (default: %(default)s)"
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="keep every single time")
     return made

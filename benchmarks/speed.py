@@ -32,13 +32,16 @@ NO_GPU = "No GPU is at hand."
 class Options:
     """How to run: how often, with validation or without, and whether only to see that it runs.
 
-    `data` is the folder of the real data sets, where searches take them in place of made ones.
+    `data` is the folder of the real data sets, where searches take them in place of made ones. `scratch` is where files
+    are written to be read, and `gigabytes` the size of the largest.
     """
 
     repeats: int = 5
     validation: bool = False
     quick: bool = False
     data: Path | None = None
+    scratch: Path | None = None
+    gigabytes: float = 2
 
     def sized(self, task: Task) -> Task:
         """Return the task as these options have it; a quick one takes a few steps of a narrow network."""

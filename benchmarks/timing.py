@@ -99,11 +99,12 @@ def in_turn(
     *,
     collect: bool = True,
     before_first: Callable[[str], object] | None = None,
+    before_each: Callable[[str], object] | None = None,
 ) -> dict[str, tuple[list[float], Any]]:
     """Run all contenders one after the other, `repeats` times over: a slow minute of the machine is slow for all.
 
     Returns the seconds and the last result of each. With `collect`, garbage that others left is collected before a run.
-    `before_first` gets the name of a contender before its first run, and is not timed.
+    `before_first` gets the name of a contender before its first run, `before_each` before every run; neither is timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     results: dict[str, Any] = {}
@@ -113,6 +114,8 @@ def in_turn(
                 before_first(name)
             if collect:
                 gc.collect()
+            if before_each is not None:
+                before_each(name)
             start = time.perf_counter()
             results[name] = run()
             seconds[name].append(time.perf_counter() - start)

@@ -1,5 +1,6 @@
 """Scikit-learn estimators that train torch networks."""
 
+from skbig.backends.ddp import DDP
 from skbig.estimators.classifier import BigMLPClassifier
 from skbig.estimators.regressor import BigMLPRegressor
 from skbig.from_sklearn import from_sklearn
@@ -7,6 +8,7 @@ from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedS
 
 __version__ = "0.1.0"
 __all__ = [
+    "DDP",
     "BigGridSearchCV",
     "BigHalvingGridSearchCV",
     "BigMLPClassifier",

@@ -29,6 +29,23 @@ class _Lines:
         """For each line the sum of ``value * table[position]``."""
         return embedding_bag(self.positions, table, self.starts, mode="sum", per_sample_weights=self.values)
 
+    def some(self, start: int, stop: int) -> _Lines:
+        """The lines from `start` to `stop`, counted from `start`."""
+        first, last = torch.searchsorted(self.which, torch.tensor([start, stop], device=self.which.device)).tolist()
+        bounds = torch.cat([self.starts, self.starts.new_tensor([len(self.values)])])[first : last + 1]
+        inside = slice(int(bounds[0]), int(bounds[-1]))
+        own = self.which[first:last] - start
+        return _Lines(own, bounds[:-1] - bounds[0], self.positions[inside], self.values[inside])
+
+    def across(self, start: int, stop: int) -> _Lines:
+        """Of every line the positions from `start` to `stop`, counted from `start`."""
+        inside = (self.positions >= start) & (self.positions < stop)
+        before = torch.cat([inside.new_zeros(1, dtype=torch.int64), inside.cumsum(0)])
+        ends = torch.cat([self.starts, self.starts.new_tensor([len(self.values)])])
+        bounds = before[ends]
+        filled = bounds[1:] > bounds[:-1]
+        return _Lines(self.which[filled], bounds[:-1][filled], self.positions[inside] - start, self.values[inside])
+
     def product(self, table: Tensor, n_lines: int) -> Tensor:
         """The matrix times a dense table."""
         if len(self.which) == n_lines:
@@ -56,12 +73,18 @@ class SparseRows:
         assert self.columns is not None, "made without the columns"
         return self.columns.product(gradient, self.shape[1])
 
+    def part(self, start: int, stop: int) -> SparseRows:
+        """Return some of the rows."""
+        columns = None if self.columns is None else self.columns.across(start, stop)
+        shape = (stop - start, self.shape[1])
+        return SparseRows(shape, self.dtype, self.device, self.rows.some(start, stop), columns)
+
 
 def sparse_rows(X: Any, device: torch.device, *, for_training: bool) -> SparseRows:
     """Place a SciPy CSR array; the columns are needed for training only."""
     columns = _lines(X.tocsc(), device) if for_training else None
-    values = torch.from_numpy(X.data[:0])
-    return SparseRows(X.shape, values.dtype, device, _lines(X, device), columns)
+    dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype
+    return SparseRows(X.shape, dtype, device, _lines(X, device), columns)
 
 
 def _lines(X: Any, device: torch.device) -> _Lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skbig
 from benchmarks import __main__ as command
-from benchmarks import accuracy
+from benchmarks import accuracy, stream
 from benchmarks.__main__ import SECTIONS
 from benchmarks.datasets import load
 from benchmarks.peers import (
@@ -35,12 +36,13 @@ from benchmarks.peers import (
     train_skorch,
     trained,
 )
-from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, judge, products, search_by_halving
+from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, judge, products
 from benchmarks.searchers import FASTEST_SKORCH, OURS, SKORCH, THEIRS, Contender, Network, Search, workers
 from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn, threads
+from skbig.estimators import sklearn_bridge
 
-ALONE = {"gpu", "search-middle", "search-halving", "search-gpu"}
+ALONE = {"gpu", "search-middle", "search-halving", "search-gpu", *stream.SECTIONS}
 needs_skorch = pytest.mark.skipif(not HAS_SKORCH, reason="skorch is not installed")
 
 PEERS = [
@@ -131,6 +133,20 @@ def test_contenders_are_made_ready_once() -> None:
     runs = {name: (lambda name=name: calls.append(name)) for name in "ab"}
     in_turn(runs, 2, collect=False, before_first=lambda name: calls.append(f"ready {name}"))
     assert calls == ["ready a", "a", "ready b", "b", "a", "b"]
+
+
+def test_what_comes_before_a_run_is_not_timed() -> None:
+    """It comes before every run, and knows whose; its own time does not count."""
+    calls: list[str] = []
+
+    def before(name: str) -> None:
+        calls.append(f"before {name}")
+        time.sleep(0.05)
+
+    runs = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    timed = in_turn(runs, 2, collect=False, before_each=before)
+    assert calls == ["before a", "a", "before b", "b"] * 2
+    assert max(seconds for each, _ in timed.values() for seconds in each) < 0.05
 
 
 def test_a_table_judges_by_medians() -> None:
@@ -254,10 +270,35 @@ def test_halving_is_judged_by_a_standard_error(best: float, verdict: str) -> Non
     assert judge(SimpleNamespace(best_score_=best), full, n_folds=3).endswith(verdict)
 
 
-def test_a_search_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without halving, its section is a message."""
-    monkeypatch.delattr(skbig, "BigHalvingGridSearchCV", raising=False)
-    assert "left out" in str(search_by_halving(Options(quick=True)))
+def test_files_hold_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file has as many rows as its task, each with the class of its piece, and is gone afterwards."""
+    monkeypatch.setattr(stream, "PIECE_ROWS", 30)
+    task = Task(3, (4,), 8, n_rows=100, n_epochs=1, n_classes=4)
+    with stream.stored(task, tmp_path) as rows:
+        X, y = np.array(rows.X), rows.y
+        assert stream.forget(rows.path) == hasattr(os, "posix_fadvise")
+        np.testing.assert_array_equal(rows.X, X)  # what was forgotten is on the disk
+    assert (X.shape, y.shape, X.dtype) == ((100, 3), (100,), np.float32)
+    np.testing.assert_array_equal(X[30:], X[:-30])
+    np.testing.assert_array_equal(y[30:], y[:-30])
+    assert len(np.unique(y)) == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_in_a_file_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training from a file reads it, although it is small, and later ones may load theirs again."""
+    limits: list[float] = []
+    monkeypatch.setattr(stream, "train_skbig", lambda task, X, y: (limits.append(sklearn_bridge.LOADED_BYTES), 0.5)[1])
+    before = sklearn_bridge.LOADED_BYTES
+    stream.train_from_file(Options(repeats=2, quick=True, scratch=tmp_path))
+    assert limits == [0, before] * 2
+    assert sklearn_bridge.LOADED_BYTES != 0
+
+
+def test_a_large_file_needs_room(tmp_path: Path) -> None:
+    """Where the disk has no room for the file, its section is a message."""
+    assert "no room for 1e+09 GB" in stream.fit_large_file(Options(gigabytes=1e9, scratch=tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

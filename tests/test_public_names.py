@@ -12,12 +12,15 @@ import pytest
 
 import skbig
 import skbig.components
+import skbig.data
 
 ROOT = Path(__file__).parents[1]
 
 ESTIMATORS = {"BigMLPClassifier", "BigMLPRegressor"}
 SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
-PUBLIC = {*ESTIMATORS, *SEARCHES, "from_sklearn"}
+BACKENDS = {"DDP"}
+PUBLIC = {*ESTIMATORS, *SEARCHES, *BACKENDS, "from_sklearn"}
+OPENERS = {"open_csr", "open_parquet", "save_csr"}
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
     *("LogLoss", "FocalLoss", "Hinge", "SquaredHinge", "ModifiedHuber", "ClassFunctionLoss"),
@@ -36,6 +39,7 @@ TOOLS = {"hyperparameter", "Mix", "Progress"}
 
 def public_objects() -> list[Any]:
     names = [(skbig, name) for name in sorted(PUBLIC)]
+    names += [(skbig.data, name) for name in sorted(OPENERS)]
     # Component itself is the ground of the interfaces, and no user subclasses it.
     names += [(skbig.components, name) for name in sorted((COMPONENTS | INTERFACES) - {"Component"})]
     return [pytest.param(getattr(module, name, None), id=name) for module, name in names]
@@ -51,7 +55,12 @@ def test_components_are_exported() -> None:
     assert set(skbig.components.__all__) == COMPONENTS | INTERFACES | TOOLS
 
 
-@pytest.mark.parametrize("module", [skbig, skbig.components], ids=lambda module: module.__name__)
+def test_openers_are_exported() -> None:
+    """The room of the rows exports what opens files; all else in it is inside."""
+    assert set(skbig.data.__all__) == OPENERS
+
+
+@pytest.mark.parametrize("module", [skbig, skbig.components, skbig.data], ids=lambda module: module.__name__)
 def test_nothing_else_looks_public(module: Any) -> None:
     """What is not exported is a module, or begins with an underscore."""
     visible = {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
@@ -91,4 +100,4 @@ def documented_parameters(thing: Any) -> list[str]:
 def test_everything_public_is_in_the_reference() -> None:
     """The reference lists every public name."""
     listed = re.findall(r"^   (\w+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.MULTILINE)
-    assert PUBLIC | {*skbig.components.__all__} <= {*listed}
+    assert PUBLIC | OPENERS | {*skbig.components.__all__} <= {*listed}

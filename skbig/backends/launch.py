@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import joblib
 import torch
@@ -30,6 +31,16 @@ ENDING = 5.0
 OUTER = ("PET_", "TORCHELASTIC_", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "PYTHON_EXEC")
 
 
+class Attendant(Protocol):
+    """Attends to the workers while the caller waits for them."""
+
+    def look(self) -> None:
+        """Look after them; called every 0.05 seconds. What is raised here ends them."""
+
+    def interrupted(self) -> None:
+        """Ask them to come to an end, since the user has pressed Ctrl-C. The second time they are ended at once."""
+
+
 def launch(
     job: str,
     folder: Path,
@@ -39,6 +50,7 @@ def launch(
     timeout: float = 1800,
     max_restarts: int = 0,
     threads_per_worker: int | None = None,
+    attendant: Attendant | None = None,
 ) -> None:
     """Run a function in several processes that form one process group, and wait for them.
 
@@ -64,6 +76,8 @@ def launch(
         How many times all workers are started again after one failed; the function must find what was reached.
     threads_per_worker : int or None, default=None
         None shares the threads that torch would use here between the workers.
+    attendant : Attendant or None, default=None
+        Without one, Ctrl-C ends the workers at once.
 
     Raises
     ------
@@ -85,11 +99,11 @@ def launch(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=_environment(threads),
+            env=_environment(threads, home),
             # Ctrl-C in a terminal is the caller's alone.
             start_new_session=True,
         )
-    _Watch(process, board, home, timeout).until_the_end()
+    _Watch(process, board, home, timeout, attendant).until_the_end()
 
 
 @dataclass
@@ -112,6 +126,7 @@ class _Watch:
     board: Board
     home: Path
     timeout: float
+    attendant: Attendant | None = None
     fallen: set[int] = field(default_factory=set)
     doomed: set[int] = field(default_factory=set)
     since: float = 0.0
@@ -119,7 +134,13 @@ class _Watch:
 
     def until_the_end(self) -> None:
         try:
-            self._wait()
+            try:
+                self._wait()
+            except KeyboardInterrupt:
+                if self.attendant is None:
+                    raise
+                self.attendant.interrupted()
+                self._wait()
         finally:
             self._end()
         # Not the exit code alone: it is 0 for a caller that ignores SIGCHLD.
@@ -134,6 +155,8 @@ class _Watch:
                 self._ask_where(ranks)
                 raise silent_error(self.home, ranks, started, self.timeout)
             self._hasten()
+            if self.attendant is not None:
+                self.attendant.look()
             time.sleep(INTERVAL)
 
     def _hasten(self) -> None:
@@ -191,12 +214,14 @@ def _command(home: Path, options: list[str], arguments: list[str]) -> list[str]:
     return [*launcher, *fixed, *options, "-m", "skbig.backends.worker", *arguments]
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, home: Path) -> dict[str, str]:
     """Return the caller's environment without an outer launch, and with what the workers need."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
     if "lo" in (name for _, name in socket.if_nameindex()):
         # Gloo would ask for the address of the machine's name, which need not have one.
         own.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # Torch makes a folder for what it may compile, and would leave it behind.
+    own.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "compiled"))
     return own | {
         # The workers import what the caller does, and nothing from the current directory before it.
         "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)),

@@ -88,7 +88,13 @@ def _joined(edges: np.ndarray, n_rows: int) -> np.ndarray:
 
 
 def blocks(
-    source: Source, dtype: np.dtype[Any], n_rows: int, rows: np.ndarray | None = None
+    source: Source,
+    dtype: np.dtype[Any],
+    n_rows: int,
+    rows: np.ndarray | None = None,
+    *,
+    name: str = "X",
+    to_train: bool = False,
 ) -> Iterator[tuple[int, Any]]:
     """Yield the rows of a source in their order, at most `n_rows` at a time, and read the next ones meanwhile.
 
@@ -100,20 +106,24 @@ def blocks(
     n_rows : int
     rows : ndarray of int, or None
         The rows that are wanted, rising; None: all.
+    name : str
+        What errors call the rows.
+    to_train : bool
+        Whether values must have finite squares.
 
     Yields
     ------
     first : int
         How many rows were yielded before.
     block : ndarray (R, F), or CSR array
-        Checked: all its values are finite.
+        Checked: no value is infinite, NaN or too large.
 
     Raises
     ------
     ValueError
-        When a value is not finite; it names the row and the column.
+        When a value is not finite, or too large; it names the row and the column.
     """
-    reader = Reader(source, np.dtype(dtype), rows)
+    reader = Reader(source, np.dtype(dtype), rows, name, to_train)
     return read_ahead(lambda: _blocks(reader, n_rows), n_ahead=1)
 
 

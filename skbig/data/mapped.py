@@ -47,6 +47,12 @@ class MappedArray:
         self._check_size()
         self._file = self._open()
 
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """The file and the byte where the array begins, if it lies there row after row, as the map shows it."""
+        name = self._mapping.filename
+        return None if self._file is None or name is None else (os.path.abspath(os.fspath(name)), self._offset(0))
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return a copy of a range, in its own dtype and C order."""
         out = np.empty((stop - start, *self.array.shape[1:]), self.array.dtype)
@@ -166,6 +172,17 @@ class MappedSource(Source):
 
     def will_read(self, start: int, stop: int) -> None:
         self._array.will_read(start, stop)
+
+    def __reduce__(self) -> Any:
+        return _again, (self._array.array,)
+
+
+def _again(array: np.ndarray) -> MappedSource:
+    """Return a source that was packed with its array, which is a memory map still."""
+    mapping = mapping_of(array)
+    if mapping is None:
+        raise TypeError("Rows of a memory map cannot be pickled; their file can be opened again.")
+    return MappedSource(array, mapping)
 
 
 def mapping_of(array: Any) -> np.memmap | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class ColumnsSource(Source):
         self.feature_names = np.array(features, dtype=object)
         largest = max(shard.open_bytes(self._features) for shard in shards)
         self.most_open = int(np.clip(OPEN_BYTES // largest, 1, super().most_open))
-        self._cursors: dict[int, Cursor] = {}
+        self._cursors: dict[tuple[int, int], Cursor] = {}  # of each thread its own
 
     def read(self, start: int, stop: int) -> np.ndarray:
         out = np.empty((stop - start, self.shape[1]), self.dtype)
@@ -59,30 +60,35 @@ class ColumnsSource(Source):
             with np.errstate(over="ignore", invalid="ignore"):
                 self._cursor(piece, start - int(self.edges[piece])).read_into(out[:n_rows])
             if start + n_rows == self.edges[piece + 1]:
-                self._cursors.pop(piece).close()
+                self._cursors.pop((get_ident(), piece)).close()
             start, out = start + n_rows, out[n_rows:]
 
     def release(self) -> None:
-        while self._cursors:
-            self._cursors.popitem()[1].close()
+        for key in self._own():
+            self._cursors.pop(key).close()
 
     def __reduce__(self) -> Any:
         return type(self), (self._shards, self._features, self.dtype)
 
     def _cursor(self, piece: int, place: int) -> Cursor:
         """Go on where the piece was left, if that is not too far already."""
-        cursor = self._cursors.pop(piece, None)
+        key = get_ident(), piece
+        cursor = self._cursors.pop(key, None)
         if cursor is None or cursor.place > place:
             if cursor is not None:
                 cursor.close()
             cursor = self._opened(piece)
-        self._cursors[piece] = cursor  # the latest is the last
+        self._cursors[key] = cursor  # the latest is the last
         cursor.skip(place - cursor.place)
         return cursor
 
+    def _own(self) -> list[tuple[int, int]]:
+        """The pieces that this thread reads: others may read the same set meanwhile, at places of their own."""
+        return [key for key in list(self._cursors) if key[0] == get_ident()]
+
     def _opened(self, piece: int) -> Cursor:
-        while len(self._cursors) >= self.most_open:
-            self._cursors.pop(next(iter(self._cursors))).close()
+        while len(own := self._own()) >= self.most_open:
+            self._cursors.pop(own[0]).close()
         shard, number = self._pieces[piece]
         n_rows = int(np.clip(READ_BYTES / self.row_bytes, 64, 2**16))
         return Cursor(shard.batches(number, self._features, n_rows), shard, self._features)

@@ -25,11 +25,17 @@ class Reader:
         What the values are converted to.
     rows : ndarray of int, or None
         The rows of the source that belong to the set, rising; None: all.
+    name : str
+        What errors call the set.
+    to_train : bool
+        Whether gradients will be as large as the values, so that these must have finite squares.
     """
 
     source: Source
     dtype: np.dtype[Any]
     rows: np.ndarray | None = None
+    name: str = "X"
+    to_train: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -45,10 +51,10 @@ class Reader:
         Raises
         ------
         ValueError
-            When a value of the range is not finite; it names the row of the source, and the column.
+            When a value of the range is not finite, or too large; it names the row of the source, and the column.
         """
         block = self._convert(start, stop)
-        check_finite(block, start)
+        self._check(block, start)
         if self.rows is None:
             return block
         return block[self.rows[self.place(start) : self.place(stop)] - start]
@@ -56,7 +62,7 @@ class Reader:
     def read_into(self, start: int, out: np.ndarray) -> None:
         """Write the rows from `start` on into `out`, checked; for a set of all rows."""
         self.source.read_into(start, out)
-        check_finite(out, start)
+        self._check(out, start)
 
     def _convert(self, start: int, stop: int) -> Any:
         if self.source.is_sparse:
@@ -66,19 +72,31 @@ class Reader:
         self.source.read_into(start, block)
         return block
 
+    def _check(self, block: Any, first_row: int) -> None:
+        """Refuse what is not finite, in scikit-learn's words and with its place in the whole set."""
+        values = block.data if sparse.issparse(block) else block
+        limit = largest_of(values.dtype) if self.to_train else np.finfo(values.dtype).max
+        with np.errstate(invalid="ignore"):  # a NaN is the largest and the smallest
+            if values.max(initial=0) <= limit and values.min(initial=0) >= -limit:
+                return
+        at = int(np.flatnonzero(~(np.abs(values) <= limit))[0])
+        row, column = _place(block, at)
+        what = _fault(values.flat[at])
+        raise ValueError(f"Input {self.name} contains {what}. It is in row {first_row + row}, column {column}.")
 
-def check_finite(block: Any, first_row: int) -> None:
-    """Refuse what is not finite, in scikit-learn's words and with its place in the whole set."""
-    values = block.data if sparse.issparse(block) else block
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum()):  # far quicker than a look at each, and wrong only about sums that overflow
-            return
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        row, column = _place(block, int(bad[0]))
-        kind = f"infinity or a value too large for dtype({str(values.dtype)!r})"
-        what = "NaN" if np.isnan(values.flat[bad[0]]) else kind
-        raise ValueError(f"Input X contains {what}. It is in row {first_row + row}, column {column}.")
+
+def largest_of(dtype: np.dtype[Any]) -> float:
+    """Return the largest value that can be trained on: its square is finite, as those of gradients must be."""
+    return float(np.sqrt(np.finfo(dtype).max))
+
+
+def _fault(value: np.floating[Any]) -> str:
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return f"infinity or a value too large for dtype({str(value.dtype)!r})"
+    large = f"a value too large to train on in {value.dtype!r}: {value:g}, whose square is infinite"
+    return f"{large}. Scale the features (StandardScaler)"
 
 
 def _place(block: Any, at: int) -> tuple[int, int]:

@@ -35,6 +35,8 @@ class Batch(NamedTuple):
         Where the rows begin in the whole batch, when they are a part of one.
     sizes : tuple of int, or None
         How many rows each member has, where some have fewer than others; the rest are padding, of share zero.
+    n_whole : int or None
+        How many rows the whole batch has, when these are a part of one.
     """
 
     X: Tensor | SparseRows
@@ -42,21 +44,29 @@ class Batch(NamedTuple):
     share: Tensor
     first_row: int = 0
     sizes: tuple[int, ...] | None = None
+    n_whole: int | None = None
 
     @property
     def n_rows(self) -> int:
         return self.share.shape[-1]
 
+    @property
+    def counted_rows(self) -> int:
+        """Rows of the whole batch, by which its loss and its penalty are counted."""
+        return self.n_rows if self.n_whole is None else self.n_whole
+
     def parts(self, n_parts: int) -> Iterator[Batch]:
         """Split a batch along its rows; the shares stay those of the whole."""
-        assert isinstance(self.X, Tensor), "sparse rows are not split"
-        bounds = np.linspace(0, self.n_rows, min(n_parts, self.n_rows) + 1).astype(int)
-        axis = self.share.dim() - 1
+        bounds = np.linspace(0, self.n_rows, min(n_parts, self.n_rows) + 1).astype(int).tolist()
         for start, stop in itertools.pairwise(bounds):
-            X, y, share = (
-                tensor.narrow(axis, int(start), int(stop - start)) for tensor in (self.X, self.y, self.share)
-            )
-            yield Batch(X, y, share, self.first_row + int(start))
+            yield self.part(start, stop)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Return some of the rows; their shares stay those of the whole."""
+        axis = self.share.dim() - 1
+        y, share = (tensor.narrow(axis, start, stop - start) for tensor in (self.y, self.share))
+        X = self.X.narrow(axis, start, stop - start) if isinstance(self.X, Tensor) else self.X.part(start, stop)
+        return Batch(X, y, share, self.first_row + start, n_whole=self.counted_rows)
 
 
 @dataclass(frozen=True)
@@ -99,21 +109,23 @@ class Rows:
 
     def batches(self, order: np.ndarray, batch_size: int, max_steps: int) -> Iterator[list[Batch]]:
         """Yield lists of at most `max_steps` batches, read in the `order` (M, N) of each member."""
-        per_step = max(1, self._row_bytes(order.shape[0]) * batch_size * order.shape[0])
+        per_step = max(1, self.row_bytes(order.shape[0]) * batch_size * order.shape[0])
         length = max(1, min(max_steps, GATHERED_BYTES // per_step)) * batch_size
         for start in range(0, order.shape[1], length):
-            yield self._gather(order[:, start : start + length], batch_size)
+            yield self.gather(order[:, start : start + length], batch_size)
 
     def take(self, index: np.ndarray) -> Batch:
         """Return one batch: the rows `index` (M, R)."""
-        return self._gather(index, index.shape[1])[0]
+        return self.gather(index, index.shape[1])[0]
 
-    def _row_bytes(self, n_members: int) -> int:
+    def row_bytes(self, n_members: int) -> int:
+        """Bytes of a row of a batch, about."""
         if self.is_sparse and n_members == 1:
             return int(self.X.data.itemsize * max(1, self.X.nnz // max(1, self.X.shape[0])) * 3)
         return int(self.X.shape[1] * self.X.dtype.itemsize)  # several members read dense batches
 
-    def _gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
+    def gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
+        """Return the rows `index` (M, L) in batches."""
         on_device = torch.from_numpy(np.ascontiguousarray(index)).to(self.y.device)
         axis = 0 if index.shape[0] == 1 else 1
         y = _select(self.y, on_device).split(batch_size, axis)
@@ -140,7 +152,7 @@ class Rows:
 
     @property
     def _dtype(self) -> torch.dtype:
-        return torch.from_numpy(self.X.data[:0]).dtype if self.is_sparse else self.X.dtype
+        return torch.from_numpy(np.empty(0, self.X.dtype)).dtype if self.is_sparse else self.X.dtype
 
     def _sparse_batches(self, index: np.ndarray, batch_size: int) -> list[Tensor | SparseRows]:
         starts = range(0, index.shape[1], batch_size)

@@ -6,7 +6,7 @@ Legend: N rows, F features.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,17 @@ class Selection:
         What values are converted to when they are read.
     rows : ndarray (N,) of int, or None
         The rows that are meant, rising; None: all.
+    name : str
+        What errors call them.
+    to_train : bool
+        Whether their values must have finite squares, as those of gradients must be.
     """
 
     source: Source
     dtype: np.dtype[Any]
     rows: np.ndarray | None = None
+    name: str = "X"
+    to_train: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,11 +61,11 @@ class Selection:
 
     def take(self, index: np.ndarray) -> Selection:
         """Return some of these rows; the index must rise."""
-        return Selection(self.source, self.dtype, index if self.rows is None else self.rows[index])
+        return replace(self, rows=index if self.rows is None else self.rows[index])
 
     def blocks(self, n_rows: int) -> Iterator[tuple[int, Any]]:
         """Yield the first row's number and the rows, at most `n_rows` at a time, checked."""
-        return blocks(self.source, self.dtype, n_rows, self.rows)
+        return blocks(self.source, self.dtype, n_rows, self.rows, name=self.name, to_train=self.to_train)
 
     def load(self) -> Any:
         """Read all rows into memory: an array (N, F), or a CSR array."""
@@ -70,7 +76,3 @@ class Selection:
         for first, block in self.blocks(n_rows):
             out[first : first + len(block)] = block
         return out
-
-    def __getitem__(self, key: slice) -> Any:
-        """Read a slice of all rows of the source, as a fingerprint does."""
-        return self.source[key]

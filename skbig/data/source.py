@@ -73,7 +73,11 @@ class Source(ABC):
     def __getitem__(self, key: Any) -> Any:
         """Read a slice of rows."""
         if not isinstance(key, slice) or key.step not in (None, 1):
-            raise TypeError(f"{type(self).__name__} is read by slices of rows, as X[start:stop]. Got {key!r} instead.")
+            what = f"{key!r}" if isinstance(key, int | slice) else "single rows, as folds are,"
+            raise TypeError(
+                f"{type(self).__name__} is read by slices of rows, as X[start:stop], and {what} is none. A search or a "
+                "cross-validation needs rows in memory: pass X[:], or a part of it."
+            )
         start, stop, _ = key.indices(self.shape[0])
         return self.read(start, max(start, stop))
 

@@ -213,7 +213,7 @@ def stream_rows(
         The most memory of one such share.
     """
     numpy_dtype = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
-    reader = Reader(source, numpy_dtype, None if rows is None else np.asarray(rows, dtype=np.int64))
+    reader = Reader(source, numpy_dtype, None if rows is None else np.asarray(rows, dtype=np.int64), to_train=True)
     if len(y) != reader.n_rows:
         raise ValueError(f"X and y must have as many rows. Got {reader.n_rows} and {len(y)}.")
     targets = place_rows(np.empty((len(y), 0), numpy_dtype), y, weight, device, dtype)

@@ -417,8 +417,8 @@ def fingerprint(*values: Any) -> str:
     Parameters
     ----------
     *values : object
-        Arrays and what reads like one (`shape`, `dtype`, slices of rows), SciPy CSR, None, str, bytes, bool, int,
-        float, and tuples of all these. Arrays are read in blocks of a few megabytes.
+        Arrays and what reads like one (`shape`, `dtype`, slices of rows, dense or CSR), SciPy CSR, None, str, bytes,
+        bool, int, float, and tuples of all these. Arrays are read in blocks of a few megabytes.
 
     Returns
     -------
@@ -466,16 +466,20 @@ def _absorb_array(digest: Any, array: Any) -> None:
     dtype, shape = np.dtype(array.dtype), tuple(int(size) for size in array.shape)
     _absorb_text(digest, f"array {dtype} {shape}")
     for block in _blocks(array, dtype, shape):
-        if dtype.hasobject:  # its bytes are addresses
+        if issparse(block):
+            _absorb(digest, block)
+        elif dtype.hasobject:  # its bytes are addresses
             _absorb(digest, tuple(block.ravel().tolist()))
         else:
             digest.update(block.tobytes())
 
 
-def _blocks(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+def _blocks(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[Any]:
     if not shape:
         yield np.asarray(array)
         return
-    n_rows = max(_BLOCK // max(dtype.itemsize * math.prod(shape[1:]), 1), 1)
+    row_bytes = getattr(array, "row_bytes", dtype.itemsize * math.prod(shape[1:]))
+    n_rows = max(int(_BLOCK / max(row_bytes, 1)), 1)
     for start in range(0, shape[0], n_rows):
-        yield np.asarray(array[start : start + n_rows])
+        block = array[start : start + n_rows]
+        yield block if issparse(block) else np.asarray(block)

@@ -6,6 +6,7 @@ Legend: M members, S steps, P parameters.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from skbig._random import Noise
 from skbig.components.lbfgs import LBFGS, Remembered
 from skbig.components.schedules import Progress
+from skbig.data.parted import PartedRows
 from skbig.data.rows import Batch, Rows
 from skbig.data.stacked import StackedRows
 from skbig.data.streamed import StreamedRows
@@ -24,12 +26,18 @@ from skbig.engine.execution import Execution, thread_count
 from skbig.engine.members import Members
 from skbig.engine.numbers import numbers_of_steps, rate_table
 from skbig.engine.parts import Parts
+from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
+from skbig.engine.replicas import RankedExecution
 from skbig.engine.step import Numbers, add_penalty_gradient, forward, loss_and_gradient, norm_per_member, with_penalty
 from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import Training
 
-AnyRows = Rows | StackedRows | StreamedRows
+AnyRows = Rows | StackedRows | StreamedRows | PartedRows
+
+ADVICE = (
+    "Scale the features (StandardScaler) and, in regression, the target, lower learning_rate, or set clipping='norm'."
+)
 
 STEPS_AT_ONCE = 256
 STEPS_AT_ONCE_ON_TIME = 8
@@ -46,10 +54,14 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where a training stands in time: it began at `start` and, with `max_time`, ends at the deadline."""
+    """Where a training stands in time: it began at `start` and, with `max_time`, ends at the deadline.
+
+    Several processes agree on every time that matters by `agreed`.
+    """
 
     start: float
     max_time: float | None
+    agreed: Callable[[float], float] = float
 
     @property
     def deadline(self) -> float:
@@ -57,7 +69,9 @@ class Clock:
 
     @property
     def fraction(self) -> float:
-        return 0.0 if self.max_time is None else min(1.0, (time.perf_counter() - self.start) / self.max_time)
+        if self.max_time is None:
+            return 0.0
+        return self.agreed(min(1.0, (time.perf_counter() - self.start) / self.max_time))
 
 
 class MiniBatchEpochs:
@@ -75,14 +89,19 @@ class MiniBatchEpochs:
         clock: Clock,
         first_epoch: int,
         failed: np.ndarray | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self._members, self._rows, self._recipe, self._clock = members, rows, recipe, clock
         self._first_epoch = first_epoch
         self._time_per_step = 0.0
         self._parts = Parts()
-        self._failed = failed
-        records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
-        self.execution = Execution(members, recipe, rows.mean_weight, records=records)
+        self._failed, self._ranks = failed, ranks
+        self.execution: Execution | RankedExecution
+        if isinstance(rows, PartedRows) and ranks is not None:
+            self.execution = RankedExecution(members, recipe, rows.mean_weight, ranks)
+        else:
+            records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
+            self.execution = Execution(members, recipe, rows.mean_weight, records=records)
 
     def run(self) -> EpochResult:
         """Train one epoch."""
@@ -93,7 +112,9 @@ class MiniBatchEpochs:
             progress = self._progress(seen, len(batches))
             losses = self._run(batches, numbers_of_steps(members, recipe, progress))
             sizes = _sizes(batches[: len(losses)])
-            total, seen = total + (sizes * losses).sum(0), seen + sizes.sum(0)
+            with np.errstate(over="ignore"):  # of a member that is about to fail
+                total = total + (sizes * losses).sum(0)
+            seen = seen + sizes.sum(0)
             members.steps += len(losses)
             if self._clock.fraction >= 1.0:
                 break
@@ -106,9 +127,11 @@ class MiniBatchEpochs:
         """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further."""
         members, recipe, lengths = self._members, self._recipe, self._rows.lengths
         steps = np.arange(n_steps)[:, None]
-        per_step = np.minimum(recipe.batch_size, lengths) / lengths / recipe.schedule_epochs
-        whole = members.epochs - self._first_epoch + rows_seen / lengths
-        by_epochs = whole / recipe.schedule_epochs + per_step * steps
+        batch = np.minimum(recipe.batch_size, lengths)
+        per_step = batch / lengths / recipe.schedule_epochs
+        # Counted in rows, so that it does not depend on how many steps are asked for at once.
+        whole = members.epochs - self._first_epoch + (rows_seen + batch * steps) / lengths
+        by_epochs = whole / recipe.schedule_epochs
         by_time = self._clock.fraction + self._time_per_step * steps
         before = np.maximum(by_epochs, by_time)
         after = np.maximum(by_epochs + per_step, by_time + self._time_per_step)
@@ -123,6 +146,8 @@ class MiniBatchEpochs:
             losses = self.execution.run(batches, numbers, self._clock.deadline)
         except torch.OutOfMemoryError:
             if self._failed is not None and self._members.n_members > 1:  # a stack is halved, not its batches
+                raise
+            if self._ranks is not None:  # the other ranks are in the midst of the step
                 raise
             losses = []
         except BaseException:
@@ -142,16 +167,23 @@ class MiniBatchEpochs:
             losses = self._find_divergence(batches, numbers)
             result = torch.stack(losses).cpu().double().numpy()
         if self._clock.max_time is not None:
-            self._time_per_step = (time.perf_counter() - began) / len(losses) / self._clock.max_time
+            per_step = (time.perf_counter() - began) / len(losses)
+            self._time_per_step = self._clock.agreed(per_step / self._clock.max_time)
         return result
 
     def _find_divergence(self, batches: list[Batch], numbers: list[Numbers]) -> list[Tensor]:
         """Repeat the steps one by one up to the last good one, and say where it went wrong."""
+        if self._ranks is not None and self._ranks.steps_apart:  # only the steps of all ranks are those of before
+            raise DivergenceError(
+                f"The loss or the weights are not finite any more: in epoch {self._members.epochs + 1}, within the "
+                f"{len(batches)} steps after step {self._members.steps}. The weights from before are kept. {ADVICE}"
+            )
         losses: list[Tensor] = []
         for i, (batch, number) in enumerate(zip(batches, numbers, strict=True)):
             copy = self._members.copy()
             with torch.no_grad():
-                _, gradient = loss_and_gradient(self._members, batch, self._recipe, number)
+                differentiate = self.execution.differentiate
+                _, gradient = loss_and_gradient(self._members, batch, self._recipe, number, 1, differentiate)
                 self._members.restore(copy)
                 loss = self.execution.step_as_written(batch, number)
             if not (bool(torch.isfinite(loss).all()) and bool(torch.isfinite(self._members.flat).all())):
@@ -167,8 +199,7 @@ class MiniBatchEpochs:
         return (
             f"The loss or the weights are not finite any more: loss {loss.flatten().tolist()} in epoch "
             f"{members.epochs + 1}, step {members.steps + 1}, at the learning rate {rate:g} and a gradient norm of "
-            f"{norm:g}. The weights of the step before are kept. Scale the features (StandardScaler) and, in "
-            "regression, the target, lower learning_rate, or set clipping='norm'."
+            f"{norm:g}. The weights of the step before are kept. {ADVICE}"
         )
 
 
@@ -307,16 +338,22 @@ def _column(values: Any, n_steps: int) -> Tensor:
 def _sizes(batches: list[Batch]) -> np.ndarray:
     """Rows of each batch and member, (S, M), or (S, 1) where members have the same number."""
     if all(batch.sizes is None for batch in batches):
-        return np.array([[batch.n_rows] for batch in batches])
+        return np.array([[batch.counted_rows] for batch in batches])
     n_members = batches[0].share.shape[0]
     return np.array([batch.sizes or (batch.n_rows,) * n_members for batch in batches])
 
 
 def epochs_of(
-    members: Members, rows: AnyRows, recipe: Recipe, clock: Clock, first_epoch: int, failed: np.ndarray | None = None
+    members: Members,
+    rows: AnyRows,
+    recipe: Recipe,
+    clock: Clock,
+    first_epoch: int,
+    failed: np.ndarray | None = None,
+    ranks: Ranks | None = None,
 ) -> MiniBatchEpochs | LineSearchEpochs:
     """Return the kind of epochs that the optimizer takes."""
     if recipe.optimizer.full_batch:
         assert isinstance(rows, Rows) and failed is None, "members of a line search are not stacked"
         return LineSearchEpochs(members, rows, recipe, clock, first_epoch)
-    return MiniBatchEpochs(members, rows, recipe, clock, first_epoch, failed)
+    return MiniBatchEpochs(members, rows, recipe, clock, first_epoch, failed, ranks)

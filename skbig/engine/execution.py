@@ -34,7 +34,11 @@ class Execution:
         Into how many parts a batch is split, to need less memory; the result is the same.
     records : bool
         Whether steps are recorded and replayed.
+    differentiate : None
+        Steps are differentiated in this process alone.
     """
+
+    differentiate = None
 
     def __init__(self, members: Members, recipe: Recipe, mean_weight: Any, *, records: bool) -> None:
         self._members = members
@@ -92,7 +96,9 @@ class Execution:
 
 def penalty_strength(recipe: Recipe, batch: Batch, mean_weight: Any, like: Tensor) -> Tensor | float:
     """Return alpha over the weight of a batch: a float, or a tensor (M, 1, 1) where members differ."""
-    n_rows = batch.n_rows if batch.sizes is None else torch.tensor(batch.sizes, dtype=torch.float64).view(-1, 1, 1)
+    n_rows: Any = batch.counted_rows
+    if batch.sizes is not None:
+        n_rows = torch.tensor(batch.sizes, dtype=torch.float64).view(-1, 1, 1)
     strength = recipe.alpha / (n_rows * mean_weight)
     return strength.to(like) if isinstance(strength, Tensor) else strength
 

@@ -53,7 +53,9 @@ def stackable(training: Training) -> bool:
     """Whether a training may be stacked with others at all."""
     recipe, rows = training.recipe, training.rows
     in_memory = isinstance(rows, Rows) and not rows.is_sparse
-    return in_memory and recipe.is_ours and recipe.max_time is None and not recipe.optimizer.full_batch
+    return (
+        training.stacks and in_memory and recipe.is_ours and recipe.max_time is None and not recipe.optimizer.full_batch
+    )
 
 
 def _signature(component: Component | None) -> Any:

@@ -5,7 +5,7 @@ Legend: M members (left out of batches when there is one), R rows, K raw outputs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from skbig._sparse import SparseRows
 from skbig.data.rows import Batch
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
+from skbig.networks.layers import Total, itself
 from skbig.networks.mlp import MLP, Training
 
 NORM_BLOCK = 2**15 - 1
@@ -39,14 +40,24 @@ class Numbers(NamedTuple):
     augmentation: tuple[Tensor, ...]
 
 
+Differentiate = Callable[[Members, Batch, Recipe, Numbers], tuple[Tensor, Tensor]]
+"""Returns loss, (M,) or () for one member, and gradient (M, 1, P)."""
+
+
 def step(
-    members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, strength: Tensor | float, n_parts: int = 1
+    members: Members,
+    batch: Batch,
+    recipe: Recipe,
+    numbers: Numbers,
+    strength: Tensor | float,
+    n_parts: int = 1,
+    differentiate: Differentiate | None = None,
 ) -> Tensor:
     """Update the members by one batch and return their losses, penalty included, before the update: (M,).
 
     `strength`, a float or a tensor (M, 1, 1), is that of the penalty over the weight of the batch.
     """
-    loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts)
+    loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts, differentiate)
     loss = with_penalty(loss, members, recipe, strength)
     add_penalty_gradient(members, recipe, gradient, strength)
     if recipe.clipping is not None:
@@ -58,15 +69,21 @@ def step(
 
 
 def loss_and_gradient(
-    members: Members, batch: Batch, recipe: Recipe, numbers: Numbers, n_parts: int = 1
+    members: Members,
+    batch: Batch,
+    recipe: Recipe,
+    numbers: Numbers,
+    n_parts: int = 1,
+    differentiate: Differentiate | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the weighted mean loss, (M,) or () for one member, and its gradient (M, 1, P).
 
     A batch in several parts needs less memory and gives the same sum.
     """
+    differentiate = _differentiate if differentiate is None else differentiate
     total, gradient = None, None
     for part in [batch] if n_parts == 1 else batch.parts(n_parts):
-        loss, part_gradient = _differentiate(members, part, recipe, numbers)
+        loss, part_gradient = differentiate(members, part, recipe, numbers)
         total = loss if total is None else total + loss
         gradient = part_gradient if gradient is None else gradient.add_(part_gradient)
     assert total is not None and gradient is not None
@@ -75,32 +92,78 @@ def loss_and_gradient(
 
 
 def _differentiate(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers) -> tuple[Tensor, Tensor]:
+    """Return loss and gradient of all rows at hand, computed in this process."""
     leaves = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
     with torch.enable_grad():
-        per_row = _loss_per_row(leaves, members, batch, recipe, numbers)
-        loss = torch.dot(per_row, batch.share) if per_row.dim() == 1 else (per_row * batch.share).sum(-1)
+        loss = weighted_loss(leaves, members, augmented(batch, members, recipe, numbers), recipe, numbers)
         # Summed over members, never averaged: none may feel another. (A sum also spares torch the import of sympy.)
         gradients = torch.autograd.grad(loss.sum() if loss.dim() else loss, list(leaves.values()))
-    flat = [gradient.reshape(members.n_members, 1, -1) for gradient in gradients]
-    return loss.detach(), torch.cat(flat, -1)
+    return loss.detach(), flattened(gradients, members)
 
 
-def _loss_per_row(
-    leaves: dict[str, Tensor], members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
-) -> Tensor:
-    noise = None if numbers.keys is None else Noise(numbers.keys, batch.first_row)
-    X, y, mix = batch.X, batch.y, None
-    if recipe.augmentation is not None:
-        assert noise is not None and isinstance(X, Tensor) and isinstance(batch.X, Tensor)
-        X, mix = recipe.augmentation.apply(X.view(members.n_members, *X.shape[-2:]), noise, numbers.augmentation)
-        X = X.view(batch.X.shape)
-    training = Training(noise, batch.share)
-    raw = forward(members.network, leaves, members.statistics, X, training, bf16=recipe.bf16)
+def flattened(gradients: Sequence[Tensor], members: Members) -> Tensor:
+    """Lay out the gradients of all parameters as the members do theirs: (M, 1, P)."""
+    return torch.cat([gradient.reshape(members.n_members, 1, -1) for gradient in gradients], -1)
+
+
+class Augmented(NamedTuple):
+    """A batch as the network sees it while training.
+
+    Attributes
+    ----------
+    batch : Batch
+    partner_y : Tensor of the shape of the batch's y, or None
+        Targets with which those of the batch are blended, if they are.
+    blend : Tensor (M, 1), or (1,) for one member, or None
+        How much of each row's loss is that of its own target.
+    """
+
+    batch: Batch
+    partner_y: Tensor | None = None
+    blend: Tensor | None = None
+
+    def part_by(self, part: Callable[[Batch], Batch]) -> Augmented:
+        """Return some of the rows."""
+        if self.partner_y is None:
+            return Augmented(part(self.batch))
+        return Augmented(part(self.batch), part(self.batch._replace(y=self.partner_y)).y, self.blend)
+
+
+def augmented(batch: Batch, members: Members, recipe: Recipe, numbers: Numbers) -> Augmented:
+    """Let the augmentation change a batch."""
+    if recipe.augmentation is None:
+        return Augmented(batch)
+    assert numbers.keys is not None and isinstance(batch.X, Tensor)
+    X, noise = batch.X, Noise(numbers.keys, batch.first_row)
+    changed, mix = recipe.augmentation.apply(X.view(members.n_members, *X.shape[-2:]), noise, numbers.augmentation)
+    batch = batch._replace(X=changed.view(X.shape))
     if mix is None:
-        return recipe.loss.per_row(raw, y)
-    partner_y = _rows_of(y, mix.partner.view(batch.share.shape))
-    share = mix.share.view(-1, *[1] * (batch.share.dim() - 1))
-    return share * recipe.loss.per_row(raw, y) + (1 - share) * recipe.loss.per_row(raw, partner_y)
+        return Augmented(batch)
+    partner_y = _rows_of(batch.y, mix.partner.view(batch.share.shape))
+    return Augmented(batch, partner_y, mix.share.view(-1, *[1] * (batch.share.dim() - 1)))
+
+
+def weighted_loss(
+    parameters: Mapping[str, Tensor],
+    members: Members,
+    augmented: Augmented,
+    recipe: Recipe,
+    numbers: Numbers,
+    total: Total = itself,
+) -> Tensor:
+    """Return the sum of the rows' losses by their shares, (M,) or () for one member.
+
+    Of a part of a batch it is the part's share of the loss; `total` then sums over the parts.
+    """
+    batch = augmented.batch
+    noise = None if numbers.keys is None else Noise(numbers.keys, batch.first_row)
+    training = Training(noise, batch.share, total=total)
+    raw = forward(members.network, parameters, members.statistics, batch.X, training, bf16=recipe.bf16)
+    per_row = recipe.loss.per_row(raw, batch.y)
+    if augmented.partner_y is not None and augmented.blend is not None:
+        partner = recipe.loss.per_row(raw, augmented.partner_y)
+        per_row = augmented.blend * per_row + (1 - augmented.blend) * partner
+    return torch.dot(per_row, batch.share) if per_row.dim() == 1 else (per_row * batch.share).sum(-1)
 
 
 def forward(

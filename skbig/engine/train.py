@@ -9,15 +9,19 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Protocol
 
 import numpy as np
 
+from skbig.data.rows import Rows
+from skbig.data.streamed import StreamedRows
 from skbig.engine.epochs import AnyRows, Clock, EpochResult, epochs_of
 from skbig.engine.execution import thread_count, useful_threads
 from skbig.engine.history import History, Judge
 from skbig.engine.members import Members
+from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
 from skbig.exceptions import InterruptedWarning
 
@@ -75,6 +79,10 @@ class Training:
     first_epoch: int
     elapsed: float = 0.0
     """Seconds that earlier runs of this training have taken."""
+    ranks: Ranks | None = None
+    """The processes that train it together, if it is more than this one."""
+    stacks: bool = True
+    """Whether it may be trained in a stack; not where other processes take part."""
 
     def run(self, observers: Sequence[Observer] = ()) -> None:
         """Train, and end with the best weights."""
@@ -88,6 +96,7 @@ class Training:
             observers=observers,
             first_epoch=self.first_epoch,
             elapsed=self.elapsed,
+            ranks=self.ranks,
         )
 
 
@@ -103,6 +112,7 @@ def train(
     first_epoch: int | None = None,
     failed: np.ndarray | None = None,
     elapsed: float = 0.0,
+    ranks: Ranks | None = None,
 ) -> History:
     """Train the members in place and return the history.
 
@@ -123,6 +133,9 @@ def train(
         left with their latest weights, not the best: the training is a part of a longer one.
     elapsed : float
         Seconds of `max_time` that are gone already.
+    ranks : Ranks or None
+        The processes that train these members together: each calls this function with the same arguments. Observers
+        are told in rank 0 alone.
 
     Raises
     ------
@@ -133,12 +146,13 @@ def train(
         members=members,
         rows=rows,
         recipe=recipe,
-        clock=Clock(time.perf_counter() - elapsed, recipe.max_time),
+        clock=Clock(time.perf_counter() - elapsed, recipe.max_time, float if ranks is None else ranks.agreed),
         validation=validation,
         judge=Judge(members, recipe) if judge is None else judge,
         history=History() if history is None else history,
         observers=observers,
         failed=failed,
+        ranks=ranks,
     )
     run.train(members.epochs if first_epoch is None else first_epoch)
     return run.history
@@ -157,16 +171,20 @@ class _Run:
     history: History
     observers: Sequence[Observer]
     failed: np.ndarray | None
+    ranks: Ranks | None
 
     def train(self, first_epoch: int) -> None:
         """Run the loop, once; Ctrl-C ends it early."""
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
-            epochs = epochs_of(self.members, self.rows, self.recipe, self.clock, first_epoch, self.failed)
+            rows = self._own_rows()
+            epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.ranks)
             if self.judge.looks_again and self.validation is not None:
                 self.judge.begin(self.validation(self.members, self.recipe)[1])
             try:
                 self.history.stop_reason = self._loop(epochs.run)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
+                if self.ranks is not None and not isinstance(interrupt, Interrupted):  # of this rank alone
+                    raise
                 self.history.stop_reason = "interrupted"
                 message = "Training interrupted by user; the model so far is kept."
                 warnings.warn(message, InterruptedWarning, stacklevel=2)
@@ -181,12 +199,22 @@ class _Run:
             score = self._judge(result)
             reason = self._reason_to_stop(epoch)
             report = self._report(epoch, result, score, time.perf_counter() - began, bool(reason))
-            wishes = [observer(report) for observer in self.observers]  # every observer hears of every epoch
-            if any(wishes) and reason != "converged":
+            wish = self._tell(report) if self.ranks is None else self.ranks.first(partial(self._tell, report))
+            if wish and reason != "converged":
                 return "callback"
             if reason:
                 return reason
         raise AssertionError("not reached: the number of epochs is limited")
+
+    def _own_rows(self) -> AnyRows:
+        if self.ranks is None:
+            return self.rows
+        assert isinstance(self.rows, Rows | StreamedRows), "a stack is trained by one process"
+        return self.ranks.parted(self.rows, self.recipe)
+
+    def _tell(self, report: EpochReport) -> bool:
+        """Tell every observer of an epoch; return whether one of them wishes to end."""
+        return any([observer(report) for observer in self.observers])
 
     def _reason_to_stop(self, epoch: int) -> str:
         if self.judge.stopped.all():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -25,9 +26,10 @@ from skbig.data.rows import as_tensor
 from skbig.engine.history import History, Judge, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
-from skbig.engine.train import Training
-from skbig.estimators.choices import Choices, component_of, device_of, resolve_choices
+from skbig.engine.train import Observer, Training
+from skbig.estimators.choices import component_of, device_of, resolve_choices
 from skbig.estimators.hints import PARAMETERS, hint_for
+from skbig.estimators.launching import team_of
 from skbig.estimators.preparation import (
     Given,
     continued_members,
@@ -52,6 +54,7 @@ from skbig.estimators.sklearn_bridge import (
     scorer_of,
 )
 from skbig.estimators.state import export_progress, import_judge, network_arrays, normalization_arrays, public_weights
+from skbig.estimators.teams import ALONE, Errand, Team
 from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import MLP
 
@@ -65,11 +68,26 @@ class Session(Training):
     backend: SingleDevice
     incremental: bool
     saver: Saver | None = None
+    held: Given | None = None
+    team: Team = ALONE
+
+    def run(self, observers: Sequence[Observer] = ()) -> None:
+        """Have it trained, with the best weights in the end."""
+        self.team.train(Errand(self, self.backend, self.targets, self.held, self.saver), observers)
 
     def limit(self, n_epochs: int, schedule_epochs: int) -> None:
         """Train up to so many epochs in all, of a schedule that may go on further."""
         left = n_epochs - (self.members.epochs - self.first_epoch)
         self.recipe = replace(self.recipe, max_epochs=left, schedule_epochs=schedule_epochs)
+
+    @property
+    def n_before(self) -> int:
+        """Epochs that earlier runs of this fit have done."""
+        return 0 if self.incremental else self.members.epochs - self.first_epoch
+
+    def seconds_left(self) -> float | None:
+        """How long the training may still take."""
+        return None if self.recipe.max_time is None else self.recipe.max_time - self.elapsed
 
     def reached(self) -> tuple[int, int]:
         """How far the training is: epochs noted down, and steps."""
@@ -171,7 +189,8 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         parameters = SimpleNamespace(**{name: getattr(self, name) for name in PARAMETERS if hasattr(self, name)})
         choices = resolve_choices(vars(parameters), type(self).__name__, for_classes=self._for_classes)
         goes_on = hasattr(self, "coefs_") and (incremental or self.warm_start)
-        device = device_of(self.device, type(self).__name__)
+        team = team_of(self)
+        device = team.device(device_of(self.device, type(self).__name__))
         dtypes = input_dtypes(device, self.precision)
         X, y = check_training_rows(self, given.X, given.y, dtypes, reset=not goes_on, numeric=not self._for_classes)
         backend = choose_backend(device, self.precision, X.dtype == np.float64)
@@ -179,12 +198,12 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         targets = self._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
         validation = self._checked_validation(held, X.dtype, choices.loss)
         saves = directory_of(vars(parameters), checked, validation) if not incremental else None
-        saved = None if saves is None else saves.newest()
+        saved = None if saves is None else team.first(saves.newest)
         if goes_on:
             seeds = list(self._progress["seeds"])
         else:
             drawn = seeds_of(self.random_state, self.n_members)  # a RandomState moves on, however often a fit is killed
-            seeds = drawn if saved is None else list(saved.facts["seeds"])
+            seeds = team.first(lambda: drawn) if saved is None else list(saved.facts["seeds"])
         if validation is None and self.early_stopping:
             if incremental:
                 raise ValueError(
@@ -203,8 +222,9 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             one_epoch=incremental,
             judged=validation is not None,
         )
-        rows = placed(checked.X, targets.encode(checked.y), checked.weight, backend.device, backend.dtype)
-        members = self._members(recipe, backend, seeds, goes_on)
+        home = team.home(backend)
+        rows = placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype)
+        members = self._members(recipe, home, seeds, goes_on)
         session = Session(
             given=given,
             targets=targets,
@@ -214,13 +234,16 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             backend=backend,
             judge=import_judge(members, recipe, self._progress, incremental) if goes_on else Judge(members, recipe),
             history=continued_history(self._curves) if goes_on else History(),
-            validation=self._validation(validation, targets, choices, backend),
+            validation=self._validation(validation, targets, choices.loss, home),
             first_epoch=0 if incremental else members.epochs,
             incremental=incremental,
+            held=validation,
+            team=team,
+            stacks=team is ALONE,
         )
         if saved is not None:
             go_on_from(session, saved)
-            session.limit(self.max_iter, self.max_iter)
+            session.limit(session.n_before if has_ended(session) else self.max_iter, self.max_iter)
         if saves is not None:
             session.saver = Saver(saves, self.checkpoint_every, session)
         return session
@@ -247,7 +270,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         return continued_members(recipe, backend, arrays, self._progress, self.n_members)
 
     def _validation(
-        self, validation: Given | None, targets: Any, choices: Choices, backend: SingleDevice
+        self, validation: Given | None, targets: Any, loss: Loss, backend: SingleDevice
     ) -> Validation | None:
         if validation is None:
             return None
@@ -258,7 +281,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         scorer, keywords = scorer_of(self.scoring), {} if weight is None else {"sample_weight": weight}
 
         def score(raw: np.ndarray) -> float:
-            predicted = self._predicted(raw, targets, choices.loss)
+            predicted = self._predicted(raw, targets, loss)
             return float(predicted.score(X, y, **keywords) if scorer is None else scorer(predicted, X, y, **keywords))
 
         return Validation(rows, score)
@@ -274,13 +297,13 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
                 stack.enter_context(session.saver.on_sigterm())
                 observers.append(session.saver)
             if self.verbose:
-                line = ProgressLine(max_time=self.max_time)
+                line = ProgressLine(max_time=session.seconds_left(), n_before=session.n_before)
                 stack.callback(line.close)
                 observers.append(line)
-            if session.saver is None or not has_ended(session):
+            if n_epochs:  # none are left of a fit that an earlier run has ended
                 session.run([observer for observer in observers if observer is not None])
                 if session.saver is not None and has_ended(session):
-                    session.saver.save()
+                    session.team.first(session.saver.save)
 
     def _after(self, session: Session) -> None:
         planned = session.incremental or session.recipe.schedule.ends

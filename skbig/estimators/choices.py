@@ -15,6 +15,7 @@ import torch
 from sklearn.metrics import get_scorer_names
 
 from skbig._validation import Boolean, Callable, Constraint, Interval, Options, check
+from skbig.backends.backend import Backend, resolve_backend
 from skbig.backends.single import PRECISIONS, choose_device
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
@@ -117,6 +118,8 @@ def resolve_choices(parameters: Mapping[str, Any], owner: str, *, for_classes: b
         "clipping": lambda value: resolve(Clipping, value, optional=True),
         "augmentation": lambda value: resolve(Augmentation, value, optional=True),
     }
+    if "backend" in parameters:  # a subclass may have other parameters
+        _checked("backend", parameters["backend"], owner, resolve_backend)
     components: dict[str, Any] = {name: _resolved(name, parameters[name], owner, how[name]) for name in how}
     rate = parameters["learning_rate"]
     choices = Choices(
@@ -128,10 +131,12 @@ def resolve_choices(parameters: Mapping[str, Any], owner: str, *, for_classes: b
     return choices
 
 
-def component_of(name: str, value: Any, *, for_classes: bool) -> Component | None:
-    """Return the component that a parameter's value stands for, or None when there is none."""
+def component_of(name: str, value: Any, *, for_classes: bool) -> Component | Backend | None:
+    """Return the component, or the backend, that a parameter's value stands for, or None when there is none."""
     if value is None:
         return None
+    if name == "backend":
+        return resolve_backend(value)
     if name == "loss":
         return resolve_loss(value, for_classes=for_classes)
     if name == "schedule":
@@ -187,6 +192,11 @@ def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
     if not choices.optimizer.full_batch:
         return
     name = f"optimizer={parameters['optimizer']!r}"
+    if parameters.get("backend") is not None:
+        raise ValueError(
+            f"{name} searches along lines in one process. Use backend=None, or optimizer='adam' with "
+            f"backend={parameters['backend']!r}."
+        )
     if choices.clipping is not None:
         raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
     if choices.penalty is not None and choices.penalty.proximal:

@@ -23,7 +23,7 @@ PARAMETERS = (
     *("hidden_layer_sizes", "activation", "loss", "penalty", "alpha", "optimizer", "learning_rate", "schedule"),
     *("clipping", "augmentation", "dropout", "normalization", "n_members", "batch_size", "max_iter", "max_time"),
     *("shuffle", "class_weight", "early_stopping", "validation_fraction", "n_iter_no_change", "tol", "scoring"),
-    *("warm_start", "random_state", "device", "precision", "verbose", "checkpoint_dir"),
+    *("warm_start", "random_state", "device", "precision", "backend", "verbose", "checkpoint_dir"),
     "checkpoint_every",
 )
 
@@ -53,6 +53,7 @@ _RENAMED: dict[str, str] = {
     "alpha (with penalty='l1')": "reg_alpha l1 l1_reg lambda_l1",
     "max_time (seconds)": "time_limit time_limit_s max_seconds timeout time_budget",
     "augmentation": "augment data_augmentation transforms",
+    "backend ('ddp')": "strategy distributed distribute distribution distribution_strategy dist_backend",
 }
 
 # What is a part of a component here, is given elsewhere, or is not here at all.
@@ -96,6 +97,9 @@ _INSTEAD: dict[str, str] = {
         kernel_initializer bias_initializer init initializer weight_init""",
     "Averaged weights are not offered; a schedule that falls to zero, as schedule='cosine', has a like effect.": """
         average ema use_ema swa""",
+    "Use backend=DDP(n_workers=...).": "n_workers n_gpus num_gpus gpus nproc_per_node num_processes world_size",
+    "Use backend=DDP(sync_every=...).": "sync_every local_steps",
+    "Use backend=DDP(max_restarts=...), with a checkpoint_dir.": "max_restarts",
     "Rows are read without a loader; batch_size and shuffle say how.": """
         iterator_train iterator_valid dataset dataloader num_workers""",
     "A batch that does not fit in memory is split by itself.": "accumulate_grad_batches gradient_accumulation_steps",
@@ -184,10 +188,20 @@ _VALUES: dict[str, dict[str, str]] = {
         "'float64'": "64 fp64 64_true double",
         "'bf16'": "bfloat16 bf16_mixed bf16_true mixed_bfloat16 16 fp16 float16 half 16_mixed mixed_float16",
     },
+    "backend": {
+        "'ddp'": """distributed_data_parallel distributeddataparallel data_parallel dataparallel dp multi_gpu mirrored
+            mirroredstrategy torchrun nccl gloo""",
+        "None": "none single single_device",
+    },
     "scoring": {"'loss'": "val_loss valid_loss validation_loss"},
 }
 
-_CHOICES = {"activation": tuple(ACTIVATIONS), "normalization": NORMALIZATIONS, "precision": PRECISIONS}
+_CHOICES = {
+    "activation": tuple(ACTIVATIONS),
+    "normalization": NORMALIZATIONS,
+    "precision": PRECISIONS,
+    "backend": ("ddp",),
+}
 _KINDS = ("optimizer", "schedule", "loss", "penalty", "clipping", "augmentation")
 
 

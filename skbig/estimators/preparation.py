@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
 from skbig._random import Purpose, generator, member_seeds
 from skbig.backends.single import SingleDevice
 from skbig.data.rows import Rows, place_rows
 from skbig.data.selection import Selection
+from skbig.data.split import split
 from skbig.data.streamed import StreamedRows, stream_rows
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
@@ -85,21 +85,20 @@ def seeds_of(random_state: Any, n_members: int) -> list[int]:
 def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[Given, Given]:
     """Split rows into training and validation rows, with the classes' proportions kept where asked for."""
     n_rows = given.X.shape[0]
-    state = int(generator(seed, Purpose.SPLIT).integers(2**31))
     labels = np.ravel(given.y) if stratify else None
     try:
-        parts = train_test_split(np.arange(n_rows), test_size=fraction, random_state=state, stratify=labels)
+        parts = split(n_rows, fraction, generator(seed, Purpose.SPLIT), labels)
     except ValueError as error:
         raise ValueError(
             f"early_stopping=True cannot hold out validation_fraction={fraction} of {n_rows} rows: "
-            f"{str(error).rstrip('.')}. Change validation_fraction, or pass X_val and y_val to fit."
+            f"{error}. Change validation_fraction, or pass X_val and y_val to fit."
         ) from None
     if len(parts[1]) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your dataset. "
             f"Got {len(parts[1])} of {n_rows} rows."
         )
-    training, validation = (given.take(np.sort(part)) for part in parts)
+    training, validation = (given.take(part) for part in parts)
     return training, validation
 
 
@@ -119,10 +118,12 @@ def make_recipe(
         raise ValueError(
             f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray()."
         )
-    if choices.optimizer.full_batch and isinstance(X, Selection):
+    reads_all = choices.optimizer.full_batch or parameters.batch_size == "full"
+    if reads_all and isinstance(X, Selection):
+        name, other = ("optimizer", "optimizer='adam'") if choices.optimizer.full_batch else ("batch_size", "a number")
         raise ValueError(
-            f"optimizer={parameters.optimizer!r} needs all rows in memory, and X is too large to be loaded. Use "
-            "optimizer='adam'."
+            f"{name}={getattr(parameters, name)!r} needs all rows in memory, and X is too large to be loaded. Use "
+            f"{other}."
         )
     batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows)
     network = MLP(

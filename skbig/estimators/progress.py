@@ -25,12 +25,15 @@ class ProgressLine:
     ----------
     max_time : float or None, default=None
         Seconds after which the training ends, known to the time left.
+    n_before : int, default=0
+        Epochs that earlier runs of the training have done.
     stream : text stream or None, default=None
         Where to write; standard error by default.
     """
 
-    def __init__(self, *, max_time: float | None = None, stream: TextIO | None = None) -> None:
+    def __init__(self, *, max_time: float | None = None, n_before: int = 0, stream: TextIO | None = None) -> None:
         self._max_time = math.inf if max_time is None else max_time
+        self._n_before = n_before
         self._stream = sys.stderr if stream is None else stream
         self._line: Line | None = None
         self._rows, self._seconds = 0, 0.0
@@ -42,14 +45,14 @@ class ProgressLine:
         self._seconds += report.seconds
         self._last = report
         if self._line is None:
-            self._line = line_on(self._stream, report.max_epochs)
-        if self._line.is_due(report.epoch):
-            self._line.write(report.epoch, self._words(report, f"{clock(self._left(report))} left"))
+            self._line = line_on(self._stream, self._n_before + report.max_epochs)
+        if self._line.is_due(self._n_before + report.epoch):
+            self._line.write(self._n_before + report.epoch, self._words(report, f"{clock(self._left(report))} left"))
 
     def close(self) -> None:
         """Show the last epoch, and end the line."""
         if self._line is not None and self._last is not None:
-            self._line.write(self._last.epoch, self._words(self._last, f"took {clock(self._seconds)}"))
+            self._line.write(self._n_before + self._last.epoch, self._words(self._last, f"took {clock(self._seconds)}"))
             self._line.close()
             self._line = None
 

@@ -96,11 +96,16 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
     precision : {'auto', 'float32', 'float64', 'tf32', 'bf16'}, default='auto'
         'auto' follows X on a CPU (float64 in, float64 trained) and is float32 on a GPU. 'bf16' computes in bfloat16 and
         keeps the weights in float32.
+    backend : {'ddp'}, DDP or None, default=None
+        Who trains: None is this process alone, 'ddp' several processes, one for each GPU, with the same result;
+        :class:`~skbig.DDP` says how many, and when to start them again. They are started by `fit`, which joins a launch
+        by torchrun, SLURM or Ray instead, if there is one.
     verbose : bool or int, default=False
         Whether a progress line is shown.
     checkpoint_dir : path or None, default=None
         A directory in which `fit` saves its training. A fit that was killed goes on from the newest checkpoint, bit by
-        bit, when it is repeated with the same data and parameters.
+        bit, when it is repeated with the same data and parameters; one that has ended returns its model at once.
+        `partial_fit` saves nothing.
     checkpoint_every : int or float, default=60.0
         How often: an int counts epochs, a float seconds.
 
@@ -187,6 +192,7 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         random_state: Any = None,
         device: str = "auto",
         precision: str = "auto",
+        backend: Any = None,
         verbose: Any = False,
         checkpoint_dir: Any = None,
         checkpoint_every: Any = 60.0,
@@ -217,6 +223,7 @@ class BigMLPRegressor(RegressorMixin, BaseBigMLP):
         self.random_state = random_state
         self.device = device
         self.precision = precision
+        self.backend = backend
         self.verbose = verbose
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_every = checkpoint_every

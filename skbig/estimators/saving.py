@@ -17,7 +17,9 @@ from typing import Any
 import joblib
 import numpy as np
 
+from skbig.backends.backend import resolve_backend
 from skbig.components.component import Component
+from skbig.data.selection import Selection
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory, fingerprint
 from skbig.engine.snapshot import restore, snapshot
 from skbig.engine.train import EpochReport, Training
@@ -28,8 +30,8 @@ from skbig.estimators.sklearn_bridge import inside_cross_validation
 ENDED = ("converged", "max_iter", "max_time", "callback")
 """Reasons to stop after which nothing is left to train."""
 
-NO_MATTER = ("verbose", "device", "warm_start", "checkpoint_dir", "checkpoint_every")
-"""Parameters that may change from run to run of one fit."""
+NO_MATTER = ("verbose", "device", "backend", "warm_start", "checkpoint_dir", "checkpoint_every")
+"""Parameters that may change from run to run of one fit; of a backend, all but how its workers agree."""
 
 
 class Saver:
@@ -44,33 +46,42 @@ class Saver:
     """
 
     def __init__(self, directory: CheckpointDirectory, every: float, training: Training) -> None:
-        self._directory, self._every, self._training = directory, every, training
+        self.directory, self.every, self._training = directory, every, training
         self._began = time.perf_counter() - training.elapsed
         self._last = (training.members.epochs, time.monotonic())
         self._terminated = threading.Event()
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether SIGTERM has come and waits."""
+        return self._terminated.is_set()
 
     def __call__(self, report: EpochReport) -> None:
         """Save, if it is time to; after SIGTERM save and let it take effect."""
         if report.last:  # the end of the training saves too: with the best weights, and with its reason
             return
-        if self._terminated.is_set():
+        if self.is_terminated:
             self.save()
-            self._terminated.clear()
-            signal.raise_signal(signal.SIGTERM)  # the handler is the caller's again
+            self.let_sigterm_through()
         elif self._is_due():
             self.save()
+
+    def let_sigterm_through(self) -> None:
+        """Let SIGTERM take effect, which has come: the handler is the caller's again."""
+        self._terminated.clear()
+        signal.raise_signal(signal.SIGTERM)
 
     def save(self) -> None:
         """Write where the training stands; a failure to write is an error, and the last checkpoint stays."""
         self._training.elapsed = time.perf_counter() - self._began
-        self._directory.save(*snapshot(self._training))
+        self.directory.save(*snapshot(self._training))
         self._last = (self._training.members.epochs, time.monotonic())
 
     def _is_due(self) -> bool:
         epoch, moment = self._last
-        if isinstance(self._every, Integral):
-            return self._training.members.epochs - epoch >= self._every
-        return time.monotonic() - moment >= self._every
+        if isinstance(self.every, Integral):
+            return self._training.members.epochs - epoch >= self.every
+        return time.monotonic() - moment >= self.every
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
@@ -116,17 +127,23 @@ def directory_of(parameters: Mapping[str, Any], given: Given, held: Given | None
         )
     held = Given(None, None) if held is None else held
     identity = {f"parameter {name}": text_of(value) for name, value in parameters.items() if name not in NO_MATTER}
-    identity |= {"X": fingerprint(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
-    identity |= {"X_val": fingerprint(held.X), "y_val": fingerprint(held.y)}
+    identity |= {"X": _of_rows(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
+    identity |= {"X_val": _of_rows(held.X), "y_val": fingerprint(held.y)}
     identity |= {"sample_weight_val": fingerprint(held.weight)}
+    backend = resolve_backend(parameters.get("backend"))
+    if backend is not None and backend.get_params()["sync_every"] > 1:
+        identity["parameter backend"] = repr(backend)
     return CheckpointDirectory(path, identity)
+
+
+def _of_rows(X: Any) -> str:
+    """Return the fingerprint of rows, also of a selection: of the whole source, and of which are meant."""
+    return fingerprint(X.source, X.rows) if isinstance(X, Selection) else fingerprint(X)
 
 
 def go_on_from(training: Training, checkpoint: Checkpoint) -> None:
     """Put a training where a checkpoint was written."""
     restore(training, checkpoint.arrays, checkpoint.facts)
-    if training.history.stop_reason not in ENDED:
-        training.judge.restore_latest()
     if isinstance(training.validation, Validation):
         training.validation.has_loss = bool(training.history.validation_loss)
 
@@ -157,8 +174,9 @@ def text_of(value: Any) -> str:
 
 def _essence(function: Any) -> list[Any]:
     """What a function does, without the file and the line where it is written: lambdas have no name."""
-    enclosed = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]  # none is empty
-    values = (function.__defaults__, function.__kwdefaults__, enclosed)
+    enclosed = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]  # which is empty
+    numbers = [value for value in enclosed if isinstance(value, bool | int | float | str)]  # others may change with use
+    values = (function.__defaults__, function.__kwdefaults__, numbers)
     return [_operations(function.__code__), without_addresses(repr(values))]
 
 

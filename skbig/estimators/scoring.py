@@ -48,7 +48,12 @@ class Validation:
         self.has_loss = False
 
     def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        raw = raw_predictions(members.network, members.parameters, members.statistics, self.rows.X)
+        return self.judge_all(
+            raw_predictions(members.network, members.parameters, members.statistics, self.rows.X), recipe
+        )
+
+    def judge_all(self, raw: Tensor, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        """Return loss and score of each member by the raw predictions (M, N, K)."""
         judged = [self.judge(member, recipe) for member in raw]
         loss, score = (np.array(values, dtype=float) for values in zip(*judged, strict=True))
         self.has_loss |= bool(np.isfinite(loss).all())

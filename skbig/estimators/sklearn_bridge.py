@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skbig.data.reader import largest_of
 from skbig.data.selection import LOADED_BYTES, Selection
 from skbig.data.source import Source
 from skbig.data.sources import as_source
@@ -51,10 +53,12 @@ __all__ = [
     "hands_callbacks_on",
     "has_callbacks",
     "inside_cross_validation",
+    "inside_population",
     "inside_search",
     "params_of_rows",
     "rows_of",
     "scorer_of",
+    "scorers_in",
     "with_callbacks",
 ]
 
@@ -65,8 +69,10 @@ def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
 ) -> Any:
     """Return checked X (dense, CSR, or a selection of rows that are read later) and y, and note the features."""
-    elsewhere = _read_elsewhere(estimator, X, dtypes, reset=reset)
+    elsewhere = _read_elsewhere(estimator, X, dtypes, reset=reset, to_train=True)
     if elsewhere is not None:
+        if y is None:
+            raise ValueError(f"This {type(estimator).__name__} estimator requires y to be passed, but y is None.")
         y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(elsewhere, y)
         return elsewhere, y
@@ -79,7 +85,7 @@ def check_training_rows(
 
 def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any) -> Any:
     """Return checked X_val (dense, or CSR) with the features known from training."""
-    elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False)
+    elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False, name="X_val", to_train=True)
     if elsewhere is not None:
         return elsewhere
     with _quiet_casts():
@@ -98,12 +104,12 @@ def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any]) -> Any:
         return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **_ACCEPTED))
 
 
-def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool) -> Any:
+def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool, **described: Any) -> Any:
     """Return rows that are not in memory: read, if they are few, else as a selection; None for what is in memory."""
     source = as_source(X)
     if source is None:
         return None
-    selection = Selection(source, np.dtype(source.dtype if source.dtype in dtypes else dtypes[0]))
+    selection = Selection(source, np.dtype(source.dtype if source.dtype in dtypes else dtypes[0]), **described)
     is_small = selection.n_bytes <= LOADED_BYTES
     if is_small and (isinstance(X, np.ndarray) or sparse.issparse(X)):
         return None  # a small memory map is an array as any other
@@ -121,6 +127,9 @@ def _check_features(estimator: BaseEstimator, source: Source, *, reset: bool) ->
             "The feature names should match those that were passed during fit. Fitted with "
             f"{list(known)[:10]}, got {list(names)[:10]}."
         )
+    if not reset and names is not None and known is None:
+        name = type(estimator).__name__
+        warnings.warn(f"X has feature names, but {name} was fitted without feature names", UserWarning, stacklevel=4)
     if reset and names is not None:
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
 
@@ -141,7 +150,7 @@ def _check_magnitude(X: Any, name: str) -> None:
     """Raise ValueError when a square would overflow, as those of gradients do that are as large as X."""
     values = X.data if sparse.issparse(X) else X
     largest = max(values.max(initial=0), -values.min(initial=0))
-    if largest > np.sqrt(np.finfo(values.dtype).max):
+    if largest > largest_of(values.dtype):
         raise ValueError(
             f"Input {name} contains a value too large to train on in {values.dtype!r}: {largest:g}, whose square is "
             "infinite. Scale the features (StandardScaler)."
@@ -191,6 +200,11 @@ def scorer_of(scoring: Any) -> Callable[..., float] | None:
     return None if scoring is None else check_scoring(scoring=scoring)
 
 
+def scorers_in(scorer: Any) -> Any:
+    """Return what a search scores by: a dict of scorers where it has several, else the one."""
+    return getattr(scorer, "_scorers", scorer)
+
+
 def rows_of(estimator: BaseEstimator, X: Any, y: Any, index: np.ndarray) -> tuple[Any, Any]:
     """Return some rows of X and y, as a search hands them to `fit`."""
     return _safe_split(estimator, X, y, index)
@@ -235,6 +249,11 @@ def inside_cross_validation() -> bool:
     return _is_called_by("sklearn.model_selection._validation", "skbig.search.")
 
 
+def inside_population() -> bool:
+    """Whether a search of this package makes the fit, perhaps beside others."""
+    return _is_called_by("skbig.search.")
+
+
 def _is_called_by(*modules: str) -> bool:
     frame = sys._getframe(1)
     while frame is not None:
@@ -259,11 +278,12 @@ def callback_observer(
         yield None
         return
     context.call_on_fit_task_begin(**facts)
-    tasks = _EpochTasks(context, facts, attributes)
+    tasks = _EpochTasks(context, facts, attributes) if n_epochs else None
     try:
         yield tasks
     finally:
-        tasks.close()
+        if tasks is not None:
+            tasks.close()
         context.call_on_fit_task_end(**facts, reconstruction_attributes=attributes)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ BATCH_NORM_RATE = 0.1
 """How far the running mean and variance move towards those of a batch, as torch's ``momentum``."""
 
 _EPSILON = 1e-5
+
+Total = Callable[[Tensor], Tensor]
+"""Sums a tensor of each part of a batch over the parts, so that gradients flow back into all of them."""
 
 
 def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
@@ -49,13 +53,19 @@ def batch_norm(X: Tensor, scale: Tensor, offset: Tensor, mean: Tensor, variance:
     return torch.addcmul(offset, X - mean, scale * torch.rsqrt(variance + _EPSILON))
 
 
-def batch_moments(X: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+def itself(tensor: Tensor) -> Tensor:
+    """The sum over all parts of a batch that is not parted."""
+    return tensor
+
+
+def batch_moments(X: Tensor, share: Tensor, total: Total = itself) -> tuple[Tensor, Tensor]:
     """Return mean and variance of each feature over the rows, each of shape (M, 1, W).
 
-    `share` (M, R, 1) is the weight of each row and sums to one, so a row of weight two counts as two rows.
+    `share` (M, R, 1) is the weight of each row and sums to one, so a row of weight two counts as two rows. Where the
+    rows are a part of the batch, `total` sums over the parts.
     """
-    mean = (X * share).sum(-2, keepdim=True)
-    return mean, ((X - mean).square() * share).sum(-2, keepdim=True)
+    mean = total((X * share).sum(-2, keepdim=True))
+    return mean, total(((X - mean).square() * share).sum(-2, keepdim=True))
 
 
 class _SparseProduct(torch.autograd.Function):

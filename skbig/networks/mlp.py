@@ -18,7 +18,7 @@ from torch.nn import functional
 from skbig._random import Noise, Purpose
 from skbig._sparse import SparseRows
 from skbig.networks.initialization import glorot_uniform, stack_members
-from skbig.networks.layers import BATCH_NORM_RATE, affine, batch_moments, batch_norm, layer_norm
+from skbig.networks.layers import BATCH_NORM_RATE, Total, affine, batch_moments, batch_norm, itself, layer_norm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda X: X,
@@ -48,11 +48,14 @@ class Training:
         Each row's share of the loss, for the weighted moments of a batch norm.
     moments_rate : float
         How far the running moments of a batch norm move towards those of the batch.
+    total : callable
+        Sums over the parts of a batch, when the rows are one of them.
     """
 
     noise: Noise | None
     share: Tensor
     moments_rate: float = BATCH_NORM_RATE
+    total: Total = itself
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,9 @@ class MLP:
         mean, variance = statistics[f"mean{i}"], statistics[f"variance{i}"]
         if training is None:
             return batch_norm(X, scale, offset, mean, variance)
-        batch_mean, batch_variance = batch_moments(X, _normalized(training.share).to(X.dtype))
+        share = training.share.unsqueeze(-1)
+        share = (share / training.total(share.sum(-2, keepdim=True))).to(X.dtype)  # sums to one
+        batch_mean, batch_variance = batch_moments(X, share, training.total)
         mean.lerp_(batch_mean.detach().to(mean.dtype), training.moments_rate)
         variance.lerp_(batch_variance.detach().to(mean.dtype), training.moments_rate)
         return batch_norm(X, scale, offset, batch_mean, batch_variance)
@@ -169,8 +174,3 @@ class MLP:
     def drops(self) -> bool:
         """Whether any member has dropout."""
         return isinstance(self.dropout, Tensor) or self.dropout > 0.0
-
-
-def _normalized(share: Tensor) -> Tensor:
-    """Scale the rows' shares to sum to one; share (M, R) -> (M, R, 1)."""
-    return (share / share.sum(-1, keepdim=True)).unsqueeze(-1)

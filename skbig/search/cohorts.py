@@ -18,8 +18,11 @@ from skbig.search.tasks import Task
 LARGE_STEP = 3_000_000
 """Rows of a batch times parameters: from here on a CPU computes members in turn as fast as together."""
 
-MOST_ON_CPU = 32
-"""More members a stack gain nothing, and leave the caches."""
+MOST_ON_CPU = 64
+"""More members in a stack gain nothing."""
+
+WORK_OF_STACK = 24_000_000
+"""Rows of a batch times parameters of all members: a larger stack leaves the caches."""
 
 MOST_ON_GPU = 1024
 
@@ -74,7 +77,8 @@ def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: i
     if members.flat.device.type == "cuda":
         most = min(MOST_ON_GPU, _fitting_in_memory(members, recipe))
     else:
-        most = 1 if recipe.batch_size * _n_parameters(members) >= LARGE_STEP else MOST_ON_CPU
+        work = recipe.batch_size * _n_parameters(members)
+        most = 1 if work >= LARGE_STEP else min(MOST_ON_CPU, WORK_OF_STACK // work)
     most = max(1, most // n_members)
     rounds = -(-n_tasks // (most * n_side_by_side))
     return max(1, -(-n_tasks // (rounds * n_side_by_side)))

@@ -263,11 +263,28 @@ def test_bad_values_are_named(words: str, value: float, is_sparse: bool, shuffle
     assert source.n_released == 2
 
 
-def test_large_values_are_not_bad() -> None:
-    """Values whose sum is infinite are finite."""
-    source = Recorded()
-    source.X[:, 1:] = 3e38
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_large_values_are_read(is_sparse: bool) -> None:
+    """Values whose sum is infinite are finite; those whose squares are infinite are read, but not to train on them."""
+    source = Recorded(is_sparse=is_sparse)
+    source.X[:, 1:] = 1e19
     assert len(order_of(rows_of(source, torch.float32))) == N_ROWS
+    source.X[627, 4] = -3e38
+    assert sum(block.shape[0] for _, block in blocks(source, np.float32, 100)) == N_ROWS
+    for read in (
+        lambda: order_of(rows_of(source, torch.float32)),
+        lambda: list(blocks(source, np.float32, 100, to_train=True)),
+    ):
+        with pytest.raises(ValueError, match="too large to train on in .*float32.*: -3e\\+38.*row 627, column 4"):
+            read()
+
+
+def test_errors_name_the_set() -> None:
+    """Rows that are not X are called by their own name."""
+    source = Recorded()
+    source.X[3, 2] = np.nan
+    with pytest.raises(ValueError, match="Input X_val contains NaN"):
+        list(blocks(source, np.float64, 100, name="X_val"))
 
 
 def test_rows_and_targets_must_belong_together() -> None:
@@ -431,7 +448,7 @@ def test_int_files_are_converted(tmp_path: Path) -> None:
 
 
 MEMORY = """
-import resource, sys
+import re, sys
 import numpy as np, torch
 from scipy import sparse
 from skbig.data.blocks import blocks
@@ -439,8 +456,8 @@ from skbig.data.sources import as_source
 from skbig.data.streamed import stream_rows
 from skbig.data.csr import open_csr
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak():  # of this process alone: getrusage begins with that of its parent
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 
 def epoch(X):
     source = as_source(X)

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+import skbig
 import skbig.components as components
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.components.component import names
@@ -176,7 +177,8 @@ def test_what_a_hint_names_exists(name: str) -> None:
     """Parameters and components that a hint speaks of are there."""
     for parameter, component, field in re.findall(r"(\w+)=(?:([A-Z]\w+)\((\w+)=)", hint_for(name)):
         assert parameter in PARAMETERS
-        assert field in inspect.signature(getattr(components, component)).parameters
+        owner = skbig if parameter == "backend" else components
+        assert field in inspect.signature(getattr(owner, component)).parameters
     if " is called " in hint_for(name):
         assert re.search(r"is called (\w+) here", hint_for(name))[1] in PARAMETERS
 

@@ -203,6 +203,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("device", "gpus", "'auto', 'cpu', 'cuda'"),
     ("device", 3, "a str"),
     ("precision", "float16x", "'float32', 'float64'"),
+    ("backend", "horovod", "one of None, 'ddp', DDP(...)"),
+    ("backend", 2, "one of None, 'ddp', DDP(...)"),
     ("verbose", -1, "in the range [0, inf)"),
     ("checkpoint_dir", 3, "a path"),
     ("checkpoint_every", 0, "in the range [1, inf)"),

@@ -52,7 +52,7 @@ class Plain:
         (accuracy_score, "accuracy_score"),
         (Ridge(alpha=2), "Ridge(alpha=2)"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_a_value_is_short(value: Any, text: str) -> None:
     """Numbers have few digits, components only what is not their default, functions and classes their names."""

@@ -1,8 +1,9 @@
-"""`checkpoint_dir` of a search: killed and repeated, it gives the scores that it would have given, and repeats little."""
+"""`checkpoint_dir` of a search: killed and repeated, it finds what it would have found, and repeats little."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import re
@@ -387,8 +388,6 @@ def seeds_in(path: Path) -> dict[str, list[int]]:
 
 
 def checkpoint_identity(path: Path) -> dict[str, str]:
-    import json
-
     facts = next(path.rglob("facts.json"))
     return dict(json.loads(facts.read_text())["identity"])
 

@@ -1,0 +1,163 @@
+"""Several processes that train one set of members together, each on its part of every batch.
+
+All run the same loop and take the same decisions. What could differ between them, a clock, a score or a wish to stop,
+is taken from rank 0, whose number is everybody's.
+
+Legend: M members, N rows.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, distributed
+
+from skbig.backends.context import WorkerContext
+from skbig.data.parted import PartedRows, Share
+from skbig.data.rows import Rows
+from skbig.data.streamed import StreamedRows
+from skbig.engine.recipe import Recipe
+
+T = TypeVar("T")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C that all ranks have heard of: they end after the same step."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Ranks:
+    """One process among those that train together.
+
+    Parameters
+    ----------
+    context : WorkerContext
+    sync_every : int
+        After how many steps ranks agree: 1 sums their gradients, more averages what they have made of the weights.
+    is_asked : callable
+        ``is_asked() -> bool``, called in rank 0: whether training is to be interrupted.
+
+    Attributes
+    ----------
+    failure : Exception or None
+        What `first` has raised in all ranks, so that none misses another.
+    """
+
+    def __init__(self, context: WorkerContext, sync_every: int = 1, is_asked: Callable[[], bool] = _never) -> None:
+        self.sync_every, self.is_asked = sync_every, is_asked
+        self.device, self.beat = context.device, context.beat
+        self.rank, self.n_ranks = context.rank, context.world_size
+        self.failure: Exception | None = None
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def steps_apart(self) -> bool:
+        """Whether each rank takes steps of its own between two agreements."""
+        return self.sync_every > 1
+
+    @property
+    def share(self) -> Share:
+        return Share(self.rank, self.n_ranks, local=self.steps_apart)
+
+    def parted(self, rows: Rows | StreamedRows, recipe: Recipe) -> PartedRows:
+        """Return the rows of which each batch is this rank's part."""
+        if self.steps_apart:
+            return PartedRows(rows, self.share, steps_at_once=self.sync_every)
+        return PartedRows(rows, self.share, whole=recipe.augmentation is not None)
+
+    # Agreement.
+
+    def first(self, function: Callable[[], T]) -> T:
+        """Call a function in rank 0 alone, and return its result, or raise its exception, in all ranks."""
+        outcome: Any = _outcome(function) if self.is_first else None
+        box = [outcome]
+        distributed.broadcast_object_list(box, src=0, device=self.device)
+        result, error = outcome if self.is_first else box[0]
+        if error is not None:
+            self.failure = error
+            raise error
+        return cast(T, result)
+
+    def agreed(self, number: float) -> float:
+        """Return the number that rank 0 has."""
+        tensor = torch.tensor(number, dtype=torch.float64, device=self.device)
+        distributed.broadcast(tensor, src=0)
+        return float(tensor)
+
+    def everybodys(self, value: T) -> list[T]:
+        """Return the values of all ranks."""
+        values: list[Any] = [None] * self.n_ranks
+        distributed.all_gather_object(values, value)
+        return values
+
+    # Sums.
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over the ranks, in place."""
+        distributed.all_reduce(tensor)
+        return tensor
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over the ranks; its gradient flows back into all of them."""
+        return _Total.apply(tensor)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Give all ranks the mean of their tensors, in place; integers count alike everywhere and stay."""
+        floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+        mean = self.add_up(torch.cat([tensor.reshape(-1) for tensor in floats])).div_(self.n_ranks)
+        for tensor, part in zip(floats, mean.split([tensor.numel() for tensor in floats]), strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    def own_rows(self, n_rows: int) -> tuple[int, int]:
+        """Return the bounds of this rank's rows, where all but the last ranks have the same number of them."""
+        length = -(-n_rows // self.n_ranks)
+        return min(self.rank * length, n_rows), min((self.rank + 1) * length, n_rows)
+
+    def gathered(self, own: Tensor, n_rows: int) -> Tensor | None:
+        """Put together what the ranks have for their `own_rows`, (M, n, ...) -> (M, N, ...), in rank 0; else None."""
+        length = -(-n_rows // self.n_ranks)
+        padded = own.new_zeros(own.shape[0], length, *own.shape[2:])
+        padded[:, : own.shape[1]] = own
+        parts = [torch.empty_like(padded) for _ in range(self.n_ranks)] if self.is_first else None
+        distributed.gather(padded, parts, dst=0)
+        return None if parts is None else torch.cat(parts, 1)[:, :n_rows]
+
+
+class _Total(torch.autograd.Function):
+    """The sum over ranks, in float32 at least: fewer bits would lose what it is for."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return _sum(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Every rank's loss depends on the sum, and the loss of the batch is the sum of theirs.
+        return _sum(gradient)
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    wide = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32), copy=True).contiguous()
+    distributed.all_reduce(wide)
+    return wide.to(tensor.dtype)
+
+
+def _outcome(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Return what a function returns, or raises, in a form that can be sent."""
+    try:
+        return function(), None
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return None, RuntimeError(f"{type(error).__name__}: {error}")
+        return None, error

@@ -1,0 +1,141 @@
+"""Steps that several processes take together, by torch's DistributedDataParallel, or apart and then averaged.
+
+Legend: M members, P parameters of one member, S steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from skbig.data.rows import Batch
+from skbig.engine.execution import penalty_strength
+from skbig.engine.members import Members
+from skbig.engine.ranks import Interrupted, Ranks
+from skbig.engine.recipe import Recipe
+from skbig.engine.step import Augmented, Numbers, augmented, flattened, step, weighted_loss
+
+BUCKET_MEGABYTES = 1
+"""On a CPU: how much of a gradient is sent at once. Torch's default, 25, is for GPUs: a network of that size would send
+nothing before its backward pass is over."""
+
+
+class Replica(nn.Module):
+    """The members' parameters as a module whose forward pass is the loss of this rank's part of a batch.
+
+    The parameters are views of the members', so that the optimizer changes both. Each is a line of numbers, (n,), or
+    one per member, (M, n): then gradients come as DistributedDataParallel lays them out, and need no copy.
+    """
+
+    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks) -> None:
+        super().__init__()
+        self._members, self._recipe, self._ranks = members, recipe, ranks
+        start = 0
+        for name, (n_in, n_out) in members.network.shapes.items():
+            part = members.flat.narrow(2, start, n_in * n_out).squeeze(1)
+            self.register_parameter(name, nn.Parameter(part.view(-1) if members.n_members == 1 else part))
+            start += n_in * n_out
+
+    def forward(self, batch: Augmented, numbers: Numbers) -> Tensor:
+        shapes = {name: value.shape for name, value in self._members.parameters.items()}
+        parameters = {name: value.view(shapes[name]) for name, value in self.named_parameters()}
+        return weighted_loss(parameters, self._members, batch, self._recipe, numbers, self._ranks.total)
+
+
+class RankedExecution:
+    """Runs steps one after another, as one of several ranks; the counterpart of `Execution`.
+
+    With `steps_apart` the steps of one `run` are this rank's own, on its parts of the batches, and then weights,
+    running moments and optimizer states are averaged. Otherwise each step is that of the whole batch, the same
+    everywhere.
+    """
+
+    def __init__(self, members: Members, recipe: Recipe, mean_weight: float, ranks: Ranks) -> None:
+        self._members, self._recipe, self._mean_weight, self._ranks = members, recipe, mean_weight, ranks
+        self._on_cpu = ranks.device.type == "cpu"
+        self._deadline = inf
+        self._asked = self._over = False
+        self.n_parts = 1
+        self._replica: Any = None
+        self.differentiate = None if ranks.steps_apart else self._differentiate_together
+        if not ranks.steps_apart:
+            self._replica = DistributedDataParallel(
+                Replica(members, recipe, ranks),
+                gradient_as_bucket_view=True,
+                bucket_cap_mb=BUCKET_MEGABYTES if self._on_cpu else None,
+            )
+
+    def run(self, batches: Sequence[Batch], numbers: Sequence[Numbers], deadline: float = inf) -> list[Tensor]:
+        """Update the members by each batch in turn, and return the losses (M,) of each step.
+
+        All ranks end early after the same step: at rank 0's deadline, or by `Interrupted` when it was asked to.
+        What rank 0 has to say of that travels with the losses, where they come by the host anyway; from a GPU it is
+        read at the end.
+        """
+        self._deadline = deadline
+        losses: list[Tensor] = []
+        for batch, number in zip(batches, numbers, strict=True):
+            losses.append(self.step_as_written(batch, number))
+            self._ranks.beat()
+            if self._asked or self._over:
+                break
+        if self._ranks.steps_apart:
+            losses = self._averaged(losses, batches)
+        if self._ranks.steps_apart or not self._on_cpu:
+            self._hear(self._ranks.add_up(self._signals(losses[0])))
+        if self._asked:
+            raise Interrupted
+        return losses
+
+    def step_as_written(self, batch: Batch, numbers: Numbers) -> Tensor:
+        """Update the members by one batch."""
+        strength = penalty_strength(self._recipe, batch, self._mean_weight, self._members.flat)
+        with torch.inference_mode(False), torch.no_grad():
+            return step(self._members, batch, self._recipe, numbers, strength, differentiate=self.differentiate)
+
+    def _differentiate_together(
+        self, members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
+    ) -> tuple[Tensor, Tensor]:
+        """Return loss and gradient of the whole batch, of which this rank computes its part."""
+        own = augmented(batch, members, recipe, numbers)
+        if batch.n_whole is None:  # an augmentation had to see all rows
+            own = own.part_by(self._ranks.share.of)
+        parameters = list(self._replica.parameters())
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            loss = self._replica(own, numbers)
+            # It takes the mean over the ranks, and the loss of the batch is the sum.
+            (loss.sum() * self._ranks.n_ranks).backward()
+        return self._whole(loss.detach()), flattened([parameter.grad for parameter in parameters], members)
+
+    def _whole(self, loss: Tensor) -> Tensor:
+        """Sum the losses of the parts."""
+        if not self._on_cpu:
+            return self._ranks.add_up(loss.clone())
+        told = self._ranks.add_up(torch.cat([loss.view(-1), self._signals(loss)]))
+        self._hear(told[-2:])
+        return told[:-2].view(loss.shape)
+
+    def _signals(self, like: Tensor) -> Tensor:
+        """What rank 0 has to say: whether training is to be interrupted, and whether its time is over."""
+        own = (False, False)
+        if self._ranks.is_first:
+            own = (self._ranks.is_asked(), time.perf_counter() > self._deadline)
+        return torch.tensor(own, dtype=like.dtype, device=like.device)
+
+    def _hear(self, signals: Tensor) -> None:
+        self._asked, self._over = (signal > 0 for signal in signals.tolist())
+
+    def _averaged(self, losses: list[Tensor], batches: Sequence[Batch]) -> list[Tensor]:
+        """Let the ranks agree again; return the mean losses, each rank's by its rows."""
+        self._ranks.average(self._members.changing())
+        parts = [self._ranks.share.factor(batch.counted_rows) for batch in batches]
+        own = torch.stack(losses)
+        return list(self._ranks.add_up(own * own.new_tensor(parts).view(-1, 1)).unbind(0))

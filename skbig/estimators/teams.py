@@ -1,0 +1,206 @@
+"""Who trains an estimator: this process alone, it and the other ranks of a launch, or workers that it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from skbig.backends.single import SingleDevice
+from skbig.data.rows import Rows
+from skbig.data.selection import Selection
+from skbig.engine.checkpoint import fingerprint
+from skbig.engine.members import Members
+from skbig.engine.ranks import Ranks
+from skbig.engine.recipe import Recipe
+from skbig.engine.snapshot import snapshot
+from skbig.engine.train import Observer, Training
+from skbig.engine.train import Validation as AnyValidation
+from skbig.estimators.preparation import Given
+from skbig.estimators.saving import NO_MATTER, Saver, text_of
+from skbig.estimators.scoring import Validation, raw_predictions
+from skbig.estimators.sklearn_bridge import inside_population
+
+T = TypeVar("T")
+
+SAMPLED_ROWS = 1000
+"""So many rows of X are compared between ranks; targets and weights are compared all."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a team is to train.
+
+    Attributes
+    ----------
+    training : Training
+    backend : SingleDevice
+        In which numbers, and on what kind of device.
+    targets : ClassTargets or RegressionTargets
+    held : Given or None
+        The checked validation rows.
+    saver : Saver or None
+        The observer that writes checkpoints.
+    """
+
+    training: Training
+    backend: SingleDevice
+    targets: Any
+    held: Given | None
+    saver: Saver | None
+
+
+class Team(Protocol):
+    """Trains what has been prepared."""
+
+    def device(self, chosen: torch.device) -> torch.device:
+        """Return what is trained on, where the estimator's parameter stands for the `chosen` one."""
+        ...
+
+    def home(self, backend: SingleDevice) -> SingleDevice:
+        """Return where this process itself puts rows and members."""
+        ...
+
+    def first(self, function: Callable[[], T]) -> T:
+        """Return what a function returns in the process that decides."""
+        ...
+
+    def train(self, errand: Errand, observers: Sequence[Observer]) -> None:
+        """Train in place."""
+        ...
+
+
+class Alone:
+    """One process: the one that calls `fit`."""
+
+    def device(self, chosen: torch.device) -> torch.device:
+        return chosen
+
+    def home(self, backend: SingleDevice) -> SingleDevice:
+        return backend
+
+    def first(self, function: Callable[[], T]) -> T:
+        return function()
+
+    def train(self, errand: Errand, observers: Sequence[Observer]) -> None:
+        Training.run(errand.training, observers)
+
+
+ALONE = Alone()
+
+
+class Joined:
+    """The ranks of a launch by others, each of which calls `fit` with the same arguments."""
+
+    def __init__(self, ranks: Ranks, estimator: Any) -> None:
+        self.ranks, self._estimator = ranks, estimator
+        if inside_population():
+            raise ValueError(
+                f"backend={estimator.backend!r} joins the other ranks of this launch, and a search of skbig trains "
+                "several fits at a time, in no order on which ranks could agree. Use backend=None within a search."
+            )
+
+    def device(self, chosen: torch.device) -> torch.device:
+        del chosen  # the launch has given this rank its own
+        return self.ranks.device
+
+    def home(self, backend: SingleDevice) -> SingleDevice:
+        return backend
+
+    def first(self, function: Callable[[], T]) -> T:
+        return self.ranks.first(function)
+
+    def train(self, errand: Errand, observers: Sequence[Observer]) -> None:
+        check_alike(errand.training, self._estimator, self.ranks)
+        check_parts(errand.training.recipe, self.ranks.sync_every, self.ranks.n_ranks)
+        train_as_rank(errand.training, self.ranks, observers)
+
+
+def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer]) -> None:
+    """Train as one of several ranks; observers are told in rank 0."""
+    training.ranks = ranks
+    if isinstance(training.validation, Validation):
+        training.validation = RankedValidation(training.validation, ranks)
+    Training.run(training, observers)
+
+
+class RankedValidation:
+    """Validation rows of which each rank predicts a part; rank 0 scores them all, and its scores are everybody's."""
+
+    def __init__(self, validation: Validation, ranks: Ranks) -> None:
+        self._validation, self._ranks = validation, ranks
+
+    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+        raw = self._predict(members)
+        self._ranks.beat()
+
+        def judged() -> tuple[np.ndarray, np.ndarray]:
+            assert raw is not None
+            return self._validation.judge_all(raw, recipe)
+
+        return self._ranks.first(judged)
+
+    def together(self, trainings: Sequence[Training]) -> AnyValidation:
+        return self._validation.together(trainings)
+
+    def _predict(self, members: Members) -> torch.Tensor | None:
+        """Return the raw predictions (M, N, K) in rank 0."""
+        rows = self._validation.rows
+        start, stop = self._ranks.own_rows(rows.n_rows)
+        raw = members.flat.new_empty(members.n_members, 0, members.network.n_outputs)
+        if stop > start:
+            own = rows.X.take(np.arange(start, stop)) if isinstance(rows.X, Selection) else rows.X[start:stop]
+            raw = raw_predictions(members.network, members.parameters, members.statistics, own)
+        return self._ranks.gathered(raw, rows.n_rows)
+
+
+def check_parts(recipe: Recipe, sync_every: int, n_workers: int) -> None:
+    """Raise ValueError when a part would be too small to be a batch of its own."""
+    alone = sync_every > 1 and recipe.network.statistics_shapes
+    if alone and recipe.batch_size < 2 * n_workers:
+        raise ValueError(
+            f"normalization='batch' with sync_every={sync_every} needs two rows of a batch or more for each of "
+            f"{n_workers} workers, and batch_size is {recipe.batch_size}. Use a larger batch_size, or sync_every=1."
+        )
+
+
+# Do all ranks mean the same?
+
+
+def check_alike(training: Training, estimator: Any, ranks: Ranks) -> None:
+    """Raise ValueError, in all ranks, unless all were given the same.
+
+    Each rank may have been handed rows of its own, as is usual elsewhere; training would go wrong without a word.
+    """
+    given = ranks.everybodys(_identity(training, estimator))
+    for rank, other in enumerate(given):
+        different = [name for name, value in given[0].items() if other.get(name) != value]
+        if different:
+            raise ValueError(
+                f"All ranks must call fit with the same rows and parameters; every rank then computes its part of each "
+                f"batch. Rank {rank} got another {', '.join(different)} than rank 0."
+            )
+
+
+def _identity(training: Training, estimator: Any) -> dict[str, str]:
+    """What must be the same in all ranks, as texts by name."""
+    arrays, facts = snapshot(training)
+    compared = {name: value for name, value in parameters_of(estimator).items() if name not in NO_MATTER}
+    texts = {name: text_of(value) for name, value in (compared | {"backend": estimator.backend}).items()}
+    texts["state of the training"] = fingerprint(*(arrays[name] for name in sorted(arrays)), str(facts["counts"]))
+    rows = training.rows
+    if isinstance(rows, Rows):
+        X = rows.X[:: max(1, rows.n_rows // SAMPLED_ROWS)]
+        texts["X"] = fingerprint(X.cpu().numpy() if isinstance(X, torch.Tensor) else X, rows.n_rows)
+        texts["y"] = fingerprint(rows.y.cpu().numpy())
+        weight = None if rows.weight is None else rows.weight.cpu().numpy()
+        texts["sample_weight"] = fingerprint(weight, rows.mean_weight)
+    return texts
+
+
+def parameters_of(estimator: Any) -> dict[str, Any]:
+    """Return what an estimator was given by its user, and nothing that it has learnt."""
+    return {name: value for name, value in vars(estimator).items() if name[0] != "_" and name[-1] != "_"}

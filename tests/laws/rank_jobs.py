@@ -1,0 +1,189 @@
+"""What the ranks of test_ranks_agree.py do: a worker imports this file by its name."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from scipy import sparse
+
+from skbig import DDP, BigMLPClassifier, BigMLPRegressor
+from skbig.backends.context import WorkerContext, existing_context
+from skbig.components import SGD, Mixup, Plateau
+from skbig.engine.execution import thread_count
+from skbig.engine.ranks import Ranks
+from skbig.engine.train import train
+from tests.small import data, factors, kept, new_members, recipe, rows, weights
+
+SEEDS = {1: (0,), 3: (0, 17, 2**32 - 1)}
+TOGETHER = DDP()
+
+# Below the estimators: name -> task, changes of the recipe, members, rows, whether they have weights.
+FACTORS: dict[str, tuple[str, dict[str, Any], int, int, bool]] = {
+    f"{name}, {n_members} member(s)": (task, changes, n_members, 45, False)
+    for name, (task, changes) in factors().items()
+    for n_members in SEEDS
+    # Muon's default rounds to bfloat16, so that a last bit may become a thousandth.
+    if "ns_precision='bfloat16'" not in name
+}
+# 41 rows in batches of 20: the last batch has fewer rows than there are ranks.
+FACTORS |= {
+    f"weighted {task}, {changes}, {n_members} member(s)": (task, changes, n_members, 41, True)
+    for task in ("binary", "multiclass", "multi-output")
+    for changes in ({}, {"normalization": "batch", "dropout": 0.2}, {"augmentation": Mixup(1.0), "dropout": 0.2})
+    for n_members in SEEDS
+}
+
+
+def strict(changes: dict[str, Any]) -> dict[str, Any]:
+    """Keep noise small: a bias before a batch norm has no gradient but noise, and Adam would divide by its size."""
+    return changes | ({"optimizer": SGD(momentum=0.9)} if changes.get("normalization") == "batch" else {})
+
+
+def trained(name: str, ranks: Ranks | None = None) -> dict[str, Any]:
+    """Return all that a training below the estimators has changed."""
+    task, changes, n_members, n_rows, weighted = FACTORS[name]
+    what = recipe(task, **strict(changes))
+    members = new_members(what, SEEDS[n_members])
+    own = rows(task, weight=weights(n_rows) if weighted else None, n_rows=n_rows)
+    with thread_count(1):
+        history = train(members, own, what, ranks=ranks)
+    return kept(members) | {"loss": np.array(history.loss), "rate": np.array(history.rate)}
+
+
+# Estimators.
+
+X, CLASSES = data("multiclass", 61)
+VALUES = data("multi-output", 61)[1]
+LABELS = np.array(["low", "mid", "top"], dtype=object)[CLASSES]
+INDICATOR = data("multilabel", 61)[1].astype(int)
+MANY_ZEROS = np.random.RandomState(5).randint(0, 3, size=61).astype(float)
+X_VAL, CLASSES_VAL = data("multiclass", 23)
+SPARSE = sparse.csr_array(X * (np.abs(X) > 0.7))
+SMALL: dict[str, Any] = {"hidden_layer_sizes": (6, 5), "batch_size": 20, "max_iter": 6, "random_state": 0}
+
+
+def classifier(**parameters: Any) -> BigMLPClassifier:
+    return BigMLPClassifier(**SMALL | parameters)
+
+
+def regressor(**parameters: Any) -> BigMLPRegressor:
+    return BigMLPRegressor(**SMALL | parameters)
+
+
+def stopping(**parameters: Any) -> dict[str, Any]:
+    defaults = {"early_stopping": True, "max_iter": 40, "n_iter_no_change": 2, "learning_rate": 0.02}
+    return defaults | {"validation_fraction": 0.2} | parameters
+
+
+def in_calls(estimator: Any) -> Any:
+    for start in (0, 20, 40):
+        part = slice(start, start + 21)
+        estimator.partial_fit(X[part], LABELS[part], classes=np.unique(LABELS), sample_weight=MANY_ZEROS[part])
+    return estimator
+
+
+def twice(estimator: Any) -> Any:
+    return estimator.fit(X, CLASSES).set_params(learning_rate=0.1).fit(X, CLASSES)
+
+
+FITS: dict[str, Callable[[Any], Any]] = {
+    "weights with zeros": lambda b: classifier(backend=b).fit(X, LABELS, MANY_ZEROS),
+    "class weights": lambda b: classifier(backend=b, class_weight="balanced").fit(X, CLASSES, MANY_ZEROS),
+    "multilabel": lambda b: classifier(backend=b, dropout=0.3, clipping="norm").fit(X, INDICATOR),
+    "multi-output, members": lambda b: regressor(backend=b, n_members=3, penalty="l1").fit(X, VALUES, MANY_ZEROS),
+    "one batch": lambda b: regressor(backend=b, batch_size="full").fit(X, VALUES),
+    "batches of one row": lambda b: regressor(backend=b, batch_size=1, max_iter=2).fit(X, VALUES),
+    "float32": lambda b: classifier(backend=b).fit(X.astype(np.float32), CLASSES),
+    "bf16": lambda b: classifier(backend=b, precision="bf16", normalization="batch").fit(X, CLASSES),
+    "held out rows, accuracy": lambda b: classifier(backend=b, **stopping(scoring="accuracy")).fit(X, LABELS),
+    "held out rows, members": lambda b: classifier(backend=b, **stopping(n_members=3)).fit(X, CLASSES, MANY_ZEROS),
+    "given rows, batch norm": lambda b: classifier(
+        backend=b, **stopping(normalization="batch", optimizer="sgd", scoring=None)
+    ).fit(X, CLASSES, X_val=X_VAL, y_val=CLASSES_VAL, sample_weight_val=weights(23)),
+    "one validation row": lambda b: regressor(backend=b, **stopping()).fit(X, VALUES, X_val=X[:1], y_val=VALUES[:1]),
+    "plateau": lambda b: regressor(
+        backend=b, optimizer="sgd", schedule=Plateau(factor=0.5, patience=1), tol=0.01, max_iter=30, n_iter_no_change=1
+    ).fit(X, VALUES),
+    "sparse": lambda b: classifier(backend=b, **stopping()).fit(SPARSE, CLASSES, MANY_ZEROS),
+    "sparse, members": lambda b: regressor(backend=b, n_members=3).fit(SPARSE, VALUES),
+    "calls of partial_fit": lambda b: in_calls(classifier(backend=b, schedule="cosine")),
+    "a warm start": lambda b: twice(classifier(backend=b, warm_start=True, **stopping())),
+    "no shuffling": lambda b: regressor(backend=b, shuffle=False, augmentation="swap_noise").fit(X, VALUES),
+}
+INEXACT = {"float32": 1e-4, "bf16": 0.05}
+
+
+def quiet(fit: Callable[[], Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fit()
+
+
+def learnt(estimator: Any) -> dict[str, Any]:
+    """Return what a fit has come to, but for times."""
+    names = [name for name in vars(estimator) if name[-1] == "_" or name in ("_progress", "_curves", "_normalization")]
+    return {name: getattr(estimator, name) for name in names}
+
+
+# What has no counterpart in one process.
+
+
+def many_scores(estimator: Any, X: Any, y: Any) -> float:
+    """Score otherwise in each process, and in each call."""
+    return float(np.random.default_rng().normal())
+
+
+def failing(estimator: Any, X: Any, y: Any) -> float:
+    raise KeyError("a column that is not there")
+
+
+def only_in_ranks(context: WorkerContext, folder: Path) -> dict[str, Any]:
+    """Return states that must be the same in all ranks, and the errors that all must meet."""
+    own = slice(context.rank, None)
+    saving = {"checkpoint_dir": folder / "checkpoints", "checkpoint_every": 1, "backend": TOGETHER}
+    fits = {
+        "no seed": lambda: classifier(backend=TOGETHER, random_state=None).fit(X, CLASSES),
+        "seeds of each rank": lambda: classifier(
+            backend=TOGETHER, random_state=np.random.RandomState(3), n_members=3
+        ).fit(X, CLASSES),
+        "time is over": lambda: regressor(backend=TOGETHER, max_time=0.3, max_iter=10**6, tol=0).fit(X, VALUES),
+        "a score by chance": lambda: classifier(backend=TOGETHER, **stopping(scoring=many_scores)).fit(X, CLASSES),
+        "steps apart": lambda: regressor(backend=DDP(sync_every=2), normalization="batch", dropout=0.2).fit(X, VALUES),
+        "steps apart, sparse": lambda: classifier(backend=DDP(sync_every=3), n_members=3).fit(SPARSE, CLASSES),
+        "saved": lambda: regressor(max_iter=3, **saving).fit(X, VALUES),
+        "saved, and read": lambda: regressor(max_iter=3, **saving).fit(X, VALUES),
+        "other rows": lambda: classifier(backend=TOGETHER).fit(X[own], CLASSES[own]),
+        "other weights": lambda: regressor(backend=TOGETHER).fit(X, VALUES, np.ones(61) + context.rank),
+        "other parameters": lambda: regressor(backend=TOGETHER, alpha=1.0 + context.rank).fit(X, VALUES),
+        "diverging": lambda: regressor(backend=TOGETHER, learning_rate=1e200).fit(X, VALUES),
+        "diverging apart": lambda: regressor(backend=DDP(sync_every=2), learning_rate=1e200).fit(X, VALUES),
+        "a failing score": lambda: classifier(backend=TOGETHER, **stopping(scoring=failing)).fit(X, CLASSES),
+        "checkpoints nowhere": lambda: regressor(**saving | {"checkpoint_dir": "/dev/null/x"}).fit(X, VALUES),
+    }
+    return {name: quiet(lambda fit=fit: _outcome(fit)) for name, fit in fits.items()}
+
+
+def _outcome(fit: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return learnt(fit())
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def train_all(folder: Path, context: WorkerContext) -> None:
+    """Train everything, in all ranks; rank 0 writes what they have come to, and whether all have the same."""
+    assert existing_context() is context
+    ranks = Ranks(context)
+    results = {name: trained(name, ranks) for name in FACTORS}
+    results |= {name: learnt(quiet(lambda fit=fit: fit(TOGETHER))) for name, fit in FITS.items()}
+    results |= only_in_ranks(context, folder)
+    hashes = {name: joblib.hash(result) for name, result in results.items()}
+    alike = {name: len({own[name] for own in ranks.everybodys(hashes)}) == 1 for name in results}
+    if ranks.is_first:
+        (folder / "results").write_bytes(pickle.dumps((results, alike)))

@@ -1,0 +1,94 @@
+"""Several processes train what one process trains: their number is nobody's business but the clock's."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skbig.backends.launch import launch
+from tests.laws.rank_jobs import FACTORS, FITS, INEXACT, learnt, quiet, trained
+
+TOLERANCE = 1e-10
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, bool]]:
+    """Let two ranks train everything; return what they have come to, and whether both have the same."""
+    folder = tmp_path_factory.mktemp("ranks")
+    launch("tests.laws.rank_jobs:train_all", folder, n_workers=2, threads_per_worker=1)
+    results: tuple[dict[str, Any], dict[str, bool]] = pickle.loads((folder / "results").read_bytes())
+    return results
+
+
+def assert_equal(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
+    """Compare nested values: numbers to a tolerance, all else exactly."""
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_equal(actual[key], value, tolerance, f"{name} {key}")
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected), name
+        for one, other in zip(actual, expected, strict=True):
+            assert_equal(one, other, tolerance, name)
+    elif isinstance(expected, np.ndarray | float) and np.asarray(expected).dtype.kind == "f":
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance, err_msg=name)
+    else:
+        np.testing.assert_array_equal(actual, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_a_training_is_that_of_one_process(name: str, ranks: Any) -> None:
+    """Weights, running moments, optimizer states and curves are those of one process, for every component."""
+    results, alike = ranks
+    assert_equal(results[name], trained(name), TOLERANCE)
+    assert alike[name]
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_fit_is_that_of_one_process(name: str, ranks: Any) -> None:
+    """Every fitted attribute is that of one process, and the same in all ranks."""
+    results, alike = ranks
+    expected = learnt(quiet(lambda: FITS[name](None)))
+    assert_equal(results[name], expected, INEXACT.get(name, TOLERANCE))
+    assert alike[name]
+
+
+# What has no counterpart in one process: the ranks have the same, whatever it is.
+
+SAME = ["no seed", "seeds of each rank", "time is over", "a score by chance", "steps apart", "steps apart, sparse"]
+ERRORS = {
+    "other rows": "ValueError: All ranks must call fit with the same rows and parameters.*Rank 1 got another .*X",
+    "other weights": "ValueError: All ranks must.*Rank 1 got another sample_weight than rank 0",
+    "other parameters": "ValueError: All ranks must.*Rank 1 got another alpha than rank 0",
+    "diverging": "DivergenceError: The loss or the weights are not finite any more: loss .* in epoch 1, step",
+    "diverging apart": "DivergenceError: The loss or the weights are not finite any more: in epoch 1, within the 2",
+    "a failing score": "KeyError: 'a column that is not there'",
+    "checkpoints nowhere": "NotADirectoryError: ",
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_ranks_end_with_the_same(name: str, ranks: Any) -> None:
+    """What depends on chance, on a clock, or on steps taken apart is the same in all ranks."""
+    results, alike = ranks
+    assert "coefs_" in results[name], results[name]
+    assert alike[name]
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_ranks_fail_alike(name: str, ranks: Any) -> None:
+    """An error is that of one process, and all ranks meet it, so that none waits for another."""
+    results, alike = ranks
+    assert re.match(ERRORS[name], results[name]["error"]), results[name]
+    assert alike[name]
+
+
+def test_the_first_rank_saves(ranks: Any) -> None:
+    """A fit in several ranks leaves checkpoints from which it is read again, and one process reads them too."""
+    results, alike = ranks
+    assert alike["saved"] and alike["saved, and read"]
+    assert_equal(results["saved, and read"], results["saved"], 0.0)
