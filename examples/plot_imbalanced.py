@@ -32,7 +32,7 @@ choices = {
 }
 figure, axes = plt.subplots()
 for name, choice in choices.items():
-    model = BigMLPClassifier((64,), early_stopping=True, random_state=0, **choice).fit(X_train, y_train)
+    model = BigMLPClassifier((64,), early_stopping=True, max_iter=400, random_state=0, **choice).fit(X_train, y_train)
     predicted = model.predict(X_test)
     print(
         f"{name:<24} balanced accuracy {balanced_accuracy_score(y_test, predicted):.3f}, "

@@ -260,8 +260,9 @@ SCORINGS = {
 
 @pytest.mark.parametrize("name", SCORINGS)
 @pytest.mark.usefixtures("every_epoch")
-def test_scores_of_every_kind_are_kept(name: str, tmp_path: Path) -> None:
+def test_scores_of_every_kind_are_kept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One score, several, and what functions return: all come back from the directory as they were."""
+    monkeypatch.setattr("skbig.search.cohorts.MOST_ON_CPU", 4)
     scoring, refit = SCORINGS[name]
     options = {"scoring": scoring, "refit": refit, "return_train_score": True}
     expected = grid_search(None, **options).fit(X, BINARY)
