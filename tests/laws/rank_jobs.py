@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import joblib
 import numpy as np
@@ -18,6 +19,7 @@ from skbig.components import SGD, Mixup, Plateau
 from skbig.engine.execution import thread_count
 from skbig.engine.ranks import Ranks
 from skbig.engine.train import train
+from skbig.estimators import sklearn_bridge
 from tests.small import data, factors, kept, new_members, recipe, rows, weights
 
 SEEDS = {1: (0,), 3: (0, 17, 2**32 - 1)}
@@ -92,6 +94,21 @@ def twice(estimator: Any) -> Any:
     return estimator.fit(X, CLASSES).set_params(learning_rate=0.1).fit(X, CLASSES)
 
 
+class Slices:
+    """Rows that are nowhere in memory, as far as an estimator can see."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.rows[key]
+
+
+def streamed(estimator: Any) -> Any:
+    with mock.patch.object(sklearn_bridge, "LOADED_BYTES", 0):
+        return estimator.fit(Slices(X), CLASSES, MANY_ZEROS, X_val=Slices(X_VAL), y_val=CLASSES_VAL)
+
+
 FITS: dict[str, Callable[[Any], Any]] = {
     "weights with zeros": lambda b: classifier(backend=b).fit(X, LABELS, MANY_ZEROS),
     "class weights": lambda b: classifier(backend=b, class_weight="balanced").fit(X, CLASSES, MANY_ZEROS),
@@ -114,6 +131,7 @@ FITS: dict[str, Callable[[Any], Any]] = {
     "sparse, members": lambda b: regressor(backend=b, n_members=3).fit(SPARSE, VALUES),
     "calls of partial_fit": lambda b: in_calls(classifier(backend=b, schedule="cosine")),
     "a warm start": lambda b: twice(classifier(backend=b, warm_start=True, **stopping())),
+    "rows that are read": lambda b: streamed(classifier(backend=b, **stopping(n_members=3, augmentation="mixup"))),
     "no shuffling": lambda b: regressor(backend=b, shuffle=False, augmentation="swap_noise").fit(X, VALUES),
 }
 INEXACT = {"float32": 1e-4, "bf16": 0.05}
