@@ -19,7 +19,7 @@ from skbig.engine.execution import penalty_strength
 from skbig.engine.members import Members
 from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
-from skbig.engine.step import Augmented, Numbers, augmented, flattened, step, weighted_loss
+from skbig.engine.step import Augmented, Differentiate, Numbers, augmented, flattened, step, weighted_loss
 
 BUCKET_MEGABYTES = 1
 """On a CPU: how much of a gradient is sent at once. Torch's default, 25, is for GPUs: a network of that size would send
@@ -63,13 +63,17 @@ class RankedExecution:
         self._asked = self._over = False
         self.n_parts = 1
         self._replica: Any = None
-        self.differentiate = None if ranks.steps_apart else self._differentiate_together
         if not ranks.steps_apart:
             self._replica = DistributedDataParallel(
                 Replica(members, recipe, ranks),
                 gradient_as_bucket_view=True,
                 bucket_cap_mb=BUCKET_MEGABYTES if self._on_cpu else None,
             )
+
+    @property
+    def differentiate(self) -> Differentiate | None:
+        """How a batch is differentiated; None: in this process alone."""
+        return None if self._replica is None else self._differentiate_together
 
     def run(self, batches: Sequence[Batch], numbers: Sequence[Numbers], deadline: float = inf) -> list[Tensor]:
         """Update the members by each batch in turn, and return the losses (M,) of each step.

@@ -12,6 +12,7 @@ import torch
 from skbig.backends.single import SingleDevice
 from skbig.data.rows import Rows
 from skbig.data.selection import Selection
+from skbig.data.streamed import StreamedRows
 from skbig.engine.checkpoint import fingerprint
 from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
@@ -192,12 +193,13 @@ def _identity(training: Training, estimator: Any) -> dict[str, str]:
     texts = {name: text_of(value) for name, value in (compared | {"backend": estimator.backend}).items()}
     texts["state of the training"] = fingerprint(*(arrays[name] for name in sorted(arrays)), str(facts["counts"]))
     rows = training.rows
+    assert isinstance(rows, Rows | StreamedRows)
     if isinstance(rows, Rows):
         X = rows.X[:: max(1, rows.n_rows // SAMPLED_ROWS)]
-        texts["X"] = fingerprint(X.cpu().numpy() if isinstance(X, torch.Tensor) else X, rows.n_rows)
-        texts["y"] = fingerprint(rows.y.cpu().numpy())
-        weight = None if rows.weight is None else rows.weight.cpu().numpy()
-        texts["sample_weight"] = fingerprint(weight, rows.mean_weight)
+        texts["X"] = fingerprint(X.cpu().numpy() if isinstance(X, torch.Tensor) else X)
+    texts["y"] = fingerprint(rows.y.cpu().numpy())
+    weight = None if rows.weight is None else rows.weight.cpu().numpy()
+    texts["sample_weight"] = fingerprint(weight, rows.mean_weight)
     return texts
 
 
