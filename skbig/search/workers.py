@@ -29,6 +29,9 @@ from skbig.search.watcher import Watcher
 LIGHT_STEP = 500_000
 """Rows of a batch times parameters of a stack: below, a step is mostly Python, which threads only take turns at."""
 
+LOOK_UP_SECONDS = 0.1
+"""How long the main thread waits for stacks before it listens for Ctrl-C."""
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C came; `results` has one entry per task, None where it is not finished."""
@@ -145,7 +148,9 @@ class Workers:
 
     def _finish(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
         """Wait until a chunk is trained, and score it."""
-        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        done: set[Future[None]] = set()
+        while not done:  # Ctrl-C may reach another thread, which does not wake this one: look up from time to time
+            done, _ = wait(waiting, LOOK_UP_SECONDS, return_when=FIRST_COMPLETED)
         for future in [future for future in waiting if future in done]:  # as they began
             chunk = waiting.pop(future)
             future.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -236,9 +237,9 @@ def test_scorers_and_refits_have_joblib_for_themselves() -> None:
 
 
 def press() -> None:
-    """Press Ctrl-C, and give the main thread the time to hear of it."""
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0.1)
+    """Press Ctrl-C where this thread gets the signal, and give the main thread the time to hear of it."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    time.sleep(0.5)
 
 
 class Presser:
