@@ -1,6 +1,8 @@
 """Scikit-learn estimators that train torch networks."""
 
 from skbig.backends.ddp import DDP
+from skbig.backends.fsdp import FSDP
+from skbig.backends.tensor import TensorParallel
 from skbig.estimators.classifier import BigMLPClassifier
 from skbig.estimators.regressor import BigMLPRegressor
 from skbig.from_sklearn import from_sklearn
@@ -9,10 +11,12 @@ from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedS
 __version__ = "0.1.0"
 __all__ = [
     "DDP",
+    "FSDP",
     "BigGridSearchCV",
     "BigHalvingGridSearchCV",
     "BigMLPClassifier",
     "BigMLPRegressor",
     "BigRandomizedSearchCV",
+    "TensorParallel",
     "from_sklearn",
 ]

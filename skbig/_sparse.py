@@ -73,6 +73,13 @@ class SparseRows:
         assert self.columns is not None, "made without the columns"
         return self.columns.product(gradient, self.shape[1])
 
+    def dense(self) -> Tensor:
+        """Return the rows as a dense tensor (R, F)."""
+        lines, result = self.rows, torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+        ends = torch.cat([lines.starts, lines.starts.new_tensor([len(lines.values)])])
+        which = lines.which.repeat_interleave(ends.diff())
+        return result.index_put_((which, lines.positions), lines.values)
+
     def part(self, start: int, stop: int) -> SparseRows:
         """Return some of the rows."""
         columns = None if self.columns is None else self.columns.across(start, stop)

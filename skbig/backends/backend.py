@@ -6,7 +6,9 @@ import dataclasses
 import difflib
 from typing import Any, ClassVar, TypeVar
 
-from skbig._validation import Constraint, check
+import torch
+
+from skbig._validation import Constraint, Interval, Options, check
 
 B = TypeVar("B", bound="Backend")
 
@@ -18,11 +20,32 @@ def setting(default: Any, *allowed: Constraint) -> Any:
     return dataclasses.field(default=default, metadata={"allowed": allowed})
 
 
+MOST_ON_CPU = 8
+THREADS_PER_WORKER = 4
+
+
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """A way to train in several processes; a frozen dataclass whose fields are its settings."""
+    """A way to train in several processes; a frozen dataclass whose fields are its settings.
+
+    Attributes
+    ----------
+    shares_rows, shares_parameters : bool
+        Whether each worker computes a part of every batch, and whether it holds a part of the parameters.
+    """
 
     name: ClassVar[str]
+    shares_rows: ClassVar[bool]
+    shares_parameters: ClassVar[bool]
+
+    n_workers: int | None = setting(None, Options((None,)), Interval(1, None, integer=True))
+    timeout: float = setting(1800.0, Interval(0, None, "neither"))
+    max_restarts: int = setting(0, Interval(0, None, integer=True))
+
+    @property
+    def steps_alone(self) -> int:
+        """How many steps a worker takes before it agrees with the others."""
+        return 1
 
     def __init_subclass__(cls, name: str, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -46,6 +69,29 @@ class Backend:
                     f"{known}."
                 )
         return dataclasses.replace(self, **changes)
+
+    def count(self, device_type: str) -> int:
+        """Return how many workers to start on devices of a type.
+
+        Raises
+        ------
+        ValueError
+            When there are fewer GPUs.
+        """
+        if device_type == "cuda":
+            return self._count_on_gpus(torch.cuda.device_count())
+        if self.n_workers is not None:
+            return int(self.n_workers)
+        return max(2, min(MOST_ON_CPU, torch.get_num_threads() // THREADS_PER_WORKER))
+
+    def _count_on_gpus(self, n_devices: int) -> int:
+        n_workers = n_devices if self.n_workers is None else int(self.n_workers)
+        if n_workers > n_devices:
+            raise ValueError(
+                f"{self!r} needs {n_workers} GPUs, one for each worker, and torch sees {n_devices}. Use fewer workers, "
+                "or device='cpu'."
+            )
+        return n_workers
 
     def check(self) -> None:
         """Raise ValueError when a setting is out of its range."""

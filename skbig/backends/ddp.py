@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-
-from skbig._validation import Interval, Options
+from skbig._validation import Interval
 from skbig.backends.backend import Backend, setting
-
-MOST_ON_CPU = 8
-THREADS_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -62,30 +58,11 @@ class DDP(Backend, name="ddp"):
     True
     """
 
-    n_workers: int | None = setting(None, Options((None,)), Interval(1, None, integer=True))
-    timeout: float = setting(1800.0, Interval(0, None, "neither"))
-    max_restarts: int = setting(0, Interval(0, None, integer=True))
+    shares_rows: ClassVar[bool] = True
+    shares_parameters: ClassVar[bool] = False
+
     sync_every: int = setting(1, Interval(1, None, integer=True))
 
-    def count(self, device_type: str) -> int:
-        """Return how many workers to start on devices of a type.
-
-        Raises
-        ------
-        ValueError
-            When there are fewer GPUs.
-        """
-        if device_type == "cuda":
-            return self._count_on_gpus(torch.cuda.device_count())
-        if self.n_workers is not None:
-            return int(self.n_workers)
-        return max(2, min(MOST_ON_CPU, torch.get_num_threads() // THREADS_PER_WORKER))
-
-    def _count_on_gpus(self, n_devices: int) -> int:
-        n_workers = n_devices if self.n_workers is None else int(self.n_workers)
-        if n_workers > n_devices:
-            raise ValueError(
-                f"{self!r} needs {n_workers} GPUs, one for each worker, and torch sees {n_devices}. Use fewer workers, "
-                "or device='cpu'."
-            )
-        return n_workers
+    @property
+    def steps_alone(self) -> int:
+        return self.sync_every

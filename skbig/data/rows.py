@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +100,12 @@ class Rows:
     @property
     def is_sparse(self) -> bool:
         return not isinstance(self.X, Tensor)
+
+    def to(self, device: torch.device) -> Rows:
+        """Return the rows on another device; sparse ones stay in the memory of the host."""
+        X = self.X.to(device) if isinstance(self.X, Tensor) else self.X
+        weight = None if self.weight is None else self.weight.to(device)
+        return replace(self, X=X, y=self.y.to(device), weight=weight)
 
     def epoch(
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int

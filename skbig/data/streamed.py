@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,10 @@ class StreamedRows:
     blocks: Blocks
     window_rows: int
     targets: Rows
+
+    def to(self, device: torch.device) -> StreamedRows:
+        """Return the rows with their targets, and batches, on another device."""
+        return replace(self, targets=self.targets.to(device))
 
     @property
     def n_rows(self) -> int:

@@ -29,7 +29,7 @@ from skbig.engine.parts import Parts
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
 from skbig.engine.replicas import RankedExecution
-from skbig.engine.step import Numbers, add_penalty_gradient, forward, loss_and_gradient, norm_per_member, with_penalty
+from skbig.engine.step import Numbers, add_penalty_gradient, forward, loss_and_gradient, with_penalty
 from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import Training
 
@@ -159,7 +159,7 @@ class MiniBatchEpochs:
             self.execution.n_parts = self._parts.count
             return self._run(batches, numbers)
         result = torch.stack(losses).cpu().double().numpy()
-        if not (np.isfinite(result).all() and bool(torch.isfinite(self._members.flat).all())):
+        if not (np.isfinite(result).all() and self._members.all_finite()):
             if self._failed is not None:
                 self._failed |= ~(np.isfinite(result).all(0) & self._members.finite())
                 return result
@@ -186,7 +186,7 @@ class MiniBatchEpochs:
                 _, gradient = loss_and_gradient(self._members, batch, self._recipe, number, 1, differentiate)
                 self._members.restore(copy)
                 loss = self.execution.step_as_written(batch, number)
-            if not (bool(torch.isfinite(loss).all()) and bool(torch.isfinite(self._members.flat).all())):
+            if not (bool(torch.isfinite(loss).all()) and self._members.all_finite()):
                 self._members.restore(copy)
                 self._members.steps += i
                 raise DivergenceError(self._explain(loss, gradient, number))
@@ -194,8 +194,8 @@ class MiniBatchEpochs:
         return losses
 
     def _explain(self, loss: Tensor, gradient: Tensor, number: Numbers) -> str:
-        rate, norm = number.rate.flatten()[0].item(), norm_per_member(gradient).max().item()
         members = self._members
+        rate, norm = number.rate.flatten()[0].item(), members.norm(gradient).max().item()
         return (
             f"The loss or the weights are not finite any more: loss {loss.flatten().tolist()} in epoch "
             f"{members.epochs + 1}, step {members.steps + 1}, at the learning rate {rate:g} and a gradient norm of "

@@ -5,7 +5,7 @@ Legend: M members, P parameters of one member, W weights among them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 from skbig.components.optimizers import Optimizer
+from skbig.networks.layers import itself
 from skbig.networks.mlp import MLP
+
+NORM_BLOCK = 2**15 - 1
+"""Sums this long run on one thread, so that a norm has the same bits on any number of threads."""
 
 
 class Members:
@@ -37,10 +41,20 @@ class Members:
         Updates done, whole epochs done, rows seen, since the members were made; rows may be an array (M,).
     rate_scale : ndarray (M,)
         What a plateau has made of the base rate.
+    total : callable
+        Sums a tensor over the processes that hold parts of the members; where this one has them whole, it is the same.
     """
 
-    def __init__(self, network: MLP, seeds: list[int], flat: Tensor, statistics: dict[str, Tensor]) -> None:
+    def __init__(
+        self,
+        network: MLP,
+        seeds: list[int],
+        flat: Tensor,
+        statistics: dict[str, Tensor],
+        total: Callable[[Tensor], Tensor] = itself,
+    ) -> None:
         self.network = network
+        self.total = total
         self.seeds = seeds
         self.flat = flat
         self.statistics = statistics
@@ -76,6 +90,21 @@ class Members:
     def changing(self) -> list[Tensor]:
         """Every tensor that a step changes."""
         return [self.flat, *self.statistics.values(), *(tensor for state in self.state for tensor in state.values())]
+
+    def all_finite(self) -> bool:
+        """Whether all parameters of all members are finite."""
+        finite = torch.isfinite(self.flat).all()
+        if self.total is itself:
+            return bool(finite)
+        return not bool(self.total((~finite).to(self.flat.dtype).view(1)))
+
+    def norm(self, gradient: Tensor) -> Tensor:
+        """Return the 2-norm of each member's gradient (M, 1, P): (M, 1, 1)."""
+        if self.total is itself:
+            return _norm(gradient)
+        n_parted = self.network.n_parted
+        parted, rest = gradient.split([n_parted, gradient.shape[2] - n_parted], 2)
+        return (self.total(_norm(parted).square()) + _norm(rest).square()).sqrt()
 
     def finite(self) -> np.ndarray:
         """Which members have finite parameters, (M,) of bool."""
@@ -120,6 +149,11 @@ def _views(flat: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Ten
         views[name] = part.view(n_in, n_out) if flat.shape[0] == 1 else part.squeeze(1).unflatten(1, (n_in, n_out))
         start += n_in * n_out
     return views
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    blocks = [torch.linalg.vector_norm(block, dim=2, keepdim=True) for block in gradient.split(NORM_BLOCK, 2)]
+    return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), dim=2, keepdim=True)
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
 
+from skbig.backends.backend import Backend
 from skbig.backends.context import WorkerContext
+from skbig.backends.ddp import DDP
 from skbig.data.parted import PartedRows, Share
 from skbig.data.rows import Rows
 from skbig.data.streamed import StreamedRows
@@ -28,8 +31,21 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C that all ranks have heard of: they end after the same step."""
 
 
+class Word(Enum):
+    """What rank 0 may say besides a result."""
+
+    HELP = auto()
+
+
+HELP = Word.HELP
+
+
 def _never() -> bool:
     return False
+
+
+def _nothing() -> None:
+    """No help is needed."""
 
 
 class Ranks:
@@ -38,19 +54,29 @@ class Ranks:
     Parameters
     ----------
     context : WorkerContext
-    sync_every : int
-        After how many steps ranks agree: 1 sums their gradients, more averages what they have made of the weights.
+    backend : Backend
+        What they share; and after how many steps ranks agree: 1 sums their gradients, more averages what they have
+        made of the weights.
     is_asked : callable
         ``is_asked() -> bool``, called in rank 0: whether training is to be interrupted.
 
     Attributes
     ----------
+    shares_rows, shares_parameters : bool
+        As the backend's.
     failure : Exception or None
         What `first` has raised in all ranks, so that none misses another.
+    help : callable
+        What all ranks do when rank 0, in what it does `first`, asks for it.
     """
 
-    def __init__(self, context: WorkerContext, sync_every: int = 1, is_asked: Callable[[], bool] = _never) -> None:
-        self.sync_every, self.is_asked = sync_every, is_asked
+    def __init__(
+        self, context: WorkerContext, backend: Backend | None = None, is_asked: Callable[[], bool] = _never
+    ) -> None:
+        backend = DDP() if backend is None else backend
+        self.shares_rows, self.shares_parameters = backend.shares_rows, backend.shares_parameters
+        self.sync_every, self.is_asked = backend.steps_alone, is_asked
+        self.help: Callable[[], None] = _nothing
         self.device, self.beat = context.device, context.beat
         self.rank, self.n_ranks = context.rank, context.world_size
         self.failure: Exception | None = None
@@ -66,7 +92,8 @@ class Ranks:
 
     @property
     def share(self) -> Share:
-        return Share(self.rank, self.n_ranks, local=self.steps_apart)
+        """Which part of a batch is this rank's."""
+        return Share(self.rank, self.n_ranks, local=self.steps_apart) if self.shares_rows else Share(0, 1)
 
     def parted(self, rows: Rows | StreamedRows, recipe: Recipe) -> PartedRows:
         """Return the rows of which each batch is this rank's part."""
@@ -77,15 +104,28 @@ class Ranks:
     # Agreement.
 
     def first(self, function: Callable[[], T]) -> T:
-        """Call a function in rank 0 alone, and return its result, or raise its exception, in all ranks."""
+        """Call a function in rank 0 alone, and return its result, or raise its exception, in all ranks.
+
+        The others wait for it, and do their part where it says `ask_for_help`.
+        """
         outcome: Any = _outcome(function) if self.is_first else None
-        box = [outcome]
-        distributed.broadcast_object_list(box, src=0, device=self.device)
-        result, error = outcome if self.is_first else box[0]
+        while (said := self._said_by_first(outcome)) is HELP:
+            self.help()
+        result, error = outcome if self.is_first else said
         if error is not None:
             self.failure = error
             raise error
         return cast(T, result)
+
+    def ask_for_help(self) -> None:
+        """Have all ranks do what `help` is; to be called in rank 0, within `first`."""
+        self._said_by_first(HELP)
+        self.help()
+
+    def _said_by_first(self, said: Any) -> Any:
+        box = [said]
+        distributed.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
 
     def agreed(self, number: float) -> float:
         """Return the number that rank 0 has."""

@@ -1,4 +1,4 @@
-"""Steps that several processes take together, by torch's DistributedDataParallel, or apart and then averaged.
+"""Steps that several processes take together, by torch's ways to do so, or apart and then averaged.
 
 Legend: M members, P parameters of one member, S steps.
 """
@@ -6,9 +6,9 @@ Legend: M members, P parameters of one member, S steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,24 @@ from skbig.engine.execution import penalty_strength
 from skbig.engine.members import Members
 from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
-from skbig.engine.step import Augmented, Differentiate, Numbers, augmented, flattened, step, weighted_loss
+from skbig.engine.step import (
+    Augmented,
+    Differentiate,
+    Numbers,
+    augmented,
+    differentiate_here,
+    flattened,
+    step,
+    weighted_loss,
+)
 
 BUCKET_MEGABYTES = 1
 """On a CPU: how much of a gradient is sent at once. Torch's default, 25, is for GPUs: a network of that size would send
 nothing before its backward pass is over."""
+
+
+Gradients = Callable[[Augmented, Numbers], tuple[Tensor, list[Tensor]]]
+"""Returns the loss of this rank's rows, (M,) or (), and the gradients of all of them by the parameters at hand."""
 
 
 class Replica(nn.Module):
@@ -48,6 +61,42 @@ class Replica(nn.Module):
         return weighted_loss(parameters, self._members, batch, self._recipe, numbers, self._ranks.total)
 
 
+class ReplicaGradients:
+    """The loss of this rank's rows, and the gradients of all, by DistributedDataParallel."""
+
+    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks) -> None:
+        self._n_ranks = ranks.n_ranks
+        self._replica = DistributedDataParallel(
+            Replica(members, recipe, ranks),
+            gradient_as_bucket_view=True,
+            bucket_cap_mb=BUCKET_MEGABYTES if ranks.device.type == "cpu" else None,
+        )
+
+    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, list[Tensor]]:
+        parameters = list(self._replica.parameters())
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            loss = self._replica(own, numbers)
+            # It takes the mean over the ranks, and the loss of the batch is the sum.
+            (loss.sum() * self._n_ranks).backward()
+        return loss.detach(), [cast(Tensor, parameter.grad) for parameter in parameters]
+
+
+class ShardedGradients:
+    """The loss of this rank's rows, and of the gradients of all this rank's parts, by `fully_shard`."""
+
+    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks) -> None:
+        self._members, self._recipe, self._ranks = members, recipe, ranks
+
+    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, list[Tensor]]:
+        members, ranks, network = self._members, self._ranks, cast(Any, self._members.network)
+        with torch.enable_grad():
+            loss = weighted_loss(members.parameters, members, own, self._recipe, numbers, ranks.total)
+            (loss.sum() * ranks.n_ranks).backward()  # it takes the mean, too
+        return loss.detach(), network.take_gradients()
+
+
 class RankedExecution:
     """Runs steps one after another, as one of several ranks; the counterpart of `Execution`.
 
@@ -62,18 +111,16 @@ class RankedExecution:
         self._deadline = inf
         self._asked = self._over = False
         self.n_parts = 1
-        self._replica: Any = None
-        if not ranks.steps_apart:
-            self._replica = DistributedDataParallel(
-                Replica(members, recipe, ranks),
-                gradient_as_bucket_view=True,
-                bucket_cap_mb=BUCKET_MEGABYTES if self._on_cpu else None,
-            )
+        self._gradients: Gradients | None = None
+        if ranks.shares_rows and not ranks.steps_apart:
+            self._gradients = (ShardedGradients if ranks.shares_parameters else ReplicaGradients)(members, recipe, ranks)
 
     @property
     def differentiate(self) -> Differentiate | None:
         """How a batch is differentiated; None: in this process alone."""
-        return None if self._replica is None else self._differentiate_together
+        if self._gradients is not None:
+            return self._differentiate_parts
+        return None if self._ranks.steps_apart else self._differentiate_whole
 
     def run(self, batches: Sequence[Batch], numbers: Sequence[Numbers], deadline: float = inf) -> list[Tensor]:
         """Update the members by each batch in turn, and return the losses (M,) of each step.
@@ -103,23 +150,27 @@ class RankedExecution:
         with torch.inference_mode(False), torch.no_grad():
             return step(self._members, batch, self._recipe, numbers, strength, differentiate=self.differentiate)
 
-    def _differentiate_together(
+    def _differentiate_parts(
         self, members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
     ) -> tuple[Tensor, Tensor]:
         """Return loss and gradient of the whole batch, of which this rank computes its part."""
+        assert self._gradients is not None
         own = augmented(batch, members, recipe, numbers)
         if batch.n_whole is None:  # an augmentation had to see all rows
             own = own.part_by(self._ranks.share.of)
-        parameters = list(self._replica.parameters())
-        for parameter in parameters:
-            parameter.grad = None
-        with torch.enable_grad():
-            loss = self._replica(own, numbers)
-            # It takes the mean over the ranks, and the loss of the batch is the sum.
-            (loss.sum() * self._ranks.n_ranks).backward()
-        return self._whole(loss.detach()), flattened([parameter.grad for parameter in parameters], members)
+        loss, gradients = self._gradients(own, numbers)
+        return self._sum(loss), flattened(gradients, members)
 
-    def _whole(self, loss: Tensor) -> Tensor:
+    def _differentiate_whole(
+        self, members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
+    ) -> tuple[Tensor, Tensor]:
+        """Return loss and gradient of the whole batch, by layers of which each rank has its part."""
+        loss, gradient = differentiate_here(members, batch, recipe, numbers)
+        if self._on_cpu:
+            self._hear(self._ranks.add_up(self._signals(loss)))
+        return loss, gradient
+
+    def _sum(self, loss: Tensor) -> Tensor:
         """Sum the losses of the parts."""
         if not self._on_cpu:
             return self._ranks.add_up(loss.clone())

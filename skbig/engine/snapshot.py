@@ -19,6 +19,7 @@ JUDGED = ("best_loss", "best_score", "stalled", "stopped")
 
 def snapshot(training: Training) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return where a training stands, as copies: arrays by name, and facts that JSON can hold."""
+    training.catch_up()
     members, judge = training.members, training.judge
     searches = [_parted(search) for search in members.line_search]
     arrays = {f"members/{name}": _array(tensor) for name, tensor in _tensors(training).items()}
@@ -42,7 +43,7 @@ def restore(training: Training, arrays: Mapping[str, np.ndarray], facts: Mapping
     """Put a training where a snapshot of it was taken; it must have been prepared with the same data and parameters."""
     members, judge = training.members, training.judge
     for name, tensor in _tensors(training).items():
-        tensor.copy_(torch.from_numpy(np.array(arrays[f"members/{name}"])))
+        tensor.copy_(torch.from_numpy(np.array(arrays[f"members/{name}"])).view(tensor.shape))
     members.seeds[:] = facts["seeds"]
     members.steps, members.epochs, members.rows = facts["counts"]
     members.rate_scale = np.array(arrays["rate_scale"])

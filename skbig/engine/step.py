@@ -19,10 +19,6 @@ from skbig.engine.recipe import Recipe
 from skbig.networks.layers import Total, itself
 from skbig.networks.mlp import MLP, Training
 
-NORM_BLOCK = 2**15 - 1
-"""Sums this long run on one thread, so that a norm has the same bits on any number of threads."""
-
-
 class Numbers(NamedTuple):
     """What a step needs besides its batch; every entry is a tensor, so that a recorded step can be given new ones.
 
@@ -61,7 +57,7 @@ def step(
     loss = with_penalty(loss, members, recipe, strength)
     add_penalty_gradient(members, recipe, gradient, strength)
     if recipe.clipping is not None:
-        norm = norm_per_member(gradient) if recipe.clipping.needs_norm else None
+        norm = members.norm(gradient) if recipe.clipping.needs_norm else None
         recipe.clipping.apply(members.tensors(True, gradient), norm)
     update(members, recipe, gradient, numbers)
     shrink(members, recipe, numbers, strength)
@@ -80,7 +76,7 @@ def loss_and_gradient(
 
     A batch in several parts needs less memory and gives the same sum.
     """
-    differentiate = _differentiate if differentiate is None else differentiate
+    differentiate = differentiate_here if differentiate is None else differentiate
     total, gradient = None, None
     for part in [batch] if n_parts == 1 else batch.parts(n_parts):
         loss, part_gradient = differentiate(members, part, recipe, numbers)
@@ -91,7 +87,7 @@ def loss_and_gradient(
     return total if scale == 1.0 else total * scale, gradient
 
 
-def _differentiate(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers) -> tuple[Tensor, Tensor]:
+def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers) -> tuple[Tensor, Tensor]:
     """Return loss and gradient of all rows at hand, computed in this process."""
     leaves = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
     with torch.enable_grad():
@@ -188,7 +184,7 @@ def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tenso
     if recipe.active_penalty is None:
         return loss.view(-1)
     for weight in members.weight_tensors(recipe.active_penalty.elementwise):
-        value = recipe.active_penalty.value(weight).view(-1)
+        value = members.total(recipe.active_penalty.value(weight).view(-1))
         loss = (
             torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
         )
@@ -228,12 +224,6 @@ def _spread(reach: Tensor | float, flat: Tensor) -> Tensor:
     if isinstance(reach, Tensor):
         return reach.to(flat).expand(flat.shape)
     return flat.new_full((1, 1, 1), reach).expand(flat.shape)
-
-
-def norm_per_member(gradient: Tensor) -> Tensor:
-    """Return the 2-norm of each member's gradient, (M, 1, 1)."""
-    blocks = [torch.linalg.vector_norm(block, dim=2, keepdim=True) for block in gradient.split(NORM_BLOCK, 2)]
-    return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), dim=2, keepdim=True)
 
 
 def _rows_of(y: Tensor, partner: Tensor) -> Tensor:

@@ -66,6 +66,10 @@ class Validation(Protocol):
         ...
 
 
+def nothing() -> None:
+    """A training that is trained where it is, is up to date."""
+
+
 @dataclass
 class Training:
     """All that `train` takes: where we are, the data, what to do, and what has been seen so far."""
@@ -81,6 +85,8 @@ class Training:
     """Seconds that earlier runs of this training have taken."""
     ranks: Ranks | None = None
     """The processes that train it together, if it is more than this one."""
+    catch_up: Callable[[], None] = nothing
+    """Brings it up to date, when it is trained in parts elsewhere."""
     stacks: bool = True
     """Whether it may be trained in a stack; not where other processes take part."""
 

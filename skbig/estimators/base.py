@@ -333,6 +333,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
 
     def _fitted(self, session: Session) -> dict[str, Any]:
         """Return every fitted attribute as training stands now."""
+        session.catch_up()
         members, history, recipe, judge = session.members, session.history, session.recipe, session.judge
         arrays = members.arrays()
         coefs, intercepts = public_weights(arrays)

@@ -182,6 +182,20 @@ def _checked(name: str, value: Any, owner: str, how: Any) -> Any:
         raise ValueError(f"{message} {hint_for_value(name, value)}".rstrip()) from None
 
 
+def _check_parts(choices: Choices, parameters: Mapping[str, Any]) -> None:
+    """Refuse what needs whole matrices, where each worker has a part of them."""
+    backend = resolve_backend(parameters.get("backend"))
+    if backend is None or not backend.shares_parameters or choices.optimizer.full_batch:
+        return
+    for name in ("optimizer", "penalty"):
+        component = getattr(choices, name)
+        if component is not None and not component.elementwise:
+            raise ValueError(
+                f"{name}={parameters[name]!r} needs whole matrices, and with backend={parameters['backend']!r} each "
+                f"worker holds a part of them. Use backend='ddp', or another {name}."
+            )
+
+
 def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
     """Refuse what would have to be ignored."""
     if parameters.get("checkpoint_dir") is not None and parameters["warm_start"]:
@@ -189,6 +203,7 @@ def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
             "checkpoint_dir goes on with a fit that was killed, warm_start=True with one that has ended. Use one of "
             "the two."
         )
+    _check_parts(choices, parameters)
     if not choices.optimizer.full_batch:
         return
     name = f"optimizer={parameters['optimizer']!r}"

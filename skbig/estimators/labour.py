@@ -16,8 +16,6 @@ import torch
 from skbig.backends.context import WorkerContext
 from skbig.backends.single import SingleDevice, plain_torch
 from skbig.data.packing import pack, unpack
-from skbig.data.rows import Rows
-from skbig.data.streamed import StreamedRows
 from skbig.engine.history import History, Judge
 from skbig.engine.members import Members, make_members
 from skbig.engine.ranks import Ranks
@@ -26,8 +24,7 @@ from skbig.engine.snapshot import restore, snapshot
 from skbig.engine.train import EpochReport, Observer, Training
 from skbig.estimators.launching import ANSWERS, OUTCOME, REPORTS, STATE, STOP, TASK, TERMINATE, Outcome, Task
 from skbig.estimators.saving import Saver, go_on_from
-from skbig.estimators.teams import train_as_rank
-from skbig.exceptions import DivergenceError
+from skbig.estimators.teams import is_everybodys, train_as_rank
 
 BEGUN = "begun"
 """There from the first attempt on: who finds it has been started again."""
@@ -39,11 +36,11 @@ INTERVAL = 0.005
 def train_part(folder: Path, context: WorkerContext) -> None:
     """Train as one rank of the launch that the folder belongs to."""
     task: Task = unpack(folder / TASK)
-    ranks = Ranks(context, task.sync_every, is_asked=(folder / STOP).exists)
+    ranks = Ranks(context, task.team, is_asked=(folder / STOP).exists)
     backend = replace(task.backend, device=context.device)
     with plain_torch(), backend.products(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        training = _training(task, backend)
+        training = _training(task, backend, ranks)
         if ranks.first(lambda: _is_restarted(folder)):
             _go_on(training, task, ranks)
         overseer = Overseer(folder, task, training, ranks)
@@ -99,7 +96,7 @@ def _train(training: Training, ranks: Ranks, observers: list[Observer]) -> Excep
     try:
         train_as_rank(training, ranks, observers)
     except Exception as error:
-        if error is not ranks.failure and not isinstance(error, DivergenceError):
+        if not is_everybodys(error, ranks):
             raise
         if ranks.is_first and error is ranks.failure:
             error.add_note(f"In rank 0:\n{''.join(traceback.format_exception(error))}")
@@ -107,15 +104,19 @@ def _train(training: Training, ranks: Ranks, observers: list[Observer]) -> Excep
     return None
 
 
-def _training(task: Task, backend: SingleDevice) -> Training:
-    """Return the training of a task where it began, on this worker's device."""
-    members = _blank_members(task.recipe, backend, task.facts["seeds"])
+def _training(task: Task, backend: SingleDevice, ranks: Ranks) -> Training:
+    """Return the training of a task where it began, on this worker's device.
+
+    Members of which a device holds a part begin in the memory of the host.
+    """
+    home = replace(backend, device=torch.device("cpu")) if ranks.shares_parameters else backend
+    members = _blank_members(task.recipe, home, task.facts["seeds"])
     validation = None
     if task.held is not None:
         validation = task.estimator._validation(task.held, task.targets, task.recipe.loss, backend)
         validation.has_loss = task.has_loss
     judge = Judge(members, task.recipe)
-    rows = _placed(task.rows, backend.device)
+    rows = task.rows.to(backend.device)  # on a CPU the ranks share the memory of the files
     training = Training(members, rows, task.recipe, judge, History(), validation, task.first_epoch)
     restore(training, task.arrays, task.facts)
     return training
@@ -142,19 +143,6 @@ def _blank_members(recipe: Recipe, backend: SingleDevice, seeds: list[int]) -> M
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
     return members
-
-
-def _placed(rows: Rows | StreamedRows, device: torch.device) -> Rows | StreamedRows:
-    """Put on a device what the caller has on the CPU; there, the ranks share the memory of the files."""
-    if isinstance(rows, StreamedRows):
-        return replace(rows, targets=_on_device(rows.targets, device))
-    return _on_device(rows, device)
-
-
-def _on_device(rows: Rows, device: torch.device) -> Rows:
-    X = rows.X.to(device) if isinstance(rows.X, torch.Tensor) else rows.X
-    weight = None if rows.weight is None else rows.weight.to(device)
-    return replace(rows, X=X, y=rows.y.to(device), weight=weight)
 
 
 def _hand_over(value: object, path: Path) -> None:

@@ -14,9 +14,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import distributed
 
-from skbig.backends.backend import resolve_backend
+from skbig.backends.backend import Backend, resolve_backend
 from skbig.backends.context import existing_context
-from skbig.backends.ddp import DDP
 from skbig.backends.folder import private_folder
 from skbig.backends.launch import launch
 from skbig.backends.single import SingleDevice
@@ -61,7 +60,8 @@ class Task:
     first_epoch : int
     backend : SingleDevice
         The numbers to compute in; the device is the worker's own.
-    sync_every : int
+    team : Backend
+        How the workers share the work.
     estimator : estimator
         Not fitted; it makes the validation from `held`, the checked validation rows.
     targets : ClassTargets or RegressionTargets
@@ -80,7 +80,7 @@ class Task:
     facts: dict[str, Any]
     first_epoch: int
     backend: SingleDevice
-    sync_every: int
+    team: Backend
     estimator: Any
     targets: Any
     held: Given | None
@@ -118,12 +118,12 @@ class Launching:
 
     Parameters
     ----------
-    backend : DDP
+    backend : Backend
     device_type : {"cpu", "cuda"}
     estimator : estimator
     """
 
-    def __init__(self, backend: DDP, device_type: str, estimator: BaseEstimator) -> None:
+    def __init__(self, backend: Backend, device_type: str, estimator: BaseEstimator) -> None:
         self._backend, self._device_type, self._estimator = backend, device_type, estimator
         self._n_workers = backend.count(device_type)
 
@@ -141,7 +141,7 @@ class Launching:
     def train(self, errand: Errand, observers: Sequence[Observer]) -> None:
         """Have it trained by workers; the saver is not told here, for rank 0 has its own."""
         training, saver = errand.training, errand.saver
-        check_parts(training.recipe, self._backend.sync_every, self._n_workers)
+        check_parts(training.recipe, self._backend.steps_alone, self._n_workers)
         told = [observer for observer in observers if observer is not saver]
         n_epochs = training.members.epochs + training.recipe.max_epochs
         while self._launch(errand, told).terminated and saver is not None:
@@ -184,7 +184,7 @@ class Launching:
             facts=facts,
             first_epoch=training.first_epoch,
             backend=errand.backend,
-            sync_every=self._backend.sync_every,
+            team=self._backend,
             estimator=_unfitted(self._estimator),
             targets=errand.targets,
             held=errand.held,
@@ -209,18 +209,17 @@ def team_of(estimator: Any) -> Team:
     backend = resolve_backend(getattr(estimator, "backend", None))
     if backend is None:
         return ALONE
-    assert isinstance(backend, DDP)
     device_type = _device_type(estimator.device, backend)
     context = existing_context(device_type, backend.timeout)
     if context is not None:
         _check_device(device_type, context.device)
-        return Joined(Ranks(context, backend.sync_every), estimator)
+        return Joined(Ranks(context, backend), estimator)
     if device_type is None:
         device_type = "cuda" if torch.cuda.is_available() else "cpu"
     return Launching(backend, device_type, estimator)
 
 
-def _device_type(device: str, backend: DDP) -> str | None:
+def _device_type(device: str, backend: Backend) -> str | None:
     """Return the kind of device that a parameter names; None leaves it open."""
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(

@@ -131,7 +131,7 @@ def directory_of(parameters: Mapping[str, Any], given: Given, held: Given | None
     identity |= {"X_val": _of_rows(held.X), "y_val": fingerprint(held.y)}
     identity |= {"sample_weight_val": fingerprint(held.weight)}
     backend = resolve_backend(parameters.get("backend"))
-    if backend is not None and backend.get_params()["sync_every"] > 1:
+    if backend is not None and backend.steps_alone > 1:
         identity["parameter backend"] = repr(backend)
     return CheckpointDirectory(path, identity)
 

@@ -149,25 +149,34 @@ def validation_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: to
     return replace(targets, X=X)
 
 
-def raw_predictions(network: MLP, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Any) -> Tensor:
-    """Return raw predictions (M, N, K) of dense rows (a tensor) or sparse ones (SciPy CSR), block by block."""
+def raw_predictions(
+    network: MLP,
+    parameters: Mapping[str, Tensor],
+    statistics: Mapping[str, Tensor],
+    X: Any,
+    blocks: Callable[[Any, int], Iterator[tuple[int, Any]]] | None = None,
+) -> Tensor:
+    """Return raw predictions (M, N, K) of dense rows (a tensor) or sparse ones (SciPy CSR), block by block.
+
+    How X is cut in blocks may be given, as that of other processes must be the same.
+    """
     weight = parameters["weight0"]
     n_members = 1 if weight.dim() == 2 else weight.shape[0]
     width = max((network.n_features, *network.hidden, network.n_outputs))
     block = max(256, PREDICT_BYTES // (width * n_members * weight.element_size()))
     n_rows = X.shape[0]
     with torch.no_grad():
-        if n_rows <= block and not isinstance(X, Selection):
+        if blocks is None and n_rows <= block and not isinstance(X, Selection):
             raw = forward(network, parameters, statistics, _as_read(X, n_members, weight))
             return raw.view(n_members, n_rows, -1)
         raw = weight.new_empty(n_members, n_rows, network.n_outputs)
-        for first, rows in _blocks(X, block):
+        for first, rows in (blocks or blocks_of)(X, block):
             part = forward(network, parameters, statistics, _as_read(rows, n_members, weight))
             raw[:, first : first + rows.shape[0]] = part
     return raw
 
 
-def _blocks(X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
+def blocks_of(X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
     """Yield the first row's number and the rows, at most `n_rows` at a time."""
     if isinstance(X, Selection):
         yield from X.blocks(n_rows)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,13 +17,15 @@ from skbig.engine.checkpoint import fingerprint
 from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
+from skbig.engine.sharding import Shard
 from skbig.engine.snapshot import snapshot
-from skbig.engine.train import Observer, Training
+from skbig.engine.train import Observer, Training, nothing
 from skbig.engine.train import Validation as AnyValidation
 from skbig.estimators.preparation import Given
 from skbig.estimators.saving import NO_MATTER, Saver, text_of
-from skbig.estimators.scoring import Validation, raw_predictions
+from skbig.estimators.scoring import Validation, blocks_of, raw_predictions
 from skbig.estimators.sklearn_bridge import inside_population
+from skbig.exceptions import DivergenceError
 
 T = TypeVar("T")
 
@@ -109,7 +111,7 @@ class Joined:
         return self.ranks.device
 
     def home(self, backend: SingleDevice) -> SingleDevice:
-        return backend
+        return replace(backend, device=torch.device("cpu")) if self.ranks.shares_parameters else backend
 
     def first(self, function: Callable[[], T]) -> T:
         return self.ranks.first(function)
@@ -125,7 +127,25 @@ def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer
     training.ranks = ranks
     if isinstance(training.validation, Validation):
         training.validation = RankedValidation(training.validation, ranks)
-    Training.run(training, observers)
+    if not ranks.shares_parameters:
+        Training.run(training, observers)
+        return
+    shard = Shard(training, ranks)
+    ranks.help, training.catch_up = shard.bring_up_to_date, ranks.ask_for_help
+    try:
+        shard.part.run(observers)
+    except Exception as error:
+        if is_everybodys(error, ranks):
+            shard.bring_up_to_date()
+        raise
+    finally:
+        training.catch_up = nothing
+    shard.bring_up_to_date()
+
+
+def is_everybodys(error: Exception, ranks: Ranks) -> bool:
+    """Whether all ranks have met an error, or this one alone."""
+    return error is ranks.failure or isinstance(error, DivergenceError)
 
 
 class RankedValidation:
@@ -150,12 +170,23 @@ class RankedValidation:
     def _predict(self, members: Members) -> torch.Tensor | None:
         """Return the raw predictions (M, N, K) in rank 0."""
         rows = self._validation.rows
+        if not self._ranks.shares_rows:
+            return raw_predictions(members.network, members.parameters, members.statistics, rows.X)
         start, stop = self._ranks.own_rows(rows.n_rows)
-        raw = members.flat.new_empty(members.n_members, 0, members.network.n_outputs)
-        if stop > start:
-            own = rows.X.take(np.arange(start, stop)) if isinstance(rows.X, Selection) else rows.X[start:stop]
-            raw = raw_predictions(members.network, members.parameters, members.statistics, own)
+        own = rows.X.take(np.arange(start, stop)) if isinstance(rows.X, Selection) else rows.X[start:stop]
+        in_blocks = self._blocks_in_step if self._ranks.shares_parameters else blocks_of
+        raw = raw_predictions(members.network, members.parameters, members.statistics, own, in_blocks)
         return self._ranks.gathered(raw, rows.n_rows)
+
+    def _blocks_in_step(self, X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
+        """Yield as many blocks as any rank has: it takes all of them to put the parameters together for one."""
+        blocks = blocks_of(X, n_rows)
+        none = (X.shape[0], np.empty((0, X.shape[1]), X.dtype if isinstance(X, Selection) else None))
+        while True:
+            block = next(blocks, None)
+            if not self._ranks.add_up(torch.tensor([float(block is not None)], device=self._ranks.device)):
+                return
+            yield none if block is None else block
 
 
 def check_parts(recipe: Recipe, sync_every: int, n_workers: int) -> None:

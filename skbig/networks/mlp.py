@@ -130,12 +130,25 @@ class MLP:
 
         With `training`, dropout is drawn and a batch norm uses the batch's moments and updates the running ones.
         """
-        for i in range(len(self.hidden)):
-            Z = affine(X, parameters[f"weight{i}"], parameters[f"bias{i}"])
-            Z = self._normalize(Z, i, parameters, statistics, training)
-            X = self._drop(ACTIVATIONS[self.activation](Z), i, training)
-        last = len(self.hidden)
-        return affine(X, parameters[f"weight{last}"], parameters[f"bias{last}"])
+        for i in range(len(self.layers)):
+            X = self.layer(i, X, parameters, statistics, training)
+        assert isinstance(X, Tensor)
+        return X
+
+    def layer(
+        self,
+        i: int,
+        X: Tensor | SparseRows,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        training: Training | None,
+    ) -> Tensor:
+        """Return what layer i makes of its input; of the parameters, its own are read."""
+        Z = affine(X, parameters[f"weight{i}"], parameters[f"bias{i}"])
+        if i == len(self.hidden):
+            return Z
+        Z = self._normalize(Z, i, parameters, statistics, training)
+        return self._drop(ACTIVATIONS[self.activation](Z), i, training)
 
     def _normalize(
         self,

@@ -13,17 +13,20 @@ import joblib
 import numpy as np
 from scipy import sparse
 
-from skbig import DDP, BigMLPClassifier, BigMLPRegressor
+from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
+from skbig.backends.backend import Backend
 from skbig.backends.context import WorkerContext, existing_context
 from skbig.components import SGD, Mixup, Plateau
 from skbig.engine.execution import thread_count
+from skbig.engine.history import History, Judge
 from skbig.engine.ranks import Ranks
-from skbig.engine.train import train
+from skbig.engine.train import Training
+from skbig.estimators.teams import train_as_rank
 from skbig.estimators import sklearn_bridge
 from tests.small import data, factors, kept, new_members, recipe, rows, weights
 
 SEEDS = {1: (0,), 3: (0, 17, 2**32 - 1)}
-TOGETHER = DDP()
+BACKENDS: dict[str, Backend] = {"ddp": DDP(), "fsdp": FSDP(), "tensor": TensorParallel()}
 
 # Below the estimators: name -> task, changes of the recipe, members, rows, whether they have weights.
 FACTORS: dict[str, tuple[str, dict[str, Any], int, int, bool]] = {
@@ -53,8 +56,10 @@ def trained(name: str, ranks: Ranks | None = None) -> dict[str, Any]:
     what = recipe(task, **strict(changes))
     members = new_members(what, SEEDS[n_members])
     own = rows(task, weight=weights(n_rows) if weighted else None, n_rows=n_rows)
+    history = History()
+    training = Training(members, own, what, Judge(members, what), history, None, 0)
     with thread_count(1):
-        history = train(members, own, what, ranks=ranks)
+        training.run() if ranks is None else train_as_rank(training, ranks, ())
     return kept(members) | {"loss": np.array(history.loss), "rate": np.array(history.rate)}
 
 
@@ -161,27 +166,27 @@ def failing(estimator: Any, X: Any, y: Any) -> float:
     raise KeyError("a column that is not there")
 
 
-def only_in_ranks(context: WorkerContext, folder: Path) -> dict[str, Any]:
+def only_in_ranks(together: Backend, context: WorkerContext, folder: Path) -> dict[str, Any]:
     """Return states that must be the same in all ranks, and the errors that all must meet."""
     own = slice(context.rank, None)
-    saving = {"checkpoint_dir": folder / "checkpoints", "checkpoint_every": 1, "backend": TOGETHER}
+    saving = {"checkpoint_dir": folder / "checkpoints", "checkpoint_every": 1, "backend": together}
     fits = {
-        "no seed": lambda: classifier(backend=TOGETHER, random_state=None).fit(X, CLASSES),
+        "no seed": lambda: classifier(backend=together, random_state=None).fit(X, CLASSES),
         "seeds of each rank": lambda: classifier(
-            backend=TOGETHER, random_state=np.random.RandomState(3), n_members=3
+            backend=together, random_state=np.random.RandomState(3), n_members=3
         ).fit(X, CLASSES),
-        "time is over": lambda: regressor(backend=TOGETHER, max_time=0.3, max_iter=10**6, tol=0).fit(X, VALUES),
-        "a score by chance": lambda: classifier(backend=TOGETHER, **stopping(scoring=many_scores)).fit(X, CLASSES),
+        "time is over": lambda: regressor(backend=together, max_time=0.3, max_iter=10**6, tol=0).fit(X, VALUES),
+        "a score by chance": lambda: classifier(backend=together, **stopping(scoring=many_scores)).fit(X, CLASSES),
         "steps apart": lambda: regressor(backend=DDP(sync_every=2), normalization="batch", dropout=0.2).fit(X, VALUES),
         "steps apart, sparse": lambda: classifier(backend=DDP(sync_every=3), n_members=3).fit(SPARSE, CLASSES),
         "saved": lambda: regressor(max_iter=3, **saving).fit(X, VALUES),
         "saved, and read": lambda: regressor(max_iter=3, **saving).fit(X, VALUES),
-        "other rows": lambda: classifier(backend=TOGETHER).fit(X[own], CLASSES[own]),
-        "other weights": lambda: regressor(backend=TOGETHER).fit(X, VALUES, np.ones(61) + context.rank),
-        "other parameters": lambda: regressor(backend=TOGETHER, alpha=1.0 + context.rank).fit(X, VALUES),
-        "diverging": lambda: regressor(backend=TOGETHER, learning_rate=1e200).fit(X, VALUES),
+        "other rows": lambda: classifier(backend=together).fit(X[own], CLASSES[own]),
+        "other weights": lambda: regressor(backend=together).fit(X, VALUES, np.ones(61) + context.rank),
+        "other parameters": lambda: regressor(backend=together, alpha=1.0 + context.rank).fit(X, VALUES),
+        "diverging": lambda: regressor(backend=together, learning_rate=1e200).fit(X, VALUES),
         "diverging apart": lambda: regressor(backend=DDP(sync_every=2), learning_rate=1e200).fit(X, VALUES),
-        "a failing score": lambda: classifier(backend=TOGETHER, **stopping(scoring=failing)).fit(X, CLASSES),
+        "a failing score": lambda: classifier(backend=together, **stopping(scoring=failing)).fit(X, CLASSES),
         "checkpoints nowhere": lambda: regressor(**saving | {"checkpoint_dir": "/dev/null/x"}).fit(X, VALUES),
     }
     return {name: quiet(lambda fit=fit: _outcome(fit)) for name, fit in fits.items()}
@@ -194,13 +199,21 @@ def _outcome(fit: Callable[[], Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+def needs_matrices(name: str) -> bool:
+    """Whether a training needs whole matrices of parameters."""
+    task, changes, *_ = FACTORS[name]
+    return not recipe(task, **changes).optimizer.elementwise
+
+
 def train_all(folder: Path, context: WorkerContext) -> None:
     """Train everything, in all ranks; rank 0 writes what they have come to, and whether all have the same."""
     assert existing_context() is context
-    ranks = Ranks(context)
-    results = {name: trained(name, ranks) for name in FACTORS}
-    results |= {name: learnt(quiet(lambda fit=fit: fit(TOGETHER))) for name, fit in FITS.items()}
-    results |= only_in_ranks(context, folder)
+    backend = BACKENDS[folder.name]
+    ranks = Ranks(context, backend)
+    names = [name for name in FACTORS if not (backend.shares_parameters and needs_matrices(name))]
+    results = {name: trained(name, ranks) for name in names}
+    results |= {name: learnt(quiet(lambda fit=fit: fit(backend))) for name, fit in FITS.items()}
+    results |= only_in_ranks(backend, context, folder)
     hashes = {name: joblib.hash(result) for name, result in results.items()}
     alike = {name: len({own[name] for own in ranks.everybodys(hashes)}) == 1 for name in results}
     if ranks.is_first:

@@ -1,0 +1,132 @@
+"""A network of which each of several processes holds a part of every parameter, by torch's `fully_shard`.
+
+Legend: M members, R rows, K raw outputs, L lengths of a process's part of a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+
+from skbig._sparse import SparseRows
+from skbig.networks.cuts import Cut
+from skbig.networks.mlp import MLP, Training
+
+
+class FullySharded:
+    """Takes the place of an `MLP` whose `parameters` are lines of numbers, cut into one part per process.
+
+    The forward pass puts the parameters of one layer after another together, and lets go of them again; so does the
+    backward pass, which leaves to each process the gradient of its own part. All processes must take part in each.
+
+    Attributes
+    ----------
+    shapes : dict of tuple of int
+        Of each parameter, members axis left out, the shape of this process's part: ``(L, 1)``.
+    cuts : dict of Cut
+    """
+
+    def __init__(self, mlp: MLP, mesh: DeviceMesh, n_members: int, dtype: torch.dtype, *, bf16: bool = False) -> None:
+        self.mlp, self._bf16 = mlp, bf16
+        self.n_features, self.hidden, self.n_outputs = mlp.n_features, mlp.hidden, mlp.n_outputs
+        self.drops, self.layers, self.statistics_shapes = mlp.drops, mlp.layers, mlp.statistics_shapes
+        rank, n_ranks = mesh.get_local_rank(), mesh.size()
+        self.cuts = {name: Cut((n_in * n_out, 1), 0) for name, (n_in, n_out) in mlp.shapes.items()}
+        self.cuts |= {name: Cut(shape, None) for name, shape in mlp.statistics_shapes.items()}
+        self.shapes = {name: self.cuts[name].part_shape(rank, n_ranks) for name in mlp.shapes}
+        self.n_weights = sum(self.shapes[f"weight{i}"][0] for i in range(len(mlp.layers)))
+        self.n_parted = sum(length for length, _ in self.shapes.values())
+        self._model = _Model(mlp, n_members, dtype)
+        for layer in self._model.layers:
+            fully_shard(layer, mesh=mesh)
+        fully_shard(self._model, mesh=mesh)
+        self._model.to_empty(device=mesh.device_type)
+        self._sharded: dict[str, Any] = {name.rpartition(".")[2]: p for name, p in self._model.named_parameters()}
+
+    def forward(
+        self,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        X: Tensor | SparseRows,
+        training: Training | None,
+    ) -> Tensor:
+        """Return the raw prediction: X (M, R, F) -> (M, R, K), or the same without M."""
+        with torch.no_grad():
+            for name, part in parameters.items():
+                self._own(self._sharded[name]).copy_(part.squeeze(-1))
+        halves = self._bf16 and training is not None
+        given = X.bfloat16() if halves and isinstance(X, Tensor) else X
+        raw: Tensor = self._model(partial(_through, X=given, statistics=statistics, training=training, halves=halves))
+        return raw if isinstance(X, SparseRows) and not halves else raw.to(X.dtype)
+
+    def take_gradients(self) -> list[Tensor]:
+        """Return the gradients that a backward pass has left, (L,) or (M, L), in the order of `shapes`."""
+        gradients = []
+        for name in self.shapes:
+            parameter = self._sharded[name]
+            own = self._own(parameter) if parameter.grad is None else self._own(parameter.grad)
+            gradients.append(torch.zeros_like(own) if parameter.grad is None else own)
+            parameter.grad = None
+        return gradients
+
+    @staticmethod
+    def _own(sharded: Any) -> Tensor:
+        """Return this process's part, (L,) for one member, else (M, L)."""
+        local: Tensor = sharded.to_local()
+        return local if local.dim() == 1 else local.t()
+
+
+class _Layer(nn.Module):
+    """One layer's parameters, (numbers,) or (numbers, M): cut along the first dim, the parts may differ by a number."""
+
+    def __init__(self, mlp: MLP, i: int, n_members: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._mlp, self._i, self._n_members = mlp, i, n_members
+        members = (n_members,) if n_members > 1 else ()
+        for kind in ("weight", "bias", "scale", "offset"):
+            if f"{kind}{i}" in mlp.shapes:
+                n_in, n_out = mlp.shapes[f"{kind}{i}"]
+                numbers = torch.empty(n_in * n_out, *members, dtype=dtype, device="meta")
+                self.register_parameter(f"{kind}{i}", nn.Parameter(numbers))
+
+    def forward(
+        self, X: Tensor | SparseRows, statistics: Mapping[str, Tensor], training: Training | None, halves: bool
+    ) -> Tensor:
+        parameters = {name: self._matrix(name, value) for name, value in self.named_parameters()}
+        if halves:
+            parameters = {name: value.bfloat16() for name, value in parameters.items()}
+        return self._mlp.layer(self._i, X, parameters, statistics, training)
+
+    def _matrix(self, name: str, numbers: Tensor) -> Tensor:
+        shape = self._mlp.shapes[name]
+        return numbers.view(shape) if numbers.dim() == 1 else numbers.t().reshape(self._n_members, *shape)
+
+
+class _Model(nn.Module):
+    """The layers, and whatever is to be done with them: it must be done within `forward`, where torch's hooks are."""
+
+    def __init__(self, mlp: MLP, n_members: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(mlp, i, n_members, dtype) for i in range(len(mlp.layers)))
+
+    def forward(self, function: Callable[[nn.ModuleList], Tensor]) -> Tensor:
+        return function(self.layers)
+
+
+def _through(
+    layers: nn.ModuleList,
+    X: Any,
+    statistics: Mapping[str, Tensor],
+    training: Training | None,
+    halves: bool,
+) -> Tensor:
+    for layer in layers:
+        X = layer(X, statistics, training, halves)
+    assert isinstance(X, Tensor)
+    return X
