@@ -87,6 +87,22 @@ class Members:
         if not optimizer.full_batch:
             self.state = [optimizer.init(tensor) for tensor in self.tensors(optimizer.elementwise)]
 
+    def let_go(self) -> None:
+        """Free the memory of everything that a step changes, until `take_up`."""
+        for tensors in (self.statistics, *self.state):
+            tensors.update({name: _shadow(tensor) for name, tensor in tensors.items()})
+        self.flat = _shadow(self.flat)
+        self.parameters = _views(self.flat, self.network.shapes)
+
+    def take_up(self, device: torch.device) -> None:
+        """Have memory again, with no numbers in it yet."""
+        if not self.flat.is_meta:
+            return
+        for tensors in (self.statistics, *self.state):
+            tensors.update({name: torch.empty_like(tensor, device=device) for name, tensor in tensors.items()})
+        self.flat = torch.empty_like(self.flat, device=device)
+        self.parameters = _views(self.flat, self.network.shapes)
+
     def changing(self) -> list[Tensor]:
         """Every tensor that a step changes."""
         return [self.flat, *self.statistics.values(), *(tensor for state in self.state for tensor in state.values())]
@@ -149,6 +165,11 @@ def _views(flat: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Ten
         views[name] = part.view(n_in, n_out) if flat.shape[0] == 1 else part.squeeze(1).unflatten(1, (n_in, n_out))
         start += n_in * n_out
     return views
+
+
+def _shadow(tensor: Tensor) -> Tensor:
+    """Return a tensor with the same form, and no numbers."""
+    return torch.empty_like(tensor, device="meta")
 
 
 def _norm(gradient: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from skbig.engine.history import Judge
 from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
 from skbig.engine.snapshot import restore, snapshot
-from skbig.engine.train import Training
+from skbig.engine.train import EpochReport, Training
 from skbig.networks.cuts import Cut
 from skbig.networks.fully_sharded import FullySharded
 from skbig.networks.mlp import MLP
@@ -50,11 +50,26 @@ class Shard:
         self._network = _network(whole, ranks)
         self._orders = _orders(whole, self._network)
         self.part = self._part()
+        whole.members.let_go()
 
-    def bring_up_to_date(self) -> None:
-        """Put into the whole training what its parts have come to; all ranks take part."""
+    def count(self, report: EpochReport) -> None:
+        """Be an observer: the whole training always knows how far it is."""
+        del report
+        whole, part = self._whole.members, self.part.members
+        whole.steps, whole.epochs, whole.rows = part.steps, part.epochs, part.rows
+
+    def bring_up_to_date(self, everywhere: bool = False) -> None:
+        """Put into the whole training of rank 0, or of all, what its parts have come to; all ranks take part."""
         arrays, facts = snapshot(self.part)
-        restore(self._whole, {name: self._join(name, arrays[name]) for name in sorted(arrays)}, facts)
+        wanted = everywhere or self._ranks.is_first
+        wholes = {}
+        for name in sorted(arrays):
+            whole = self._join(name, arrays[name], wanted)
+            if whole is not None:
+                wholes[name] = whole
+        if wanted:
+            self._whole.members.take_up(torch.device("cpu"))
+            restore(self._whole, wholes, facts | {"elapsed": self._whole.elapsed})
 
     def _part(self) -> Training:
         whole, ranks = self._whole, self._ranks
@@ -98,16 +113,16 @@ class Shard:
         pieces = _apart(array, {name: cuts[name].shape for name in whole})
         return np.concatenate([cuts[name].part(pieces[name], ranks.rank, ranks.n_ranks) for name in part], 2)
 
-    def _join(self, name: str, array: np.ndarray) -> np.ndarray:
-        """Return the whole of which an array is this rank's part, (M, 1, numbers)."""
+    def _join(self, name: str, array: np.ndarray, wanted: bool) -> np.ndarray | None:
+        """Return the whole of which an array is this rank's part, (M, 1, numbers), where it is wanted."""
         if name not in self._orders:
             return array
         (whole, part), cuts, ranks = self._orders[name], self._network.cuts, self._ranks
         own = _apart(array, {name: cuts[name].part_shape(ranks.rank, ranks.n_ranks) for name in part})
-        wholes = {name: self._gathered(cuts[name], piece) for name, piece in own.items()}
-        return np.concatenate([wholes[name] for name in whole], 2)
+        wholes = {name: self._gathered(cuts[name], piece, wanted) for name, piece in own.items()}
+        return np.concatenate([wholes[name] for name in whole], 2) if wanted else None
 
-    def _gathered(self, cut: Cut, own: np.ndarray) -> np.ndarray:
+    def _gathered(self, cut: Cut, own: np.ndarray, wanted: bool) -> np.ndarray:
         """Put together one parameter, of which each rank has a part of its own length."""
         ranks, n_ranks = self._ranks, self._ranks.n_ranks
         sizes = [prod(cut.part_shape(rank, n_ranks)) for rank in range(n_ranks)]
@@ -116,6 +131,8 @@ class Shard:
         parts = [torch.empty_like(padded) for _ in sizes]
         distributed.all_gather(parts, padded)
         ranks.beat()
+        if not wanted:
+            return own
         return cut.whole([part[:, :, :size].cpu().numpy() for part, size in zip(parts, sizes, strict=True)])
 
 

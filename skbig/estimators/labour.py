@@ -94,7 +94,7 @@ class Overseer:
 def _train(training: Training, ranks: Ranks, observers: list[Observer]) -> Exception | None:
     """Train, and return the error that all ranks have met; what one of them meets alone is raised, and ends all."""
     try:
-        train_as_rank(training, ranks, observers)
+        train_as_rank(training, ranks, observers, everywhere=False)
     except Exception as error:
         if not is_everybodys(error, ranks):
             raise

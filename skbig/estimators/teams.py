@@ -122,8 +122,13 @@ class Joined:
         train_as_rank(errand.training, self.ranks, observers)
 
 
-def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer]) -> None:
-    """Train as one of several ranks; observers are told in rank 0."""
+def train_as_rank(
+    training: Training, ranks: Ranks, observers: Sequence[Observer], *, everywhere: bool = True
+) -> None:
+    """Train as one of several ranks; observers are told in rank 0.
+
+    Where ranks hold parts of the parameters, all of them, or rank 0 alone, have the whole in the end.
+    """
     training.ranks = ranks
     if isinstance(training.validation, Validation):
         training.validation = RankedValidation(training.validation, ranks)
@@ -133,14 +138,14 @@ def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer
     shard = Shard(training, ranks)
     ranks.help, training.catch_up = shard.bring_up_to_date, ranks.ask_for_help
     try:
-        shard.part.run(observers)
+        shard.part.run([shard.count, *observers])
     except Exception as error:
         if is_everybodys(error, ranks):
-            shard.bring_up_to_date()
+            shard.bring_up_to_date(everywhere)
         raise
     finally:
         training.catch_up = nothing
-    shard.bring_up_to_date()
+    shard.bring_up_to_date(everywhere)
 
 
 def is_everybodys(error: Exception, ranks: Ranks) -> bool:

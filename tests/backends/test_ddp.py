@@ -20,8 +20,9 @@ import pytest
 import torch
 from torch import distributed
 
-from skbig import DDP, BigGridSearchCV, BigMLPClassifier, BigMLPRegressor
+from skbig import DDP, FSDP, BigGridSearchCV, BigMLPClassifier, BigMLPRegressor, TensorParallel
 from skbig.backends import folder as folders
+from skbig.backends.backend import Backend
 from skbig.backends.context import WorkerContext
 from skbig.backends.folder import private_folder
 from skbig.components import LBFGS
@@ -117,7 +118,8 @@ def test_a_killed_worker(tmp_path: Path) -> None:
     assert_equal(learnt(again), learnt(regressor().fit(X, VALUES)), 0.0)
 
 
-def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [DDP, FSDP])
+def test_a_killed_worker_is_started_again(kind: type[Backend], tmp_path: Path) -> None:
     """With a restart and a directory of checkpoints, a fit goes on by itself where it was last saved."""
     mark, calls = tmp_path / "killed", tmp_path / "calls"
 
@@ -137,13 +139,14 @@ def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
 
     saving = {"checkpoint_dir": tmp_path / "checkpoints", "checkpoint_every": 1}
     loss = Counting(die, batch=4 * 4 + 2)
-    model = regressor(backend=DDP(2, max_restarts=1), loss=loss, dropout=0.2, **saving).fit(X, VALUES)
+    model = regressor(backend=kind(2, max_restarts=1), loss=loss, dropout=0.2, **saving).fit(X, VALUES)
     alone = regressor(loss=lambda raw, y: (raw - y).square(), dropout=0.2).fit(X, VALUES)
     assert_equal(learnt(model), learnt(alone), TOLERANCE)
     assert mark.exists() and len(calls.read_text()) <= 2 * 4 + 2
 
 
-def test_ctrl_c_keeps_the_model_so_far(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [DDP, TensorParallel])
+def test_ctrl_c_keeps_the_model_so_far(kind: type[Backend], tmp_path: Path) -> None:
     """Interrupted once, all ranks end after the same step, and `fit` has what they learnt."""
     mark = tmp_path / "trains"
 
@@ -152,7 +155,7 @@ def test_ctrl_c_keeps_the_model_so_far(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press).start()
-    model = regressor(backend=TWO, loss=Loss(mark.touch, batch=30), max_iter=10**6, tol=0.0, n_members=3)
+    model = regressor(backend=kind(2), loss=Loss(mark.touch, batch=30), max_iter=10**6, tol=0.0, n_members=3)
     with pytest.warns(InterruptedWarning, match="so far is kept"):
         model.fit(X, VALUES)
     assert model.stop_reason_ == "interrupted"
@@ -235,10 +238,11 @@ def near(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return launched
 
 
+@pytest.mark.parametrize("kind", [DDP, FSDP, TensorParallel])
 @pytest.mark.parametrize("name", FITS)
-def test_a_fit_by_a_worker_is_that_of_this_process(name: str, near: list[int]) -> None:
+def test_a_fit_by_a_worker_is_that_of_this_process(name: str, kind: type[Backend], near: list[int]) -> None:
     """Nothing is lost on the way to a worker and back."""
-    actual = learnt(quiet(lambda: FITS[name](TWO)))
+    actual = learnt(quiet(lambda: FITS[name](kind(2))))
     assert_equal(actual, learnt(quiet(lambda: FITS[name](None))), INEXACT.get(name, TOLERANCE))
     assert set(near) == {2}
 
@@ -274,7 +278,8 @@ def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("near")
-def test_callbacks_hear_of_each_epoch_and_end_the_training() -> None:
+@pytest.mark.parametrize("kind", [DDP, FSDP, TensorParallel])
+def test_callbacks_hear_of_each_epoch_and_end_the_training(kind: type[Backend]) -> None:
     """A callback of scikit-learn gets the model of each epoch, and none after it has asked to stop."""
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from version 1.9 on")
     models: dict[bool, list[np.ndarray]] = {True: [], False: []}
@@ -295,7 +300,7 @@ def test_callbacks_hear_of_each_epoch_and_end_the_training() -> None:
             return len(self.seen) == 3
 
     for by_workers in models:
-        model = regressor(backend=TWO if by_workers else None).set_callbacks(Stop(by_workers)).fit(X, VALUES)
+        model = regressor(backend=kind(2) if by_workers else None).set_callbacks(Stop(by_workers)).fit(X, VALUES)
         assert (model.n_iter_, model.stop_reason_) == (3, "callback")
     np.testing.assert_allclose(models[True], models[False], rtol=TOLERANCE)
 
@@ -314,9 +319,10 @@ def test_an_error_is_that_of_one_process() -> None:
 
 
 @pytest.mark.usefixtures("near")
-def test_a_divergence_keeps_the_last_finite_weights() -> None:
+@pytest.mark.parametrize("kind", [DDP, FSDP, TensorParallel])
+def test_a_divergence_keeps_the_last_finite_weights(kind: type[Backend]) -> None:
     """A training that diverges leaves the estimator as it would in one process."""
-    models = [regressor(backend=backend, learning_rate=1e200) for backend in (TWO, None)]
+    models = [regressor(backend=backend, learning_rate=1e200) for backend in (kind(2), None)]
     for model in models:
         with pytest.raises(DivergenceError, match="not finite any more: loss .* in epoch 1, step"):
             model.fit(X, VALUES)
@@ -366,6 +372,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"backend": "DDP"}, "'DDP' is backend='ddp' here"),
     ({"backend": TWO, "device": "cuda:0"}, "gives each worker a device of its own"),
     ({"backend": TWO, "optimizer": LBFGS()}, "searches along lines in one process"),
+    ({"backend": FSDP(2), "optimizer": LBFGS()}, "searches along lines in one process"),
+    ({"backend": FSDP(2), "optimizer": "muon"}, "optimizer='muon' needs whole matrices, and with backend=FSDP(n_wo"),
+    ({"backend": TensorParallel(n_workers=-1)}, "'n_workers' parameter of TensorParallel must be"),
     ({"backend": DDP(4, sync_every=2), "normalization": "batch", "batch_size": 7}, "needs two rows of a batch or more"),
 ]
 

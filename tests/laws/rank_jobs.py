@@ -20,6 +20,7 @@ from skbig.components import SGD, Mixup, Plateau
 from skbig.engine.execution import thread_count
 from skbig.engine.history import History, Judge
 from skbig.engine.ranks import Ranks
+from skbig.engine.sharding import Shard
 from skbig.engine.train import Training
 from skbig.estimators.teams import train_as_rank
 from skbig.estimators import sklearn_bridge
@@ -205,6 +206,18 @@ def needs_matrices(name: str) -> bool:
     return not recipe(task, **changes).optimizer.elementwise
 
 
+def held(ranks: Ranks, n_members: int) -> dict[str, Any]:
+    """Return how many numbers each rank holds of parameters and of optimizer state, and how many there are."""
+    what = recipe("multiclass", normalization="layer", hidden=(31, 17, 1))
+    members = new_members(what, SEEDS[n_members])
+    training = Training(members, rows("multiclass"), what, Judge(members, what), History(), None, 0)
+    n_numbers = members.flat.numel()
+    part = Shard(training, ranks).part.members
+    assert all(tensor.is_meta for tensor in members.changing())
+    state = sum(tensor.numel() for own in part.state for tensor in own.values())
+    return {"all": n_numbers, "parameters": ranks.everybodys(part.flat.numel()), "state": ranks.everybodys(state)}
+
+
 def train_all(folder: Path, context: WorkerContext) -> None:
     """Train everything, in all ranks; rank 0 writes what they have come to, and whether all have the same."""
     assert existing_context() is context
@@ -214,6 +227,8 @@ def train_all(folder: Path, context: WorkerContext) -> None:
     results = {name: trained(name, ranks) for name in names}
     results |= {name: learnt(quiet(lambda fit=fit: fit(backend))) for name, fit in FITS.items()}
     results |= only_in_ranks(backend, context, folder)
+    if backend.shares_parameters:
+        results |= {f"held, {n_members}": held(ranks, n_members) for n_members in SEEDS}
     hashes = {name: joblib.hash(result) for name, result in results.items()}
     alike = {name: len({own[name] for own in ranks.everybodys(hashes)}) == 1 for name in results}
     if ranks.is_first:

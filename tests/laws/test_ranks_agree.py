@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skbig.backends.launch import launch
-from tests.laws.rank_jobs import BACKENDS, FACTORS, FITS, INEXACT, learnt, needs_matrices, quiet, trained
+from tests.laws.rank_jobs import BACKENDS, FACTORS, FITS, INEXACT, SEEDS, learnt, needs_matrices, quiet, trained
 
 TOLERANCE = 1e-10
 
@@ -91,6 +91,18 @@ def test_ranks_fail_alike(name: str, ranks: Any) -> None:
     results, alike = ranks
     assert re.match(ERRORS[name], results[name]["error"]), results[name]
     assert alike[name]
+
+
+@pytest.mark.parametrize("n_members", SEEDS)
+def test_ranks_hold_parts(n_members: int, ranks: Any) -> None:
+    """Of parameters and optimizer state each rank has about its share, and no rank keeps the whole."""
+    results, _ = ranks
+    if f"held, {n_members}" not in results:
+        pytest.skip("every rank has the whole model")
+    sizes = results[f"held, {n_members}"]
+    assert sizes["all"] <= sum(sizes["parameters"]) <= 1.1 * sizes["all"]  # some few are everybody's
+    assert max(sizes["parameters"]) <= 0.6 * sizes["all"]
+    assert [2 * own for own in sizes["parameters"]] == sizes["state"]
 
 
 def test_the_first_rank_saves(ranks: Any) -> None:
