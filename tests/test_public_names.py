@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 ESTIMATORS = {"BigMLPClassifier", "BigMLPRegressor"}
 SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
-BACKENDS = {"DDP"}
+BACKENDS = {"DDP", "FSDP", "TensorParallel"}
 PUBLIC = {*ESTIMATORS, *SEARCHES, *BACKENDS, "from_sklearn"}
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}

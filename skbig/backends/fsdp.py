@@ -1,4 +1,4 @@
-"""Fully sharded data parallel training: every process computes its part of each batch, and keeps a part of the model."""
+"""Fully sharded training: every process computes its part of each batch, and keeps a part of the model."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ Legend: M members, P parameters of one member, W weights among them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ class Members:
         """Return the 2-norm of each member's gradient (M, 1, P): (M, 1, 1)."""
         if self.total is itself:
             return _norm(gradient)
-        n_parted = self.network.n_parted
+        n_parted = cast(Any, self.network).n_parted  # of which each process has a part, its own
         parted, rest = gradient.split([n_parted, gradient.shape[2] - n_parted], 2)
         return (self.total(_norm(parted).square()) + _norm(rest).square()).sqrt()
 

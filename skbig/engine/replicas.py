@@ -113,7 +113,9 @@ class RankedExecution:
         self.n_parts = 1
         self._gradients: Gradients | None = None
         if ranks.shares_rows and not ranks.steps_apart:
-            self._gradients = (ShardedGradients if ranks.shares_parameters else ReplicaGradients)(members, recipe, ranks)
+            self._gradients = (ShardedGradients if ranks.shares_parameters else ReplicaGradients)(
+                members, recipe, ranks
+            )
 
     @property
     def differentiate(self) -> Differentiate | None:

@@ -30,6 +30,7 @@ from skbig.networks.fully_sharded import FullySharded
 from skbig.networks.mlp import MLP
 from skbig.networks.tensor_parallel import TensorSplit
 
+
 class Shard:
     """A rank's part of a training.
 

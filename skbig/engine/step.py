@@ -19,6 +19,7 @@ from skbig.engine.recipe import Recipe
 from skbig.networks.layers import Total, itself
 from skbig.networks.mlp import MLP, Training
 
+
 class Numbers(NamedTuple):
     """What a step needs besides its batch; every entry is a tensor, so that a recorded step can be given new ones.
 

@@ -107,10 +107,11 @@ class BigMLPClassifier(ClassifierMixin, BaseBigMLP):
     precision : {'auto', 'float32', 'float64', 'tf32', 'bf16'}, default='auto'
         'auto' follows X on a CPU (float64 in, float64 trained) and is float32 on a GPU. 'bf16' computes in bfloat16 and
         keeps the weights in float32.
-    backend : {'ddp'}, DDP or None, default=None
+    backend : {'ddp', 'fsdp', 'tensor'}, DDP, FSDP, TensorParallel or None, default=None
         Who trains: None is this process alone, 'ddp' several processes, one for each GPU, with the same result;
         :class:`~skbig.DDP` says how many, and when to start them again. They are started by `fit`, which joins a launch
-        by torchrun, SLURM or Ray instead, if there is one.
+        by torchrun, SLURM or Ray instead, if there is one. For networks that one device does not hold,
+        :class:`~skbig.FSDP` and :class:`~skbig.TensorParallel` leave to each process a part of the weights.
     verbose : bool or int, default=False
         Whether a progress line is shown.
     checkpoint_dir : path or None, default=None

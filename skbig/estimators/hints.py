@@ -99,6 +99,8 @@ _INSTEAD: dict[str, str] = {
         average ema use_ema swa""",
     "Use backend=DDP(n_workers=...).": "n_workers n_gpus num_gpus gpus nproc_per_node num_processes world_size",
     "Use backend=DDP(sync_every=...).": "sync_every local_steps",
+    "Use backend='fsdp'.": "fsdp fully_shard zero_stage zero deepspeed",
+    "Use backend='tensor'.": "tensor_parallel tp_size tensor_parallel_size",
     "Use backend=DDP(max_restarts=...), with a checkpoint_dir.": "max_restarts",
     "Rows are read without a loader; batch_size and shuffle say how.": """
         iterator_train iterator_valid dataset dataloader num_workers""",

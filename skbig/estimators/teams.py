@@ -122,9 +122,7 @@ class Joined:
         train_as_rank(errand.training, self.ranks, observers)
 
 
-def train_as_rank(
-    training: Training, ranks: Ranks, observers: Sequence[Observer], *, everywhere: bool = True
-) -> None:
+def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer], *, everywhere: bool = True) -> None:
     """Train as one of several ranks; observers are told in rank 0.
 
     Where ranks hold parts of the parameters, all of them, or rank 0 alone, have the whole in the end.

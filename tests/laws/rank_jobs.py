@@ -22,8 +22,8 @@ from skbig.engine.history import History, Judge
 from skbig.engine.ranks import Ranks
 from skbig.engine.sharding import Shard
 from skbig.engine.train import Training
-from skbig.estimators.teams import train_as_rank
 from skbig.estimators import sklearn_bridge
+from skbig.estimators.teams import train_as_rank
 from tests.small import data, factors, kept, new_members, recipe, rows, weights
 
 SEEDS = {1: (0,), 3: (0, 17, 2**32 - 1)}
