@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -132,3 +133,21 @@ def test_importing_needs_no_more_than_is_declared(path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w-]+", line)[0].replace("scikit-learn", "sklearn") for line in project["dependencies"]}
     assert packages <= {*sys.stdlib_module_names, *declared, "scipy", "skbig"}
+
+
+def test_what_few_need_is_loaded_when_it_is_needed() -> None:
+    """Loading the package loads no compiler, no sharding and no extra."""
+    heavy = [
+        "torch._dynamo",
+        "sympy",
+        "torch.distributed.tensor",
+        "torch.distributed.fsdp",
+        "matplotlib",
+        "h5py",
+        "zarr",
+        "dask",
+        "ray",
+    ]
+    program = f"import sys, skbig; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"

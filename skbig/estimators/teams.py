@@ -17,7 +17,6 @@ from skbig.engine.checkpoint import fingerprint
 from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
-from skbig.engine.sharding import Shard
 from skbig.engine.snapshot import snapshot
 from skbig.engine.train import Observer, Training, nothing
 from skbig.engine.train import Validation as AnyValidation
@@ -133,6 +132,8 @@ def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer
     if not ranks.shares_parameters:
         Training.run(training, observers)
         return
+    from skbig.engine.sharding import Shard  # here, for torch needs a second to load what only this needs
+
     shard = Shard(training, ranks)
     ranks.help, training.catch_up = shard.bring_up_to_date, ranks.ask_for_help
     try:
