@@ -35,8 +35,11 @@ BUCKET_MEGABYTES = 1
 nothing before its backward pass is over."""
 
 
-Gradients = Callable[[Augmented, Numbers], tuple[Tensor, list[Tensor]]]
-"""Returns the loss of this rank's rows, (M,) or (), and the gradients of all of them by the parameters at hand."""
+Signals = Callable[[Tensor], Tensor]
+"""Returns what this rank has to say besides, (S,), like a tensor."""
+
+Gradients = Callable[[Augmented, Numbers], tuple[Tensor, Tensor, list[Tensor]]]
+"""Takes this rank's rows; returns of all rows the loss (M,), the signals (S,), and the gradients of what is at hand."""
 
 
 class Replica(nn.Module):
@@ -44,11 +47,15 @@ class Replica(nn.Module):
 
     The parameters are views of the members', so that the optimizer changes both. Each is a line of numbers, (n,), or
     one per member, (M, n): then gradients come as DistributedDataParallel lays them out, and need no copy.
+
+    One more, `told`, is no member's. Its gradient is what this rank has to tell the others, (M + S,): the losses, and
+    its signals. So that is summed over the ranks along with the gradients, and needs no message of its own.
     """
 
-    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks) -> None:
+    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks, signals: Signals) -> None:
         super().__init__()
-        self._members, self._recipe, self._ranks = members, recipe, ranks
+        self._members, self._recipe, self._ranks, self._signals = members, recipe, ranks, signals
+        self.told = nn.Parameter(members.flat.new_zeros(members.n_members + len(signals(members.flat))))
         start = 0
         for name, (n_in, n_out) in members.network.shapes.items():
             part = members.flat.narrow(2, start, n_in * n_out).squeeze(1)
@@ -56,45 +63,48 @@ class Replica(nn.Module):
             start += n_in * n_out
 
     def forward(self, batch: Augmented, numbers: Numbers) -> Tensor:
-        shapes = {name: value.shape for name, value in self._members.parameters.items()}
-        parameters = {name: value.view(shapes[name]) for name, value in self.named_parameters()}
-        return weighted_loss(parameters, self._members, batch, self._recipe, numbers, self._ranks.total)
+        parameters = {name: getattr(self, name).view(like.shape) for name, like in self._members.parameters.items()}
+        loss = weighted_loss(parameters, self._members, batch, self._recipe, numbers, self._ranks.total)
+        telling = torch.cat([loss.detach().view(-1), self._signals(loss)])
+        return loss.sum() + torch.dot(self.told, telling)
 
 
 class ReplicaGradients:
-    """The loss of this rank's rows, and the gradients of all, by DistributedDataParallel."""
+    """The gradients of all rows by all parameters, by DistributedDataParallel."""
 
-    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks) -> None:
-        self._n_ranks = ranks.n_ranks
+    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks, signals: Signals) -> None:
+        self._n_ranks, self._n_members = ranks.n_ranks, members.n_members
         self._replica = DistributedDataParallel(
-            Replica(members, recipe, ranks),
+            Replica(members, recipe, ranks, signals),
             gradient_as_bucket_view=True,
             bucket_cap_mb=BUCKET_MEGABYTES if ranks.device.type == "cpu" else None,
         )
 
-    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, list[Tensor]]:
+    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, list[Tensor]]:
         parameters = list(self._replica.parameters())
         for parameter in parameters:
             parameter.grad = None
         with torch.enable_grad():
-            loss = self._replica(own, numbers)
             # It takes the mean over the ranks, and the loss of the batch is the sum.
-            (loss.sum() * self._n_ranks).backward()
-        return loss.detach(), [cast(Tensor, parameter.grad) for parameter in parameters]
+            (self._replica(own, numbers) * self._n_ranks).backward()
+        told, *gradients = (cast(Tensor, parameter.grad) for parameter in parameters)
+        # Its memory is the next step's.
+        return told[: self._n_members].clone(), told[self._n_members :], gradients
 
 
 class ShardedGradients:
-    """The loss of this rank's rows, and of the gradients of all this rank's parts, by `fully_shard`."""
+    """The gradients of all rows by this rank's parts of the parameters, by `fully_shard`."""
 
-    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks) -> None:
-        self._members, self._recipe, self._ranks = members, recipe, ranks
+    def __init__(self, members: Members, recipe: Recipe, ranks: Ranks, signals: Signals) -> None:
+        self._members, self._recipe, self._ranks, self._signals = members, recipe, ranks, signals
 
-    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, list[Tensor]]:
+    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, list[Tensor]]:
         members, ranks, network = self._members, self._ranks, cast(Any, self._members.network)
         with torch.enable_grad():
             loss = weighted_loss(members.parameters, members, own, self._recipe, numbers, ranks.total)
             (loss.sum() * ranks.n_ranks).backward()  # it takes the mean, too
-        return loss.detach(), network.take_gradients()
+        told = ranks.add_up(torch.cat([loss.detach().view(-1), self._signals(loss)]))
+        return told[: members.n_members], told[members.n_members :], network.take_gradients()
 
 
 class RankedExecution:
@@ -113,9 +123,8 @@ class RankedExecution:
         self.n_parts = 1
         self._gradients: Gradients | None = None
         if ranks.shares_rows and not ranks.steps_apart:
-            self._gradients = (ShardedGradients if ranks.shares_parameters else ReplicaGradients)(
-                members, recipe, ranks
-            )
+            kind = ShardedGradients if ranks.shares_parameters else ReplicaGradients
+            self._gradients = kind(members, recipe, ranks, self._signals if self._on_cpu else _no_signals)
 
     @property
     def differentiate(self) -> Differentiate | None:
@@ -160,8 +169,10 @@ class RankedExecution:
         own = augmented(batch, members, recipe, numbers)
         if batch.n_whole is None:  # an augmentation had to see all rows
             own = own.part_by(self._ranks.share.of)
-        loss, gradients = self._gradients(own, numbers)
-        return self._sum(loss), flattened(gradients, members)
+        losses, signals, gradients = self._gradients(own, numbers)
+        if self._on_cpu:
+            self._hear(signals)
+        return losses, flattened(gradients, members)
 
     def _differentiate_whole(
         self, members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
@@ -171,14 +182,6 @@ class RankedExecution:
         if self._on_cpu:
             self._hear(self._ranks.add_up(self._signals(loss)))
         return loss, gradient
-
-    def _sum(self, loss: Tensor) -> Tensor:
-        """Sum the losses of the parts."""
-        if not self._on_cpu:
-            return self._ranks.add_up(loss.clone())
-        told = self._ranks.add_up(torch.cat([loss.view(-1), self._signals(loss)]))
-        self._hear(told[-2:])
-        return told[:-2].view(loss.shape)
 
     def _signals(self, like: Tensor) -> Tensor:
         """What rank 0 has to say: whether training is to be interrupted, and whether its time is over."""
@@ -196,3 +199,7 @@ class RankedExecution:
         parts = [self._ranks.share.factor(batch.counted_rows) for batch in batches]
         own = torch.stack(losses)
         return list(self._ranks.add_up(own * own.new_tensor(parts).view(-1, 1)).unbind(0))
+
+
+def _no_signals(like: Tensor) -> Tensor:
+    return like.new_empty(0)
