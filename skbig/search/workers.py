@@ -15,12 +15,13 @@ import torch
 from sklearn import config_context, get_config
 
 from skbig.backends.single import plain_torch
+from skbig.engine.execution import thread_count
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.engine.train import EpochReport, Training
 from skbig.estimators.base import Session
 from skbig.search.calls import Call
-from skbig.search.cohorts import likely_cohorts, stack_size
+from skbig.search.cohorts import is_soon_scored, likely_cohorts, stack_size
 from skbig.search.devices import devices_of, side_by_side
 from skbig.search.shared import SharedSteps
 from skbig.search.tasks import Task
@@ -93,7 +94,7 @@ class Workers:
         with self._pool() as pool:
             waiting: dict[Future[None], list[Task]] = {}
             for chunk in self._chunks(todo):
-                while len(waiting) >= self._n_side_by_side:
+                while len(waiting) > self._n_side_by_side:  # one waits, to begin when another is to be scored
                     self._finish(waiting, results)
                 waiting[pool.submit(self._train, chunk)] = chunk
             while waiting:
@@ -154,8 +155,9 @@ class Workers:
         for future in [future for future in waiting if future in done]:  # as they began
             chunk = waiting.pop(future)
             future.result()
-            for task in chunk:
-                self._tell_result(task, results, task.score())
+            with thread_count(1 if is_soon_scored(chunk) else None):
+                for task in chunk:
+                    self._tell_result(task, results, task.score())
             for watcher in self._watchers:
                 watcher.finished(chunk, [results[id(task)] for task in chunk])
             for task in chunk:

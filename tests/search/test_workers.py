@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import joblib
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
@@ -24,6 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 
 from skbig import BigGridSearchCV, BigHalvingGridSearchCV
 from skbig.engine.execution import thread_count
+from skbig.engine.population import Population
 from skbig.search.shared import content_hash
 from tests.fitting import BINARY, WORDS, X, fitted, small, weights_of
 from tests.search.alike import assert_alike, both, fitted_names, negative_loss
@@ -230,6 +232,50 @@ def test_scorers_and_refits_have_joblib_for_themselves() -> None:
     with joblib.parallel_config("threading"):
         both(small("multiclass"), {"alpha": [0.0, 1.0]}, scoring=by_two)
     assert set(backends) == {"ThreadingBackend"}
+
+
+# Scores.
+
+
+def test_no_stack_waits_for_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a network is scored, the next one is trained already."""
+    begun: list[int] = []
+    second = threading.Event()
+
+    class Telling(Population):
+        def train(self) -> None:
+            begun.append(1)
+            if len(begun) == 2:
+                second.set()
+            super().train()
+
+    def score(estimator: Any, X: Any, y: Any) -> float:
+        assert second.wait(30)
+        return negative_loss(estimator, X, y)
+
+    monkeypatch.setattr("skbig.search.workers.Population", Telling)
+    grid = {"hidden_layer_sizes": [(3,), (4,), (5,)]}
+    settings = {"cv": 2, "scoring": score, "error_score": "raise", "refit": False}
+    with thread_count(1):
+        fitted(BigGridSearchCV(small("multiclass"), grid, **settings), X, WORDS)
+    assert len(begun) == 3
+
+
+@pytest.mark.parametrize(("most", "expected"), [(60 * 35, 3), (60 * 35 + 1, 1)])
+def test_small_networks_are_scored_on_one_thread(most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score that takes little work does not wait for a second thread; one that takes much has all of them."""
+    monkeypatch.setattr("skbig.search.cohorts.LIGHT_SCORE", most)
+    seen = []
+
+    def score(estimator: Any, X: Any, y: Any) -> float:
+        seen.append(torch.get_num_threads())
+        return negative_loss(estimator, X, y)
+
+    with thread_count(3):
+        search = BigGridSearchCV(small("multiclass"), {"alpha": [0.0, 1.0]}, cv=2, scoring=score)
+        assert weights_of(fitted(search, X, WORDS).best_estimator_).size == 35
+        assert torch.get_num_threads() == 3
+    assert seen == [expected] * 4
 
 
 # Ctrl-C.
