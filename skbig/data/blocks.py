@@ -16,6 +16,9 @@ from skbig.data.ahead import read_ahead
 from skbig.data.reader import Reader
 from skbig.data.source import Source
 
+MOST_BYTES = 2**26
+"""The most memory of a block, whatever the chunks of its source are."""
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -63,17 +66,31 @@ class Blocks:
 
 
 def cut(source: Source, n_rows: int) -> Blocks:
-    """Cut a source in blocks of about `n_rows` rows, or as many more as it can only give at once."""
-    total = source.shape[0]
+    """Cut a source in blocks of about `n_rows` rows, or as many more as it can only give at once.
+
+    What it gives at once may be very large: an HDF5 data set that is stored column by column, a Dask array in one
+    chunk. Such chunks are cut where memory ends, and read again for each of their parts.
+    """
+    total, most = source.shape[0], max(n_rows, int(MOST_BYTES / source.row_bytes))
     if source.edges is None:
         step = -(-n_rows // source.grain) * source.grain
-        edges = np.append(np.arange(0, total, step), total)
+        edges = _parted(np.append(np.arange(0, total, step), total), most)
         return Blocks(edges, np.arange(len(edges)), source.most_open)
     joined = _joined(source.edges, n_rows)
     if not source.in_order:
+        joined = _parted(joined, most)
         return Blocks(joined, np.arange(len(joined)), source.most_open)
     parts = [np.arange(start, max(start + 1, stop - n_rows // 2), n_rows) for start, stop in pairwise(joined)]
     return Blocks(np.append(np.concatenate(parts), total), np.cumsum([0, *map(len, parts)]), source.most_open)
+
+
+def _parted(edges: np.ndarray, most: int) -> np.ndarray:
+    """Cut what is larger than `most` rows in parts of about equal size."""
+    if np.diff(edges).max() <= most:
+        return edges
+    n_parts = -(-np.diff(edges) // most)
+    parts = [np.linspace(*pair, n + 1).astype(int)[:-1] for pair, n in zip(pairwise(edges), n_parts, strict=True)]
+    return np.append(np.concatenate(parts), edges[-1])
 
 
 def _joined(edges: np.ndarray, n_rows: int) -> np.ndarray:

@@ -148,11 +148,13 @@ def open_parquet(
     names = [name for name in dataset.schema.names if name not in targets] if features is None else list(features)
     for name in targets:
         _type_of(dataset.schema, name)
-    dtype = _dtype([_feature_type(dataset.schema, name) for name in names])
-    X = ColumnsSource(_shards(dataset, names), names, dtype)
+    types = [_feature_type(dataset.schema, name) for name in names]
+    shards = _shards(dataset, names)
+    types += [shard.schema.field(name).type for shard in shards for name in shard.held(names)]
+    X = ColumnsSource(shards, names, _dtype(types))
     if not targets:
         return X, None
-    columns = [_target(dataset, name) for name in targets]
+    columns = [_target(dataset, shards, name) for name in targets]
     return X, columns[0] if isinstance(target, str) else np.stack(columns, axis=1)
 
 
@@ -236,11 +238,28 @@ def _dtype(types: Sequence[Any]) -> np.dtype[Any]:
     return np.result_type(np.float32, *(kind.to_pandas_dtype() for kind in types))
 
 
-def _target(dataset: Any, name: str) -> np.ndarray:
+def _typed(dataset: Any, shards: Sequence[Shard], name: str) -> Any:
+    """Return the data set with one column, of a type that holds it in every file; else that of the first file is."""
+    import pyarrow
+    import pyarrow.dataset
+
+    fields = [dataset.schema.field(name), *(shard.schema.field(name) for shard in shards if name in shard.schema.names)]
+    if all(field.type == fields[0].type for field in fields):
+        return dataset
+    try:
+        common = pyarrow.unify_schemas([pyarrow.schema([field]) for field in fields], promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        types = sorted({str(field.type) for field in fields})
+        raise ValueError(f"The target {name!r} has types in the files that have nothing in common: {types}.") from error
+    fragments = list(dataset.get_fragments())
+    return pyarrow.dataset.FileSystemDataset(fragments, common, dataset.format, dataset.filesystem)
+
+
+def _target(dataset: Any, shards: Sequence[Shard], name: str) -> np.ndarray:
     import pyarrow
     from pyarrow.types import is_decimal, is_dictionary
 
-    column = dataset.to_table(columns=[name]).column(0)
+    column = _typed(dataset, shards, name).to_table(columns=[name]).column(0)
     if column.null_count:
         row = column.is_null().index(True).as_py()
         raise ValueError(f"The target {name!r} has no value in row {row}.")

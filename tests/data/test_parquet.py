@@ -151,6 +151,22 @@ def test_the_dtype_holds_every_column(types: list[str], expected: str, tmp_path:
     np.testing.assert_array_equal(X[:], np.stack(list(columns.values()), axis=1))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_may_have_other_types(kind: str, tmp_path: Path) -> None:
+    """Where a column has integers in the first file and fractions in the next, neither X nor y is rounded."""
+    whole, third = np.arange(4), np.arange(4) / 3
+    for number, (x, label) in enumerate([(whole.astype(np.int16), whole), (third, whole), (third, third)]):
+        columns = {"x": x, "y": label, "other": [number] if number else ["word"]}
+        rows = pa.table({name: np.resize(column, 4) for name, column in columns.items()})
+        write(rows.select(["y", "other", "x"]) if number else rows, tmp_path / f"{number}.{kind}")
+    X, y = open_parquet(tmp_path, ["x"], target="y")
+    assert X.dtype == np.float64 and y is not None
+    np.testing.assert_array_equal(X[:][:, 0], np.concatenate([whole, third, third]))
+    np.testing.assert_array_equal(y, np.concatenate([whole, whole, third]))
+    with pytest.raises(ValueError, match=r"target 'other' has types .* nothing in common: \['int64', 'string'\]"):
+        open_parquet(tmp_path, ["x"], target="other")
+
+
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 @pytest.mark.parametrize("column", ["float", "int", "bool"])
 def test_missing_values_are_named(column: str, kind: str, tmp_path: Path) -> None:

@@ -246,6 +246,21 @@ def test_chunks_are_read_whole(chunks: Any, edges: Any) -> None:
         assert (np.diff(found)[:-1] >= n_rows).all()
 
 
+@pytest.mark.parametrize(
+    ("chunks", "n_parts"),
+    [((10_000, 1), 10), ((4000, 3), 10), (((7001, 1, 2998), (3,)), 11), ((900, 3), 12)],
+)
+def test_chunks_that_are_too_large_are_cut(chunks: Any, n_parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block is no larger than memory allows, also where a chunk is, as with columns that are stored one by one."""
+    monkeypatch.setattr("skbig.data.blocks.MOST_BYTES", 1000 * 3 * 4)
+    source = as_source(Slices(chunks=chunks))
+    assert source is not None
+    found = cut(source, 300).edges
+    assert len(found) == n_parts + 1 and found[0] == 0 and found[-1] == 10_000
+    assert np.diff(found).min() > 0 and np.diff(found).max() <= 1000
+    assert np.diff(cut(source, 2500).edges).max() <= 2500  # what is asked for, there is memory for
+
+
 def test_columns_are_read_in_long_runs(tmp_path: Path) -> None:
     """Where a file holds column after column, a range has many rows."""
     values = np.zeros((100_000, 2), np.float32)
