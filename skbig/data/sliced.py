@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from skbig.data.source import Source, check_numbers, check_shape
 
@@ -21,7 +22,13 @@ class SlicedSource(Source):
         self.shape, self.dtype = check_shape(tuple(array.shape)), check_numbers(array.dtype)
 
     def read(self, start: int, stop: int) -> np.ndarray:
+        check_open(self._array)
         rows = self._array[start:stop]
+        if sparse.issparse(rows):
+            raise ValueError(
+                f"X[{start}:{stop}] of {type(self._array).__name__} is sparse, and slices must be dense. Write "
+                "sparse rows with skbig.data.save_csr, and open them with open_csr."
+            )
         block = np.asarray(_compute(rows) if self._is_dask else rows)
         if block.shape != (stop - start, self.shape[1]):
             raise ValueError(
@@ -42,6 +49,12 @@ class SlicedSource(Source):
                 "The numbers of rows in the chunks of X are not known. Call X.compute_chunk_sizes() first."
             )
         self.edges = np.cumsum([0, *chunks[0]])
+
+
+def check_open(array: Any) -> None:
+    """Raise ValueError when an array is a data set of an HDF5 file that has been closed."""
+    if type(array).__module__.startswith("h5py.") and not array:
+        raise ValueError("X is a data set of an HDF5 file that is closed. Keep the file open as long as X is read.")
 
 
 def _compute(rows: Any) -> Any:

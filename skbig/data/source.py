@@ -75,8 +75,8 @@ class Source(ABC):
         if not isinstance(key, slice) or key.step not in (None, 1):
             what = f"{key!r}" if isinstance(key, int | slice) else "single rows, as folds are,"
             raise TypeError(
-                f"{type(self).__name__} is read by slices of rows, as X[start:stop], and {what} is none. A search or a "
-                "cross-validation needs rows in memory: pass X[:], or a part of it."
+                f"{type(self).__name__} is read by slices of rows, as X[start:stop], and {what} is none. A search, a "
+                "cross-validation or another step of a pipeline needs rows in memory: pass X[:], or a part of it."
             )
         start, stop, _ = key.indices(self.shape[0])
         return self.read(start, max(start, stop))

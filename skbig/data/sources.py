@@ -9,7 +9,7 @@ from scipy import sparse
 
 from skbig.data.csr import CSRSource
 from skbig.data.mapped import MappedSource, mapping_of
-from skbig.data.sliced import SlicedSource
+from skbig.data.sliced import SlicedSource, check_open
 from skbig.data.source import Source
 
 # What shows its memory to others has its rows there.
@@ -37,6 +37,7 @@ def as_source(X: Any) -> Source | None:
     if sparse.issparse(X):
         mapped = X.format == "csr" and X.ndim == 2 and mapping_of(X.data) is not None
         return CSRSource(X.data, X.indices, X.indptr, X.shape[1]) if mapped else None
+    check_open(X)
     return SlicedSource(X) if _is_sliced(X) else None
 
 

@@ -20,6 +20,8 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skbig import BigGridSearchCV, BigMLPClassifier
 from skbig.data import open_csr, open_parquet, save_csr, streamed
@@ -63,6 +65,13 @@ class Counted:
     @property
     def most(self) -> int:
         return max(stop - start for start, stop in self.ranges)
+
+
+class SparseSlices(Counted):
+    """Rows whose slices are sparse."""
+
+    def __getitem__(self, rows: slice) -> Any:
+        return sparse.csr_array(super().__getitem__(rows))
 
 
 def mapped(folder: Path, values: np.ndarray, name: str = "rows.npy") -> np.memmap:
@@ -505,6 +514,12 @@ def cut_off(folder: Path) -> np.memmap:
     return array
 
 
+def closed(folder: Path) -> Any:
+    dataset = hdf5(folder, X)
+    dataset.file.close()
+    return dataset
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a file that was cut off": (cut_off, "shorter than its header says: 144000 bytes"),
     "other features": (lambda folder: mapped(folder, X[:, :3]), "X has 3 features, .* expecting 5 features"),
@@ -518,8 +533,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no rows": (lambda folder: Counted(X[:0]), r"Found array with 0 sample\(s\)"),
     "no rows of a map": (lambda folder: mapped(folder, X)[:0], r"Found array with 0 sample\(s\)"),
     "no features": (lambda folder: Counted(X[:, :0]), r"Found array with 0 feature\(s\)"),
+    "a closed file": (closed, "data set of an HDF5 file that is closed. Keep the file open"),
     "complex": (lambda folder: Counted(X + 1j), "real numbers.*complex128"),
     "words": (lambda folder: Counted(np.full((9, 5), "word")), "real numbers.*<U4"),
+    "sparse slices": (lambda folder: SparseSlices(X), "is sparse, .* skbig.data.save_csr, and open them with open_csr"),
 }
 
 
@@ -540,6 +557,31 @@ def test_what_cannot_be_read_is_refused(
         with pytest.raises(ValueError, match=message):
             call(source)
         assert state_of(model) == before
+
+
+@streaming
+@needs("h5py")
+def test_a_file_that_is_closed_while_it_is_read(tmp_path: Path) -> None:
+    """A fit whose file is closed by somebody ends with an error that says so, and not within HDF5."""
+    source = hdf5(tmp_path, X)
+
+    def loss(raw: Any, y: Any) -> Any:
+        source.file.close() if source else None
+        return (raw - y).square().sum(-1)
+
+    with pytest.raises(ValueError, match="data set of an HDF5 file that is closed"):
+        fitted(estimator("regression", loss=loss), source, SIGNAL[:, 0])
+
+
+@streaming
+def test_steps_of_a_pipeline_load_what_they_can(tmp_path: Path) -> None:
+    """A scaler before the network loads a file, with the result of the array; what gives slices only is refused."""
+    ours, theirs = (make_pipeline(StandardScaler(), estimator()).fit(rows, WORDS) for rows in (mapped(tmp_path, X), X))
+    np.testing.assert_array_equal(ours.predict_proba(mapped(tmp_path, X)), theirs.predict_proba(X))
+    source = csr_files(tmp_path, SPARSE)
+    with pytest.raises(TypeError, match=r"or another step of a pipeline needs rows in memory: pass X\[:\]"):
+        make_pipeline(MaxAbsScaler(), estimator()).fit(source, WORDS)
+    make_pipeline(estimator()).fit(source, WORDS).predict(source)  # alone it streams
 
 
 @pytest.mark.parametrize(
@@ -695,7 +737,7 @@ def test_a_search_over_slices_says_what_it_needs(tmp_path: Path) -> None:
     """A source that gives slices only cannot be cut in folds; what was read of it can."""
     source = csr_files(tmp_path, SPARSE)
     search = BigGridSearchCV(estimator(), {"alpha": [1e-4, 1.0]}, cv=2)
-    with pytest.raises(TypeError, match=r"cross-validation needs rows in memory: pass X\[:\]"):
+    with pytest.raises(TypeError, match=r"A search, .*needs rows in memory: pass X\[:\]"):
         search.fit(source, WORDS)
     assert search.fit(source[:], WORDS).predict(source).shape == (N_ROWS,)
 
