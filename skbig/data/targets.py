@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
+PIECE_ROWS = 2**20
+
 
 @dataclass(frozen=True)
 class ClassTargets:
@@ -47,6 +49,12 @@ class ClassTargets:
         if self.multilabel:
             return _indicator(y, len(self.classes))
         y = _labels(y)
+        codes = np.empty(len(y), np.int64 if self.multiclass else np.float32)
+        for start in range(0, len(y), PIECE_ROWS):  # of all rows at once, what is in between would take much memory
+            codes[start : start + PIECE_ROWS] = self._codes(y[start : start + PIECE_ROWS])
+        return codes if self.multiclass else codes[:, None]
+
+    def _codes(self, y: np.ndarray) -> np.ndarray:
         try:
             index = np.searchsorted(self.classes, y).clip(0, len(self.classes) - 1)
         except TypeError as error:
@@ -55,7 +63,7 @@ class ClassTargets:
         if unseen.any():
             some, known = np.unique(y[unseen])[:10].tolist(), self.classes.tolist()
             raise ValueError(f"y has the classes {some}, which are not in `classes_`: {known}.")
-        return index.astype(np.int64) if self.multiclass else index.astype(np.float64)[:, None]
+        return index
 
     def decide(self, scores: np.ndarray, threshold: float) -> np.ndarray:
         """Return the labels of decision values or probabilities (N, K)."""

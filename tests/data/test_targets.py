@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,22 @@ def test_labels_come_back(name: str) -> None:
     np.testing.assert_array_equal(decided, y)
     assert decided.dtype == y.dtype
     assert list(targets.classes) == sorted(set(y))
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_many_rows_take_little_memory(n_classes: int) -> None:
+    """Beside the codes, as many bytes a row as one number has, there is little in memory; each row has its own code."""
+    n_rows = 2**21 + 5
+    y = np.random.RandomState(0).randint(n_classes, size=n_rows).astype(np.int8)
+    targets = ClassTargets(np.arange(n_classes, dtype=np.int8))
+    tracemalloc.start()
+    try:
+        encoded = targets.encode(y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(encoded.ravel(), y)
+    assert encoded.nbytes <= 8 * n_rows and peak < encoded.nbytes + 20 * 2**20
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, sparse.csc_array, lambda y: y.tolist()])
