@@ -98,6 +98,38 @@ def test_two_fits_at_once_from_threads() -> None:
         assert_equal(learnt(models[name]), learnt(quiet(lambda name=name: FITS[name](None))), TOLERANCE)
 
 
+FOUR = """
+import sys, tempfile, threading
+import joblib
+result, tempfile.tempdir, *seeds = sys.argv[1:]
+from skbig import DDP
+from tests.laws.rank_jobs import VALUES, X, learnt, regressor
+models = {}
+def fit(seed):
+    models[seed] = learnt(regressor(backend=DDP(2), random_state=seed).fit(X, VALUES))
+threads = [threading.Thread(target=fit, args=[int(seed)]) for seed in seeds]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+joblib.dump(models, result)
+"""
+
+
+def test_eight_fits_at_once(tmp_path: Path, temporary: Path) -> None:
+    """Four threads of each of two programs start two workers each, and every fit is that of one process."""
+    results = [tmp_path / "one", tmp_path / "other"]
+    scripts = [
+        subprocess.Popen([sys.executable, "-c", FOUR, str(result), str(temporary), *seeds], cwd=ROOT)
+        for result, seeds in zip(results, ("0123", "4567"), strict=True)
+    ]
+    assert [script.wait(timeout=300) for script in scripts] == [0, 0]
+    models = joblib.load(results[0]) | joblib.load(results[1])
+    assert sorted(models) == [*range(8)]
+    for seed, model in models.items():
+        assert_equal(model, learnt(regressor(random_state=seed).fit(X, VALUES)), TOLERANCE)
+
+
 def test_a_killed_worker(tmp_path: Path) -> None:
     """The error names rank and signal, and comes soon; the estimator is what it was, and fits again."""
     mark = tmp_path / "killed"
