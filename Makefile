@@ -6,12 +6,13 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest lint docs bench clean
+.PHONY: help example test test-oldest test-cluster lint docs bench clean
 
 help:
 	@echo "make example      train on digits and diabetes, beside MLPClassifier"
 	@echo "make test         the whole test suite"
 	@echo "make test-oldest  the same with the oldest supported scikit-learn"
+	@echo "make test-cluster what runs inside Ray, on Dask and on several machines"
 	@echo "make lint         ruff and mypy"
 	@echo "make docs         the documentation, into docs/_build/html"
 	@echo "make bench        how fast, beside others"
@@ -25,6 +26,9 @@ test: .venv/.test
 
 test-oldest: .venv-oldest/.test
 	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-cluster: .venv/.cluster
+	.venv/bin/python -m pytest tests/test_documents.py tests/backends/test_machines.py -k "with_ or machines"
 
 lint: .venv/.lint
 	.venv/bin/ruff check .

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import doctest
-import importlib
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import time
 import types
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -61,12 +66,49 @@ def test_examples_of_docstrings_give_what_they_show(
     assert result.failed == 0
 
 
+# What an example needs beside what all tests do.
+NEEDED = {"with_dask.py": ["distributed"], "with_ray.py": ["ray", "pydantic"]}
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Let a script write to temporary folders only, and leave no process behind."""
+    own = {"SKBIG_SCRIPT": str(tmp_path), "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    with tempfile.TemporaryDirectory(prefix="ray") as short:  # Ray has sockets there, whose paths must be short
+        kept = {name: value for name, value in os.environ.items() if name != "DISPLAY"}  # without it plt.show() is mute
+        yield {**kept, **own, "RAY_TMPDIR": short}
+        left = wait_for_end(str(tmp_path))
+        for process in left:
+            process.kill()
+    assert not left
+
+
+def wait_for_end(mark: str, seconds: float = 15) -> list[psutil.Process]:
+    """Wait for the processes that a script has started; return those that stay."""
+    last = time.monotonic() + seconds
+    while (left := processes_of(mark)) and time.monotonic() < last:
+        time.sleep(0.1)
+    return left
+
+
+def processes_of(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # it has ended, or is another user's
+            if process.environ().get("SKBIG_SCRIPT") == mark:
+                found.append(process)
+    return found
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=relative)
-def test_scripts_in_examples_run(path: Path, tmp_path: Path) -> None:
-    """An example is a script that runs anywhere, and warns of nothing."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-    environment.pop("DISPLAY", None)  # without a screen, plt.show() shows nothing and says nothing
+def test_scripts_in_examples_run(path: Path, tmp_path: Path, surroundings: dict[str, str]) -> None:
+    """An example is a script that runs anywhere, warns of nothing, and leaves no process behind."""
+    for package in NEEDED.get(path.name, []):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    if path.name == "with_ray.py":
+        surroundings["HOME"] = str(tmp_path)  # where Ray leaves a token, and what a trainer reports
     command = [sys.executable, str(path)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr

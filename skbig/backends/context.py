@@ -12,9 +12,10 @@ import torch
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
-from skbig.backends.board import Slot
+from skbig.backends.board import OUTSIDE, Slot
+from skbig.backends.meeting import meet
 
-# Seconds in which all ranks of a launch by others have to come.
+# Seconds in which all ranks of a launch by others have to come, where nobody watches over them.
 JOINING = 60.0
 
 RANK_NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -52,12 +53,26 @@ class WorkerContext:
 
 @dataclass(frozen=True)
 class Rank:
-    """What the environment says of this process: which rank of how many, and where they meet."""
+    """What the environment says of this process.
+
+    Attributes
+    ----------
+    rank, local_rank, world_size : int
+        Which one it is, of how many.
+    address : str
+        Where they meet.
+    seconds : float
+        How long they wait for each other.
+    names : str
+        What says so.
+    """
 
     rank: int
     local_rank: int
     world_size: int
     address: str
+    seconds: float
+    names: str
 
 
 # The context that `enter` has made for this process, which a group alone cannot tell: it has the slot.
@@ -97,7 +112,7 @@ def existing_context(device_type: str | None = None, timeout: float = 1800) -> W
     Raises
     ------
     RuntimeError
-        When the other ranks of the environment do not come within a minute.
+        When the other ranks of the environment do not come within a minute, or, after torchrun, within five.
     """
     if distributed.is_available() and distributed.is_initialized():
         return _entered[-1] if _entered else _of_group()
@@ -107,10 +122,11 @@ def existing_context(device_type: str | None = None, timeout: float = 1800) -> W
     chosen = device_type or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return _join(rank, chosen, timeout)
-    except distributed.DistError as error:
+    except (distributed.DistError, TimeoutError) as error:
         raise RuntimeError(
             f"The environment says that this process is rank {rank.rank} of {rank.world_size}, but they did not all "
-            f"meet at {rank.address!r} within {JOINING:g} s. Start all of them, or unset RANK and WORLD_SIZE."
+            f"meet at {rank.address!r} within {rank.seconds:g} s: {str(error).splitlines()[0]} All of them must call "
+            f"fit; if there are no others, unset {rank.names}."
         ) from error
 
 
@@ -124,7 +140,11 @@ def rank_of_torchrun(environ: Mapping[str, str]) -> Rank | None:
     rank, world_size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
     if world_size < 2 and "TORCHELASTIC_RUN_ID" not in environ:
         return None
-    return Rank(rank, int(environ.get("LOCAL_RANK", rank)), world_size, "env://")
+    host = environ["MASTER_ADDR"]
+    address = f"tcp://{f'[{host}]' if ':' in host else host}:{environ['MASTER_PORT']}"
+    # Torchrun itself sees who dies, so that those who live may be as late as rows are read on a slow disk.
+    seconds = OUTSIDE if "TORCHELASTIC_RUN_ID" in environ else JOINING
+    return Rank(rank, int(environ.get("LOCAL_RANK", rank)), world_size, address, seconds, "RANK and WORLD_SIZE")
 
 
 def rank_of_slurm(environ: Mapping[str, str]) -> Rank | None:
@@ -141,7 +161,8 @@ def rank_of_slurm(environ: Mapping[str, str]) -> Rank | None:
     job, step = int(environ.get("SLURM_JOB_ID", 0)), int(environ["SLURM_STEP_ID"])
     port = int(environ.get("MASTER_PORT") or 15000 + (1009 * job + step) % 15000)
     rank = int(environ["SLURM_PROCID"])
-    return Rank(rank, int(environ.get("SLURM_LOCALID", rank)), world_size, f"tcp://{host}:{port}")
+    local_rank, address = int(environ.get("SLURM_LOCALID", rank)), f"tcp://{host}:{port}"
+    return Rank(rank, local_rank, world_size, address, JOINING, "SLURM_STEP_ID")
 
 
 def first_host(nodes: str) -> str:
@@ -155,7 +176,7 @@ def first_host(nodes: str) -> str:
 
 
 def _join(rank: Rank, device_type: str, timeout: float, slot: Slot | None = None) -> WorkerContext:
-    """Meet the other ranks, within a minute, and make one group of them."""
+    """Meet the other ranks, and make one group of them."""
     device = torch.device("cpu")
     if device_type == "cuda":
         # A launcher may show each worker its own device alone.
@@ -163,26 +184,17 @@ def _join(rank: Rank, device_type: str, timeout: float, slot: Slot | None = None
         torch.cuda.set_device(device)
     meeting = rendezvous(rank.address, rank.rank, rank.world_size, timeout=timedelta(seconds=JOINING))
     store, _, _ = next(meeting)
+    name = meet(store, rank.rank, rank.world_size, rank.seconds)
     store.set_timeout(timedelta(seconds=timeout))
     distributed.init_process_group(
         "nccl" if device_type == "cuda" else "gloo",
-        store=distributed.distributed_c10d.PrefixStore(_attempt(os.environ), store),
+        store=distributed.PrefixStore(name, store),
         rank=rank.rank,
         world_size=rank.world_size,
         timeout=timedelta(seconds=timeout),
         device_id=device if device_type == "cuda" else None,
     )
     return WorkerContext(rank.rank, rank.local_rank, rank.world_size, device, slot)
-
-
-def _attempt(environ: Mapping[str, str]) -> str:
-    """Return a name for this attempt of torchrun's.
-
-    Its store lives on when it starts the workers again, with the addresses of the dead ones in it. Only on a single
-    machine do all workers have the same count of attempts.
-    """
-    single = environ.get("GROUP_WORLD_SIZE") == "1"
-    return f"attempt-{environ.get('TORCHELASTIC_RESTART_COUNT', 0) if single else 0}"
 
 
 def _of_group() -> WorkerContext:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 
+from skbig.backends.meeting import others_needed
 from skbig.backends.single import SingleDevice
 from skbig.data.rows import Rows
 from skbig.data.selection import Selection
@@ -113,12 +114,14 @@ class Joined:
         return replace(backend, device=torch.device("cpu")) if self.ranks.shares_parameters else backend
 
     def first(self, function: Callable[[], T]) -> T:
-        return self.ranks.first(function)
+        with others_needed():
+            return self.ranks.first(function)
 
     def train(self, errand: Errand, observers: Sequence[Observer]) -> None:
-        check_alike(errand.training, self._estimator, self.ranks)
-        check_parts(errand.training.recipe, self.ranks.sync_every, self.ranks.n_ranks)
-        train_as_rank(errand.training, self.ranks, observers)
+        with others_needed():
+            check_alike(errand.training, self._estimator, self.ranks)
+            check_parts(errand.training.recipe, self.ranks.sync_every, self.ranks.n_ranks)
+            train_as_rank(errand.training, self.ranks, observers)
 
 
 def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer], *, everywhere: bool = True) -> None:

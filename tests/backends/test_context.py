@@ -79,12 +79,20 @@ def test_a_process_that_stands_alone(environ: dict[str, str], monkeypatch: pytes
     assert not distributed.is_initialized()
 
 
-def test_ranks_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment left over from another launch is an error that says what to unset."""
+@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize(
+    ("environ", "rank_name", "names"),
+    [(TORCHRUN, "RANK", "RANK and WORLD_SIZE"), (STEP, "SLURM_PROCID", "SLURM_STEP_ID")],
+    ids=["torchrun", "slurm"],
+)
+def test_ranks_that_do_not_come(
+    environ: dict[str, str], rank_name: str, names: str, rank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment left over from another launch is an error that says what to unset, in any rank."""
     monkeypatch.setattr(context, "JOINING", 0.5)
-    for name, value in (TORCHRUN | {"MASTER_PORT": str(free_port())}).items():
+    for name, value in (environ | {"MASTER_PORT": str(free_port()), rank_name: rank}).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(RuntimeError, match="rank 0 of 2, but they did not all meet .* unset RANK"):
+    with pytest.raises(RuntimeError, match=f"rank {rank} of 2, but they did not all meet at .* unset {names}"):
         existing_context()
     assert not distributed.is_initialized()
 

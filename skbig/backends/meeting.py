@@ -1,0 +1,71 @@
+"""How the ranks of a launch find each other: those that are there now, and none that was there before."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from torch import distributed
+
+from skbig.exceptions import WorkerError
+
+# Seconds between two looks at the store.
+INTERVAL = 0.02
+
+
+def meet(store: distributed.Store, rank: int, world_size: int, seconds: float) -> str:
+    """Wait until all ranks are there at the same time, and return a name for this meeting, the same to all.
+
+    A store may be older than the processes: torchrun keeps one while it starts its workers again, with all that the
+    dead ones have written. What they have written is not answered, so nobody waits for them.
+
+    Raises
+    ------
+    TimeoutError
+        When others do not come in time.
+    """
+    own, last = uuid4().hex, time.monotonic() + seconds
+    # Ranks that count the others differently are of different launches.
+    store = distributed.PrefixStore(f"meeting-of-{world_size}", store)
+    return _invite(store, own, world_size, last) if rank == 0 else _visit(store, own, rank, last)
+
+
+def _invite(store: distributed.Store, own: str, world_size: int, last: float) -> str:
+    """Say that rank 0 is here, wait for what the others answer, and confirm it."""
+    store.set("host", own)
+    missing = [*range(1, world_size)]
+    while missing := [rank for rank in missing if not store.check([f"{own}/{rank}"])]:
+        if time.monotonic() > last:
+            raise TimeoutError(f"rank {', '.join(map(str, missing))} did not come.")
+        time.sleep(INTERVAL)
+    store.set(f"{own}/guests", json.dumps([store.get(f"{own}/{rank}").decode() for rank in range(1, world_size)]))
+    return own
+
+
+def _visit(store: distributed.Store, own: str, rank: int, last: float) -> str:
+    """Answer rank 0, be it the present or an earlier one, until one confirms it: an earlier one has done so before."""
+    while time.monotonic() < last:
+        if store.check(["host"]):
+            host = store.get("host").decode()
+            store.set(f"{host}/{rank}", own)
+            if store.check([f"{host}/guests"]) and own in json.loads(store.get(f"{host}/guests")):
+                return host
+        time.sleep(INTERVAL)
+    raise TimeoutError("rank 0 did not come, or missed another.")
+
+
+@contextmanager
+def others_needed() -> Iterator[None]:
+    """Say plainly when another rank is gone, or does not come to what all do together."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise WorkerError(
+            "Another rank of this launch has ended, or does something else. All ranks must call fit with the same "
+            f"rows and parameters, and what one of them raises, it says itself. Here: {error}"
+        ) from error

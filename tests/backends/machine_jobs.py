@@ -1,0 +1,69 @@
+"""What the ranks of test_machines.py do: each is ``python -m tests.backends.machine_jobs JOB FOLDER``."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from tests.laws.rank_jobs import FITS, TOGETHER, VALUES, X, learnt, quiet, regressor
+
+NAMES = ("weights with zeros", "held out rows, accuracy", "given rows, batch norm")
+LONG: dict[str, Any] = {"max_iter": 20, "dropout": 0.2}
+
+
+def fit(folder: Path) -> None:
+    """Fit, as one of the ranks, and write what this one has learnt."""
+    _write(folder, {name: learnt(quiet(lambda name=name: FITS[name](TOGETHER))) for name in NAMES})
+
+
+def fit_and_die(folder: Path) -> None:
+    """Be killed in rank 1 once there are checkpoints; started again, go on."""
+    saved, mark = folder / "checkpoints", folder / "killed"
+
+    def loss(raw: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if distributed.get_rank() == 1 and not mark.exists() and len(list(saved.glob("checkpoint-*"))) > 1:
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return (raw - y).square()
+
+    saving = {"checkpoint_dir": saved, "checkpoint_every": 1}
+    model = quiet(lambda: regressor(backend=TOGETHER, loss=loss, **LONG, **saving).fit(X, VALUES))
+    _write(folder, {"long": learnt(model)})
+
+
+def fit_and_part(folder: Path) -> None:
+    """Fit together, and then in rank 0 alone, as if only one process mattered; write what it is told, and when."""
+    fit(folder)
+    if distributed.get_rank() == 0:
+        began = time.monotonic()
+        try:
+            FITS[NAMES[0]](TOGETHER)
+        except Exception as error:
+            (folder / "error").write_text(json.dumps([type(error).__name__, str(error), time.monotonic() - began]))
+
+
+def as_rank(rank: int, world_size: int, job: str, folder: Path) -> None:
+    """Do a job in a group that is not of skbig's making."""
+    together = {"rank": rank, "world_size": world_size, "timeout": timedelta(seconds=60)}
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", **together)
+    globals()[job](folder)
+    distributed.destroy_process_group()
+
+
+def _write(folder: Path, fitted: dict[str, Any]) -> None:
+    place = (distributed.get_rank(), distributed.get_world_size())
+    (folder / f"rank-{place[0]}").write_bytes(pickle.dumps((place, fitted)))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,181 @@
+"""A fit joins a launch over several machines, and is that of one process. Here a machine is a group of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+from torch import distributed, multiprocessing
+
+from skbig.backends.context import first_host
+from skbig.backends.meeting import meet
+from tests.backends.machine_jobs import LONG, NAMES, as_rank
+from tests.backends.test_context import free_port
+from tests.laws.rank_jobs import FITS, VALUES, X, learnt, quiet, regressor
+from tests.laws.test_ranks_agree import TOLERANCE, assert_equal
+
+ROOT = Path(__file__).parents[2]
+QUIET = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def run(commands: Sequence[tuple[Sequence[str], dict[str, str]]]) -> None:
+    """Run commands at the same time, each with an environment of its own, until all have ended well."""
+    processes = [
+        subprocess.Popen([sys.executable, "-m", *command], env=os.environ | QUIET | own, stderr=subprocess.PIPE)
+        for command, own in commands
+    ]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    for process, error in zip(processes, errors, strict=True):
+        assert process.returncode == 0, error.decode()
+
+
+def results(folder: Path, n_ranks: int) -> dict[str, Any]:
+    """Return what the ranks have learnt, which must be the same for all, bit for bit."""
+    read = [pickle.loads((folder / f"rank-{rank}").read_bytes()) for rank in range(n_ranks)]
+    assert [place for place, _ in read] == [(rank, n_ranks) for rank in range(n_ranks)]
+    assert len({joblib.hash(fitted) for _, fitted in read}) == 1
+    return read[0][1]
+
+
+def assert_of_one_process(fitted: dict[str, Any]) -> None:
+    for name in NAMES:
+        assert_equal(fitted[name], learnt(quiet(lambda name=name: FITS[name](None))), TOLERANCE)
+
+
+def test_two_machines_with_torchrun(tmp_path: Path) -> None:
+    """Two machines, one of which has twice as many processes, fit what one process fits."""
+    meeting = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    job = ["-m", "tests.backends.machine_jobs", "fit", str(tmp_path)]
+    run(
+        [
+            (["torch.distributed.run", *meeting, "--node-rank", str(node), "--nproc-per-node", str(n_ranks), *job], {})
+            for node, n_ranks in enumerate((1, 2))
+        ]
+    )
+    assert_of_one_process(results(tmp_path, 3))
+
+
+def test_a_machine_whose_process_is_killed(tmp_path: Path) -> None:
+    """Torchrun starts the processes of both machines again, and the fit goes on from its last checkpoint."""
+    meeting = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+    patience = ["--rdzv-id", "7", "--max-restarts", "1", "--monitor-interval", "0.1"]
+    job = ["-m", "tests.backends.machine_jobs", "fit_and_die", str(tmp_path)]
+    run([(["torch.distributed.run", *meeting, *patience, "--nproc-per-node", "1", *job], {})] * 2)
+    assert (tmp_path / "killed").exists()
+    alone = quiet(lambda: regressor(loss=lambda raw, y: (raw - y).square(), **LONG).fit(X, VALUES))
+    assert_equal(results(tmp_path, 2)["long"], learnt(alone), TOLERANCE)
+
+
+def test_two_machines_of_slurm(tmp_path: Path) -> None:
+    """Two tasks of srun, each the first of its own machine, meet at the first of the step's machines."""
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
+    step |= {"SLURM_NNODES": "2", "SLURM_LOCALID": "0", "SLURM_STEP_NODELIST": "localhost,elsewhere[1-3]"}
+    assert first_host(step["SLURM_STEP_NODELIST"]) == "localhost"
+    job = ["tests.backends.machine_jobs", "fit", str(tmp_path)]
+    run([(job, step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)}) for rank in range(2)])
+    assert_of_one_process(results(tmp_path, 2))
+
+
+# Groups that the caller has made.
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Let two processes that have made a group fit in it, and then one of them alone; return where they wrote."""
+    folder = tmp_path_factory.mktemp("parted")
+    multiprocessing.spawn(as_rank, (2, "fit_and_part", folder), nprocs=2)
+    return folder
+
+
+def test_a_group_that_the_caller_has_made(parted: Path) -> None:
+    """Processes that have initialised a group by themselves fit together in it."""
+    assert_of_one_process(results(parted, 2))
+
+
+def test_a_rank_that_does_not_fit(parted: Path) -> None:
+    """When another rank ends and has not called fit, the error says what is missing, and at once."""
+    kind, message, seconds = json.loads((parted / "error").read_text())
+    assert kind == "WorkerError"
+    assert message.startswith("Another rank of this launch has ended, or does something else. All ranks must call fit")
+    assert seconds < 30
+
+
+# Meetings.
+
+
+def meet_all(store: distributed.Store, ranks: Sequence[int], world_size: int, seconds: float = 20) -> list[Any]:
+    """Let ranks meet, each on a thread; return the name that each has got, or its error."""
+    outcomes: list[Any] = [None] * len(ranks)
+
+    def work(place: int, rank: int) -> None:
+        try:
+            outcomes[place] = meet(store, rank, world_size, seconds)
+        except TimeoutError as error:
+            outcomes[place] = str(error)
+
+    threads = [threading.Thread(target=work, args=place) for place in enumerate(ranks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def test_ranks_of_one_attempt_meet() -> None:
+    """Ranks that are started again, in any order, meet each other, and nobody of before."""
+    store = distributed.HashStore()
+    names = [meet_all(store, ranks, 3) for ranks in ([0, 1, 2], [2, 1, 0])]
+    assert [len({*attempt}) for attempt in names] == [1, 1]
+    assert names[0][0] != names[1][0]
+
+
+@pytest.mark.parametrize("ranks", [[0, 1, 2], [0, 2], []], ids=str)
+def test_ranks_of_a_dead_attempt_do_not_count(ranks: list[int]) -> None:
+    """Whoever of an earlier attempt has been there, with or without the others, nobody takes it for a present one."""
+    store = distributed.HashStore()
+    meet_all(store, ranks, 3, seconds=0.2)
+    assert meet_all(store, [0, 1], 3, seconds=0.2) == [
+        "rank 2 did not come.",
+        "rank 0 did not come, or missed another.",
+    ]
+    assert meet_all(store, [1, 2], 3, seconds=0.2) == ["rank 0 did not come, or missed another."] * 2
+
+
+def test_ranks_of_different_launches_do_not_meet() -> None:
+    """A rank of two and a rank of three at the same address wait for their own."""
+    store = distributed.HashStore()
+    threads = [threading.Thread(target=lambda: found.extend(meet_all(store, [1], 3, 0.3)))]
+    found: list[Any] = []
+    threads[0].start()
+    assert meet_all(store, [0], 2, 0.3) == ["rank 1 did not come."]
+    threads[0].join()
+    assert found == ["rank 0 did not come, or missed another."]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_ranks_may_be_late(late: int) -> None:
+    """A rank that comes later than others is waited for."""
+    store = distributed.HashStore()
+    first = threading.Thread(target=lambda: names.extend(meet_all(store, [1 - late], 2)))
+    names: list[Any] = []
+    first.start()
+    time.sleep(0.1)
+    assert first.is_alive()
+    names += meet_all(store, [late], 2)
+    first.join()
+    assert names[0] == names[1]
