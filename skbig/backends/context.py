@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from skbig.backends.board import OUTSIDE, Slot
@@ -188,7 +189,7 @@ def _join(rank: Rank, device_type: str, timeout: float, slot: Slot | None = None
     store.set_timeout(timedelta(seconds=timeout))
     distributed.init_process_group(
         "nccl" if device_type == "cuda" else "gloo",
-        store=distributed.PrefixStore(name, store),
+        store=PrefixStore(name, store),
         rank=rank.rank,
         world_size=rank.world_size,
         timeout=timedelta(seconds=timeout),

@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from skbig.exceptions import WorkerError
 
-# Seconds between two looks at the store.
-INTERVAL = 0.02
+# Seconds between two looks at the store: at first, and in the long run, where hundreds of ranks look at one.
+SHORTEST, LONGEST = 0.005, 0.25
 
 
-def meet(store: distributed.Store, rank: int, world_size: int, seconds: float) -> str:
+def meet(store: Store, rank: int, world_size: int, seconds: float) -> str:
     """Wait until all ranks are there at the same time, and return a name for this meeting, the same to all.
 
     A store may be older than the processes: torchrun keeps one while it starts its workers again, with all that the
@@ -29,32 +30,41 @@ def meet(store: distributed.Store, rank: int, world_size: int, seconds: float) -
     """
     own, last = uuid4().hex, time.monotonic() + seconds
     # Ranks that count the others differently are of different launches.
-    store = distributed.PrefixStore(f"meeting-of-{world_size}", store)
+    store = PrefixStore(f"meeting-of-{world_size}", store)
     return _invite(store, own, world_size, last) if rank == 0 else _visit(store, own, rank, last)
 
 
-def _invite(store: distributed.Store, own: str, world_size: int, last: float) -> str:
+def _invite(store: Store, own: str, world_size: int, last: float) -> str:
     """Say that rank 0 is here, wait for what the others answer, and confirm it."""
     store.set("host", own)
     missing = [*range(1, world_size)]
-    while missing := [rank for rank in missing if not store.check([f"{own}/{rank}"])]:
-        if time.monotonic() > last:
-            raise TimeoutError(f"rank {', '.join(map(str, missing))} did not come.")
-        time.sleep(INTERVAL)
-    store.set(f"{own}/guests", json.dumps([store.get(f"{own}/{rank}").decode() for rank in range(1, world_size)]))
-    return own
+    for _ in _looks(last):
+        missing = [rank for rank in missing if not store.check([f"{own}/{rank}"])]
+        if not missing:
+            guests = [store.get(f"{own}/{rank}").decode() for rank in range(1, world_size)]
+            store.set(f"{own}/guests", json.dumps(guests))
+            return own
+    raise TimeoutError(f"rank {', '.join(map(str, missing))} did not come.")
 
 
-def _visit(store: distributed.Store, own: str, rank: int, last: float) -> str:
+def _visit(store: Store, own: str, rank: int, last: float) -> str:
     """Answer rank 0, be it the present or an earlier one, until one confirms it: an earlier one has done so before."""
-    while time.monotonic() < last:
+    for _ in _looks(last):
         if store.check(["host"]):
             host = store.get("host").decode()
             store.set(f"{host}/{rank}", own)
             if store.check([f"{host}/guests"]) and own in json.loads(store.get(f"{host}/guests")):
                 return host
-        time.sleep(INTERVAL)
     raise TimeoutError("rank 0 did not come, or missed another.")
+
+
+def _looks(last: float) -> Iterator[None]:
+    """Yield until a time is reached, ever more slowly."""
+    pause = SHORTEST
+    while time.monotonic() < last:
+        yield
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST)
 
 
 @contextmanager
