@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ import joblib
 import pytest
 from torch import distributed, multiprocessing
 
-from skbig.backends.context import first_host
 from skbig.backends.meeting import meet
 from tests.backends.machine_jobs import LONG, NAMES, as_rank
 from tests.backends.test_context import free_port
@@ -28,18 +29,26 @@ ROOT = Path(__file__).parents[2]
 QUIET = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def run(commands: Sequence[tuple[Sequence[str], dict[str, str]]]) -> None:
-    """Run commands at the same time, each with an environment of its own, until all have ended well."""
+@contextmanager
+def running(commands: Sequence[tuple[Sequence[str], dict[str, str]]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run modules at the same time, each with an environment of its own, and end them."""
     processes = [
         subprocess.Popen([sys.executable, "-m", *command], env=os.environ | QUIET | own, stderr=subprocess.PIPE)
         for command, own in commands
     ]
     try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
+        yield processes
     finally:
         for process in processes:
             process.kill()
             process.wait()
+            process.stderr.close()
+
+
+def run(commands: Sequence[tuple[Sequence[str], dict[str, str]]]) -> None:
+    """Run modules at the same time until all have ended well."""
+    with running(commands) as processes:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
     for process, error in zip(processes, errors, strict=True):
         assert process.returncode == 0, error.decode()
 
@@ -81,14 +90,31 @@ def test_a_machine_whose_process_is_killed(tmp_path: Path) -> None:
     assert_equal(results(tmp_path, 2)["long"], learnt(alone), TOLERANCE)
 
 
-def test_two_machines_of_slurm(tmp_path: Path) -> None:
-    """Two tasks of srun, each the first of its own machine, meet at the first of the step's machines."""
+def tasks_of_slurm(job: str, folder: Path) -> list[tuple[list[str], dict[str, str]]]:
+    """Return the commands of two tasks, each the first of its own machine."""
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
     step |= {"SLURM_NNODES": "2", "SLURM_LOCALID": "0", "SLURM_STEP_NODELIST": "localhost,elsewhere[1-3]"}
-    assert first_host(step["SLURM_STEP_NODELIST"]) == "localhost"
-    job = ["tests.backends.machine_jobs", "fit", str(tmp_path)]
-    run([(job, step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)}) for rank in range(2)])
+    command = ["tests.backends.machine_jobs", job, str(folder)]
+    return [(command, step | {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)}) for rank in range(2)]
+
+
+def test_two_machines_of_slurm(tmp_path: Path) -> None:
+    """Two tasks of srun, on a machine each, meet at the first machine of the step."""
+    run(tasks_of_slurm("fit", tmp_path))
     assert_of_one_process(results(tmp_path, 2))
+
+
+def test_the_time_of_a_job_is_over(tmp_path: Path) -> None:
+    """When all tasks get SIGTERM, as SLURM sends it before the end, the training is saved and all end by it."""
+    with running(tasks_of_slurm("fit_until_told", tmp_path)) as tasks:
+        last = time.monotonic() + 90
+        while len(list(tmp_path.glob("began-*"))) < 2:
+            assert time.monotonic() < last and all(task.poll() is None for task in tasks)
+            time.sleep(0.05)
+        for task in tasks:
+            task.send_signal(signal.SIGTERM)
+        assert [task.wait(timeout=60) for task in tasks] == [-signal.SIGTERM] * 2
+    assert len(list((tmp_path / "checkpoints").glob("checkpoint-*"))) == 1
 
 
 # Groups that the caller has made.
