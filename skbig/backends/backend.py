@@ -32,11 +32,15 @@ class Backend:
     ----------
     shares_rows, shares_parameters : bool
         Whether each worker computes a part of every batch, and whether it holds a part of the parameters.
+    spreads_searches : bool
+        Whether a search hands its fits out to the workers, each of which then trains alone what it has taken. It is
+        False where a fit may need all of them.
     """
 
     name: ClassVar[str]
     shares_rows: ClassVar[bool]
     shares_parameters: ClassVar[bool]
+    spreads_searches: ClassVar[bool] = False
 
     n_workers: int | None = setting(None, Options((None,)), Interval(1, None, integer=True))
     timeout: float = setting(1800.0, Interval(0, None, "neither"))

@@ -25,7 +25,8 @@ class DDP(Backend, name="ddp"):
     `fit` starts the workers itself, on this machine, and ends them; it needs no main guard and works in notebooks, in
     threads and in workers of joblib. Inside a launch by others (torchrun, a SLURM step, Ray Train, or any process
     group that is initialised) it joins instead: every rank calls `fit` with the same arguments, and all end with the
-    same fitted estimator. `predict` never needs the others.
+    same fitted estimator. `predict` never needs the others. A search of this package hands whole fits out to the
+    workers, and has all of them train its best candidate.
 
     Parameters
     ----------
@@ -60,6 +61,7 @@ class DDP(Backend, name="ddp"):
 
     shares_rows: ClassVar[bool] = True
     shares_parameters: ClassVar[bool] = False
+    spreads_searches: ClassVar[bool] = True
 
     sync_every: int = setting(1, Interval(1, None, integer=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def pack(value: Any, folder: Path) -> None:
         _Packer(file, folder).dump(value)
 
 
+def hand_over(value: Any, path: Path) -> None:
+    """Pack a value for another process, which sees it whole or not at all."""
+    part = path.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
+    pack(value, part)
+    part.rename(path)
+
+
 def unpack(folder: Path) -> Any:
     """Return what was packed into a folder; its large arrays are read-only memory maps, and tensors share them."""
     with open(folder / VALUE, "rb") as file:
@@ -60,7 +70,7 @@ class _Packer(cloudpickle.Pickler):
 
     def _packed_array(self, array: np.ndarray) -> tuple[Any, ...] | None:
         if array.dtype.hasobject:
-            return _labels_of(array)
+            return _labels_of(array, len(self._packed))
         place = _place_of(array)
         if place is not None:
             return "map", *place, array.dtype.str, array.shape
@@ -82,11 +92,15 @@ class _Unpacker(pickle.Unpickler):
         if kind == "hdf5":
             return _hdf5(*facts)
         if kind == "labels":
-            labels, codes = facts
-            return labels[codes]
+            return self._labelled(*facts)
         if packed not in self._arrays:
             self._arrays[packed] = self._opened(kind, *facts)
         return self._arrays[packed]
+
+    def _labelled(self, number: int, labels: list[Any], codes: np.ndarray) -> np.ndarray:
+        if number not in self._arrays:  # the same object, however often it was packed
+            self._arrays[number] = np.fromiter(labels, dtype=object, count=len(labels))[codes]
+        return self._arrays[number]
 
     def _opened(self, kind: str, name: str, *place: Any) -> np.ndarray:
         if kind == "array":
@@ -108,10 +122,10 @@ def _place_of(array: np.ndarray) -> tuple[str, int] | None:
     return None if mapping is None else MappedArray(array, mapping).place
 
 
-def _labels_of(array: np.ndarray) -> tuple[Any, ...] | None:
+def _labels_of(array: np.ndarray, number: int) -> tuple[Any, ...] | None:
     """Return the distinct objects of an array and their places, if they can be ordered, as labels can."""
     try:
         labels, codes = np.unique(array, return_inverse=True)
     except TypeError:
         return None
-    return "labels", labels, codes.reshape(array.shape)
+    return "labels", number, labels.tolist(), codes.reshape(array.shape)

@@ -15,7 +15,7 @@ import torch
 
 from skbig.backends.context import WorkerContext
 from skbig.backends.single import SingleDevice, plain_torch
-from skbig.data.packing import pack, unpack
+from skbig.data.packing import hand_over, unpack
 from skbig.engine.history import History, Judge
 from skbig.engine.members import Members, make_members
 from skbig.engine.ranks import Ranks
@@ -48,7 +48,7 @@ def train_part(folder: Path, context: WorkerContext) -> None:
     if ranks.is_first:
         said = [entry.message for entry in caught if isinstance(entry.message, Warning)]
         outcome = Outcome(*snapshot(training), said, error, overseer.terminated)
-        _hand_over(outcome, folder / OUTCOME)
+        hand_over(outcome, folder / OUTCOME)
 
 
 class Overseer:
@@ -76,7 +76,7 @@ class Overseer:
 
     def _report(self, report: EpochReport) -> bool:
         if self._task.listens:
-            _hand_over(snapshot(self._training), self._folder / f"{STATE}-{report.epoch}")
+            hand_over(snapshot(self._training), self._folder / f"{STATE}-{report.epoch}")
         with open(self._folder / REPORTS, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(report)) + "\n")
         self._n_reports += 1
@@ -143,15 +143,6 @@ def _blank_members(recipe: Recipe, backend: SingleDevice, seeds: list[int]) -> M
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
     return members
-
-
-def _hand_over(value: object, path: Path) -> None:
-    """Write a value for the caller, who sees it whole or not at all."""
-    part = path.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(path, ignore_errors=True)
-    pack(value, part)
-    part.rename(path)
 
 
 def _lines(path: Path) -> list[str]:

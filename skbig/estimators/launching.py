@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from torch import distributed
 
 from skbig.backends.backend import Backend, resolve_backend
-from skbig.backends.context import existing_context
+from skbig.backends.context import WorkerContext, existing_context
 from skbig.backends.folder import private_folder
 from skbig.backends.launch import launch
 from skbig.backends.single import SingleDevice
@@ -31,6 +31,7 @@ from skbig.estimators.preparation import Given
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.saving import Saver
 from skbig.estimators.scoring import Validation
+from skbig.estimators.sklearn_bridge import inside_population
 from skbig.estimators.teams import ALONE, Errand, Joined, Team, check_parts, parameters_of
 
 T = TypeVar("T")
@@ -207,16 +208,28 @@ def team_of(estimator: Any) -> Team:
         When the environment tells of other ranks that do not come.
     """
     backend = resolve_backend(getattr(estimator, "backend", None))
-    if backend is None:
+    if backend is None or (backend.spreads_searches and inside_population()):
         return ALONE
-    device_type = _device_type(estimator.device, backend)
-    context = existing_context(device_type, backend.timeout)
+    context, device_type = place_of(estimator.device, backend)
     if context is not None:
-        _check_device(device_type, context.device)
         return Joined(Ranks(context, backend), estimator)
-    if device_type is None:
-        device_type = "cuda" if torch.cuda.is_available() else "cpu"
     return Launching(backend, device_type, estimator)
+
+
+def place_of(device: str, backend: Backend) -> tuple[WorkerContext | None, str]:
+    """Return the launch that this process is in, if it is in one, and the kind of device that workers have.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        As `team_of`.
+    """
+    wanted = _device_type(device, backend)
+    context = existing_context(wanted, backend.timeout)
+    if context is not None:
+        _check_device(wanted, context.device)
+        return context, context.device.type
+    return None, wanted or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _device_type(device: str, backend: Backend) -> str | None:

@@ -250,8 +250,8 @@ def inside_cross_validation() -> bool:
 
 
 def inside_population() -> bool:
-    """Whether a search of this package makes the fit, perhaps beside others."""
-    return _is_called_by("skbig.search.")
+    """Whether a search of this package makes the fit, perhaps beside others; the best candidate's last fit is none."""
+    return _is_called_by("skbig.search.tasks")
 
 
 def _is_called_by(*modules: str) -> bool:

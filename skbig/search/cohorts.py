@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 
 from skbig.engine.members import Members
@@ -65,6 +67,21 @@ def _kind(task: Task) -> Any:
     components = [getattr(choices, name) for name in COMPONENTS]
     signatures = tuple(None if component is None else component.signature() for component in components)
     return (type(last), choices.hidden, signatures, tuple(parameters.get(name) for name in FIXED))
+
+
+def largest_first(groups: Sequence[list[Task]]) -> list[list[Task]]:
+    """Return groups in the order of what one of their tasks is likely to cost: who ends last then has a small one."""
+    return sorted(groups, key=lambda group: max(map(_likely_cost, group)), reverse=True)
+
+
+def _likely_cost(task: Task) -> float:
+    """Return about how many products a training takes; nothing for what is not known, or cannot be trained."""
+    last: Any = task.last
+    try:
+        widths = [1, *np.atleast_1d(last.hidden_layer_sizes), 1]
+        return float(last.max_iter * last.n_members * sum(a * b for a, b in pairwise(widths)))
+    except (AttributeError, TypeError, ValueError):
+        return 0.0
 
 
 def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: int) -> int:

@@ -1,8 +1,10 @@
-"""How a search's fits are run: here in this process, or by the workers of joblib."""
+"""How a search's fits are run: here in this process, by the workers of joblib, or by a crew of a backend's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ from joblib import effective_n_jobs
 
 from skbig.estimators.sklearn_bridge import format_results
 from skbig.search.calls import Call
+from skbig.search.crew import Crew, crew_of
 from skbig.search.progress import SearchLine
 from skbig.search.saving import SearchCheckpoints, identity_of
 from skbig.search.spread import spread
@@ -44,6 +47,8 @@ class Evaluation:
         self._finished: list[Finished] = []
         self._identity: dict[str, str] = {}
         self._line = SearchLine()
+        self._crew: Crew | None = None
+        self._is_manned = False
 
     def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """Return scikit-learn's result of each fit-and-score."""
@@ -54,17 +59,40 @@ class Evaluation:
         return results
 
     def _run(self, calls: Sequence[Call], watchers: list[Watcher]) -> list[Any]:
+        tasks = self._tasks(calls)
+        if not self._is_manned:
+            self._crew, self._is_manned = self._crew_of(tasks), True
+        if self._crew is None:
+            return self._run_alone(tasks, watchers)
+        return self._run_here(tasks, partial(self._crew.run, tasks, watchers, self._shown(), goes_on=self.goes_on))
+
+    def _tasks(self, calls: Sequence[Call]) -> list[Task]:
+        return [Task(call) for call in calls]
+
+    def _run_alone(self, tasks: Sequence[Task], watchers: list[Watcher]) -> list[Any]:
+        """Run by this process, or by the workers of joblib."""
         n_workers = effective_n_jobs(self.search.n_jobs)
         if n_workers > 1:
-            return spread(calls, n_workers, self.search.pre_dispatch, watchers)
-        return self._run_here([Task(call) for call in calls], Workers(watchers=[*watchers, *self._shown()]))
+            return spread(tasks, n_workers, self.search.pre_dispatch, watchers)
+        return self._run_here(tasks, partial(Workers(watchers=[*watchers, *self._shown()]).run, tasks))
 
-    def _run_here(self, tasks: Sequence[Task], workers: Workers) -> list[Any]:
+    def _run_here(self, tasks: Sequence[Task], run: Callable[[], list[Any]]) -> list[Any]:
         try:
-            return workers.run(tasks)
+            return run()
         except Interrupted as interruption:
             self._note_finished([task.call for task in tasks], interruption.results)
             raise KeyboardInterrupt from None
+
+    def _crew_of(self, tasks: Sequence[Task]) -> Crew | None:
+        crew = crew_of(self.search.estimator, tasks)
+        if crew is not None and effective_n_jobs(self.search.n_jobs) > 1:
+            warnings.warn(
+                f"n_jobs={self.search.n_jobs!r} is ignored: the workers of the estimator's backend share this search. "
+                "Use n_jobs=None, or backend=None.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return crew
 
     def _shown(self) -> list[Watcher]:
         """Return the progress line; with more verbosity scikit-learn's own lines would run through it."""

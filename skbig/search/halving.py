@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import floor, log
 from typing import Any
 
@@ -194,10 +195,10 @@ class Rungs(Evaluation):
         self._n_epochs = 0
         self._kept: dict[str, Task] = {}
 
-    def _run(self, calls: Sequence[Call], watchers: list[Watcher]) -> list[Any]:
+    def _run_alone(self, tasks: Sequence[Task], watchers: list[Watcher]) -> list[Any]:
         n_side_by_side = None if self.search.n_jobs is None else effective_n_jobs(self.search.n_jobs)
         workers = Workers(n_side_by_side, [*watchers, *self._shown()], keeps=True)
-        return self._run_here(self._tasks(calls), workers)
+        return self._run_here(tasks, partial(workers.run, tasks))
 
     def _settings(self) -> dict[str, str]:
         return {"epochs of the last rung": str(self._epochs_of_last_rung())}

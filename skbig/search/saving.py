@@ -91,7 +91,7 @@ class SearchCheckpoints(Watcher):
             return
         task.name = f"{task.key}-{self._rows_of(task.session)[:16]}"
         state = self._states.pop(task.name, None)
-        if state is not None and _holds_out_the_same(task.session, state[1]):
+        if state is not None and holds_out_the_same(task.session, state[1]):
             restore(task.session, *state)
 
     def wants_rest(self, tasks: Sequence[Task]) -> bool:
@@ -131,7 +131,7 @@ class SearchCheckpoints(Watcher):
         return self._last_given[1]
 
 
-def _holds_out_the_same(session: Session, facts: Mapping[str, Any]) -> bool:
+def holds_out_the_same(session: Session, facts: Mapping[str, Any]) -> bool:
     """Whether rows that were held out are held out now: which ones they are is drawn from the seed."""
     return session.validation is None or list(session.members.seeds) == facts["seeds"]
 

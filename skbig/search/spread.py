@@ -8,16 +8,14 @@ from typing import Any
 
 from sklearn.utils.parallel import Parallel, delayed
 
-from skbig.search.calls import Call
 from skbig.search.cohorts import MOST_ON_CPU, likely_cohorts
 from skbig.search.tasks import Task
 from skbig.search.watcher import Watcher
 from skbig.search.workers import evaluate
 
 
-def spread(calls: Sequence[Call], n_workers: int, pre_dispatch: Any, watchers: Sequence[Watcher] = ()) -> list[Any]:
-    """Return the result of each call, computed by joblib's active backend in shares of whole stacks."""
-    tasks = [Task(call) for call in calls]
+def spread(tasks: Sequence[Task], n_workers: int, pre_dispatch: Any, watchers: Sequence[Watcher] = ()) -> list[Any]:
+    """Return the result of each task, computed by joblib's active backend in shares of whole stacks."""
     for task in tasks:
         task.configure()
     shares = [share for group in likely_cohorts(tasks) for share in _shares(group, n_workers)]

@@ -79,6 +79,11 @@ class Task:
         ended = session is None or session.recipe.max_epochs == 0 or bool(session.judge.stopped.all())
         return not ended and self._error is None
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether its training has not failed."""
+        return self._error is None
+
     def configure(self) -> None:
         """Give the estimator the candidate's parameters; what cannot be set is left to scikit-learn's error."""
         if self.session is not None:
@@ -88,12 +93,12 @@ class Task:
         except Exception:
             return
         last = last_step(self.estimator)
-        if isinstance(last, BaseBigMLP) and _fits_as_ours(last) and not self._is_heard(last):
+        if isinstance(last, BaseBigMLP) and _fits_as_ours(last) and not self.is_heard():
             self.last = last
 
-    def _is_heard(self, last: BaseBigMLP) -> bool:
+    def is_heard(self) -> bool:
         """Whether callbacks want to hear of what happens within the fit, as of each epoch."""
-        parts = [*pipelines_of(self.estimator), last]
+        parts = [*pipelines_of(self.estimator), last_step(self.estimator)]
         return any(map(has_callbacks, parts)) or hands_callbacks_on(self.call.keywords.get("callback_ctx"))
 
     def prepare(

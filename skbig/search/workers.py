@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -22,7 +22,7 @@ from skbig.engine.train import EpochReport, Training
 from skbig.estimators.base import Session
 from skbig.search.calls import Call
 from skbig.search.cohorts import is_soon_scored, likely_cohorts, stack_size
-from skbig.search.devices import devices_of, side_by_side
+from skbig.search.share import Share, Whole
 from skbig.search.shared import SharedSteps
 from skbig.search.tasks import Task
 from skbig.search.watcher import Watcher
@@ -52,14 +52,22 @@ class Workers:
     watchers : sequence of Watcher
     keeps : bool
         Whether the tasks keep their trainings, to go on later.
+    share : Share or None
+        Which stacks are trained here; all by default.
     """
 
     def __init__(
-        self, n_side_by_side: int | None = None, watchers: Sequence[Watcher] = (), *, keeps: bool = False
+        self,
+        n_side_by_side: int | None = None,
+        watchers: Sequence[Watcher] = (),
+        *,
+        keeps: bool = False,
+        share: Share | None = None,
     ) -> None:
         self._n_threads = torch.get_num_threads()
         self._given_side_by_side, self._n_side_by_side = n_side_by_side, 1
         self._watchers, self._keeps = watchers, keeps
+        self._share: Share = Whole() if share is None else share
         self._config = get_config()
         self._telling = threading.Lock()
         self._steps = SharedSteps()
@@ -67,7 +75,7 @@ class Workers:
         self._one_light = threading.Lock()
 
     def run(self, tasks: Sequence[Task]) -> list[Any]:
-        """Train and score, and return scikit-learn's result of each task.
+        """Train and score, and return scikit-learn's result of each task, or None where others train it.
 
         Raises
         ------
@@ -82,7 +90,7 @@ class Workers:
         finally:
             for watcher in self._watchers:
                 watcher.close()
-        return [results[id(task)] for task in tasks]
+        return [results.get(id(task)) for task in tasks]
 
     def _run(self, tasks: Sequence[Task], results: dict[int, Any]) -> None:
         for watcher in self._watchers:
@@ -90,12 +98,12 @@ class Workers:
         todo = [task for task in tasks if not self._is_known(task, results)]
         for task in todo:
             task.configure()
-        self._n_side_by_side = self._given_side_by_side or side_by_side(todo, self._n_threads)
+        self._n_side_by_side = self._given_side_by_side or self._share.side_by_side(todo, self._n_threads)
         with self._pool() as pool:
             waiting: dict[Future[None], list[Task]] = {}
-            for chunk in self._chunks(todo):
-                while len(waiting) > self._n_side_by_side:  # one waits, to begin when another is to be scored
-                    self._finish(waiting, results)
+            make_room = partial(self._make_room, waiting, results)
+            for chunk in self._chunks(todo, make_room):
+                make_room()
                 waiting[pool.submit(self._train, chunk)] = chunk
             while waiting:
                 self._finish(waiting, results)
@@ -121,36 +129,52 @@ class Workers:
             finally:
                 torch.set_num_threads(self._n_threads)  # threads that begin take over what the last one has set
 
-    def _chunks(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    def _make_room(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
+        """Wait until another chunk may be taken: one more than is trained, to begin while another is scored.
+
+        But not where another process could train it meanwhile.
+        """
+        most = self._n_side_by_side + (self._share.n_processes == 1)
+        while len(waiting) >= most:
+            self._finish(waiting, results)
+
+    def _chunks(self, tasks: Sequence[Task], make_room: Callable[[], None]) -> Iterator[list[Task]]:
         """Yield prepared tasks to be trained together: as many candidates as make a stack, on one fold after another.
 
         So a stack shares its rows, and the first candidates are finished on all folds while the last ones wait.
         """
-        for group in likely_cohorts(tasks):
-            size = self._stack_size(group)
+        for number, group in enumerate(self._share.ordered(likely_cohorts(tasks))):
+            size = self._share.agreed(number, partial(self._stack_size, group))
             rank = {number: i for i, number in enumerate(dict.fromkeys(task.candidate for task in group))}
             ordered = sorted(
                 group, key=lambda task: (rank[task.candidate] // size, self._steps.number(task.train_rows))
             )
-            for start, device in zip(range(0, len(ordered), size), itertools.cycle(devices_of(ordered)), strict=False):
+            devices = itertools.cycle(self._share.devices(ordered))
+            for start, device in zip(range(0, len(ordered), size), devices, strict=False):
                 chunk = ordered[start : start + size]
+                if not self._share.takes(chunk, make_room):
+                    for task in chunk:  # one may have been prepared, to show the size
+                        task.forget()
+                    continue
                 for task in chunk:
                     task.prepare(self._steps, device, self._tell_begun)
                 yield chunk
 
     def _stack_size(self, group: Sequence[Task]) -> int:
         """Return how many of a group are trained together, as the first that can be prepared shows."""
+        n_side_by_side = self._share.n_processes * self._n_side_by_side
         for task in group:
-            task.prepare(self._steps, devices_of(group)[0], self._tell_begun)
+            task.prepare(self._steps, self._share.devices(group)[0], self._tell_begun)
             if task.session is not None:
                 largest = max(other.last.n_members for other in group if other.last is not None)
-                return stack_size(task.session, largest, len(group), self._n_side_by_side)
+                return stack_size(task.session, largest, len(group), n_side_by_side)
         return 1
 
     def _finish(self, waiting: dict[Future[None], list[Task]], results: dict[int, Any]) -> None:
         """Wait until a chunk is trained, and score it."""
         done: set[Future[None]] = set()
         while not done:  # Ctrl-C may reach another thread, which does not wake this one: look up from time to time
+            self._share.look()
             done, _ = wait(waiting, LOOK_UP_SECONDS, return_when=FIRST_COMPLETED)
         for future in [future for future in waiting if future in done]:  # as they began
             chunk = waiting.pop(future)
