@@ -160,7 +160,7 @@ def identity_of(calls: Sequence[Call]) -> dict[str, str]:
 
 def _parameters_that_matter(estimator: BaseEstimator) -> dict[str, Any]:
     parameters: dict[str, Any] = estimator.get_params(deep=True)
-    return {name: value for name, value in parameters.items() if name.rpartition("__")[2] not in NO_MATTER}
+    return {name: value for name, value in parameters.items() if not set(name.split("__")[-2:]) & set(NO_MATTER)}
 
 
 def _text(value: Any) -> str:
