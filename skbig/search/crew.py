@@ -41,6 +41,10 @@ class Crew(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of processes that wait for another call."""
+        ...
+
 
 def crew_of(estimator: Any, tasks: Sequence[Task]) -> Crew | None:
     """Return who trains the tasks of a search, by the `backend` of its estimator; None is this process alone.

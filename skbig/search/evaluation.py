@@ -64,7 +64,14 @@ class Evaluation:
             self._crew, self._is_manned = self._crew_of(tasks), True
         if self._crew is None:
             return self._run_alone(tasks, watchers)
-        return self._run_here(tasks, partial(self._crew.run, tasks, watchers, self._shown(), goes_on=self.goes_on))
+        return self._run_here(
+            tasks, partial(self._crew.run, tasks, watchers, self._shown(), goes_on=self._is_continued(tasks))
+        )
+
+    def _is_continued(self, tasks: Sequence[Task]) -> bool:
+        """Whether another evaluation will go on with these trainings."""
+        del tasks
+        return False
 
     def _tasks(self, calls: Sequence[Call]) -> list[Task]:
         return [Task(call) for call in calls]
@@ -93,6 +100,11 @@ class Evaluation:
                 stacklevel=2,
             )
         return crew
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        if self._crew is not None:
+            self._crew.close()
 
     def _shown(self) -> list[Watcher]:
         """Return the progress line; with more verbosity scikit-learn's own lines would run through it."""

@@ -46,6 +46,8 @@ class TrainsTogether:
         except KeyboardInterrupt:
             evaluation.keep_finished()
             raise
+        finally:
+            evaluation.close()
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self)

@@ -200,6 +200,9 @@ class Rungs(Evaluation):
         workers = Workers(n_side_by_side, [*watchers, *self._shown()], keeps=True)
         return self._run_here(tasks, partial(workers.run, tasks))
 
+    def _is_continued(self, tasks: Sequence[Task]) -> bool:
+        return int(tasks[0].parameters[self._parameter]) < self._epochs_of_last_rung()
+
     def _settings(self) -> dict[str, str]:
         return {"epochs of the last rung": str(self._epochs_of_last_rung())}
 

@@ -66,6 +66,9 @@ class Joined:
         share.wait_for_others(self._timeout)
         return self._together(part, self._ranks.everybodys(outcome), len(tasks))
 
+    def close(self) -> None:
+        """The ranks are others' to end."""
+
     def _trained(
         self, share: OwnShare, numbers: dict[Task, int], watchers: Sequence[Watcher], goes_on: bool
     ) -> Outcome:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
+import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -18,17 +20,38 @@ from skbig.backends.context import WorkerContext
 from skbig.data.packing import hand_over, unpack
 from skbig.search.ledger import Ledger
 from skbig.search.share import OwnShare
-from skbig.search.started import DONE, ERRAND, STOP, Delivery, Errand
+from skbig.search.shift import DONE, ERRAND, INTERVAL, OVER, STOP
+from skbig.search.started import Delivery, Errand
 from skbig.search.tasks import Task
 from skbig.search.watcher import Watcher
 from skbig.search.workers import Workers
 
 
-def train_share(folder: Path, context: WorkerContext) -> None:
-    """Train what nobody else has taken, as one rank of the launch that the folder belongs to."""
-    errand: Errand = unpack(folder / ERRAND)
-    numbers = {task: number for number, task in errand.tasks.items()}
-    share = OwnShare(context, "launch", numbers, (folder / STOP).exists, lambda i: _place(folder, i).exists())
+def train_shares(folder: Path, context: WorkerContext) -> None:
+    """Train as one rank of the launch that the folder belongs to: of each errand, what nobody else has taken."""
+    for number in _errands(folder, context):
+        train_share(folder, context, number)
+
+
+def _errands(folder: Path, context: WorkerContext) -> Iterator[int]:
+    """Yield the numbers of errands as they come; who is started again begins with the newest."""
+    known = [int(path.name.rpartition("-")[2]) for path in folder.glob(f"{ERRAND}-*") if not path.suffix]
+    for number in itertools.count(max(known, default=0)):
+        while not (folder / f"{ERRAND}-{number}").exists():
+            if (folder / OVER).exists():
+                return
+            context.beat()
+            time.sleep(INTERVAL)
+        yield number
+
+
+def train_share(folder: Path, context: WorkerContext, number: int) -> None:
+    """Train what nobody else has taken of an errand."""
+    errand: Errand = unpack(folder / f"{ERRAND}-{number}")
+    place = f"{folder / DONE}-{number}"
+    numbers = {task: i for i, task in errand.tasks.items()}
+    is_done = lambda i: Path(f"{place}-{i}").exists()  # noqa: E731
+    share = OwnShare(context, str(number), numbers, (folder / STOP).exists, is_done)
     ledger = Ledger(numbers, errand.states, errand.goes_on, context.beat)
     with (
         config_context(**errand.config),
@@ -36,15 +59,17 @@ def train_share(folder: Path, context: WorkerContext) -> None:
         warnings.catch_warnings(record=True) as caught,
     ):
         warnings.filters = errand.filters
-        messenger = Messenger(folder, ledger, numbers, said, caught)
-        workers = Workers(watchers=[ledger, *errand.watchers, messenger], share=share)
-        messenger.deliver(f"rest-{os.getpid()}", _outcome(workers, list(numbers), context.rank))
+        messenger = Messenger(place, ledger, numbers, said, caught)
+        error = _outcome(Workers(watchers=[ledger, *errand.watchers, messenger], share=share), numbers, context.rank)
+        messenger.deliver(f"rest-{os.getpid()}", error)
+    if error is not None:
+        (folder / STOP).touch()
 
 
-def _outcome(workers: Workers, tasks: Sequence[Task], rank: int) -> Exception | None:
+def _outcome(workers: Workers, numbers: Mapping[Task, int], rank: int) -> Exception | None:
     """Run the workers; return the error that ends the search, in a form that can be sent."""
     try:
-        workers.run(tasks)
+        workers.run(list(numbers))
     except KeyboardInterrupt:
         return None
     except Exception as error:
@@ -67,9 +92,10 @@ class Messenger(Watcher):
 
     Parameters
     ----------
-    folder : Path
+    place : str
+        How the names of what is handed over begin.
     ledger : Ledger
-    numbers : dict of Task to int
+    numbers : mapping of Task to int
     said : StringIO
         What is printed.
     caught : list
@@ -77,23 +103,17 @@ class Messenger(Watcher):
     """
 
     def __init__(
-        self, folder: Path, ledger: Ledger, numbers: dict[Task, int], said: io.StringIO, caught: list[Any]
+        self, place: str, ledger: Ledger, numbers: Mapping[Task, int], said: io.StringIO, caught: list[Any]
     ) -> None:
-        self._folder, self._ledger, self._numbers, self._said, self._caught = folder, ledger, numbers, said, caught
+        self._place, self._ledger, self._numbers, self._said, self._caught = place, ledger, numbers, said, caught
 
     def finished(self, tasks: Sequence[Task], results: Sequence[dict[str, Any]]) -> None:
         self.deliver(str(self._numbers[tasks[0]]))
 
-    def deliver(self, name: str | int, error: Exception | None = None) -> None:
+    def deliver(self, name: str, error: Exception | None = None) -> None:
         warned = [(entry.message, entry.category, entry.filename, entry.lineno) for entry in self._caught]
         self._caught.clear()
         said = self._said.getvalue()
         self._said.seek(0)
         self._said.truncate()
-        hand_over(Delivery(self._ledger.take(), warned, said, error), _place(self._folder, name))
-        if error is not None:
-            (self._folder / STOP).touch()
-
-
-def _place(folder: Path, name: str | int) -> Path:
-    return folder / f"{DONE}-{name}"
+        hand_over(Delivery(self._ledger.take(), warned, said, error), Path(f"{self._place}-{name}"))

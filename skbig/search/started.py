@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sklearn import get_config
 
-from skbig.backends.folder import private_folder
-from skbig.backends.launch import launch
-from skbig.data.packing import pack, unpack
+from skbig.data.packing import unpack
 from skbig.search.ledger import Part, in_memory, known_results
 from skbig.search.saving import State
+from skbig.search.shift import INTERVAL, Shift
 from skbig.search.tasks import Task
 from skbig.search.watcher import Watcher
 from skbig.search.workers import Interrupted
-
-JOB = "skbig.search.labour:train_share"
-
-# What lies in the folder of a launch. The caller writes ERRAND, workers DONE and a number, both STOP.
-ERRAND = "errand"
-DONE = "done"
-STOP = "stop"
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class Delivery:
 
 
 class Started:
-    """Workers that this process starts, for one evaluation.
+    """Workers that this process starts, once for all evaluations that go on with the same trainings.
 
     Parameters
     ----------
@@ -88,6 +80,7 @@ class Started:
         self._backend, self._device_type = backend, device_type
         self._n_workers: int = backend.count(device_type)
         self._states: dict[str, State] = {}
+        self._shift: Shift | None = None
 
     def run(
         self, tasks: Sequence[Task], watchers: Sequence[Watcher], lines: Sequence[Watcher], *, goes_on: bool
@@ -95,7 +88,7 @@ class Started:
         foreman = Foreman(tasks, lines, known_results(tasks, watchers))
         try:
             if foreman.missing:
-                self._launch(foreman, watchers, goes_on)
+                self._train(foreman, watchers, goes_on)
         except KeyboardInterrupt:
             foreman.is_interrupted = True
         finally:
@@ -104,32 +97,39 @@ class Started:
         self._states = foreman.part.states
         return foreman.results()
 
-    def _launch(self, foreman: Foreman, watchers: Sequence[Watcher], goes_on: bool) -> None:
-        with private_folder() as folder:
-            foreman.folder = folder
-            pack(self._errand(foreman.missing, watchers, goes_on), folder / ERRAND)
-            try:
-                launch(
-                    JOB,
-                    folder,
-                    n_workers=min(self._n_workers, len(foreman.missing)),
-                    device_type=self._device_type,
-                    timeout=self._backend.timeout,
-                    max_restarts=self._backend.max_restarts,
-                    attendant=foreman,
-                )
-            finally:
-                foreman.look()
+    def _train(self, foreman: Foreman, watchers: Sequence[Watcher], goes_on: bool) -> None:
+        errand = self._errand(foreman.missing, watchers, goes_on)
+        if self._shift is None:
+            n_workers = min(self._n_workers, len(errand.tasks))
+            self._shift = Shift(self._backend, self._device_type, n_workers)
+        try:
+            foreman.wait(self._shift, self._shift.hand(errand))
+            if foreman.missing or not goes_on:
+                self._shift.end()
+        except KeyboardInterrupt:
+            self._shift.stop()
+            self._shift.end()
+            raise
+        finally:
+            foreman.look()
+            if foreman.missing or not goes_on:
+                self.close()
 
     def _errand(self, tasks: dict[int, Task], watchers: Sequence[Watcher], goes_on: bool) -> Errand:
         states = {task.key: self._states[task.key] for task in tasks.values() if task.key in self._states}
         states = {key: in_memory(state) for key, state in states.items()}
         return Errand(tasks, states, list(watchers), goes_on, get_config(), list(warnings.filters))
 
+    def close(self) -> None:
+        """End the workers, if there are any."""
+        if self._shift is not None:
+            self._shift.close()
+            self._shift = None
+
 
 @dataclass
 class Foreman:
-    """Attends to the workers: takes in what they deliver.
+    """Takes in what the workers deliver in an evaluation.
 
     Attributes
     ----------
@@ -138,18 +138,17 @@ class Foreman:
         They are told of the results.
     known : dict of int to dict
         Results of an earlier run, by the numbers of the tasks.
-    folder : Path or None
-        Of the launch.
     part : Part
         What has come.
+    is_interrupted : bool
     """
 
     tasks: Sequence[Task]
     lines: Sequence[Watcher]
     known: dict[int, Any]
-    folder: Path | None = None
     part: Part = field(default_factory=Part)
     is_interrupted: bool = False
+    _from: tuple[Shift, str] | None = None
     _seen: set[str] = field(default_factory=set)
     _error: Exception | None = None
 
@@ -163,24 +162,28 @@ class Foreman:
         """The tasks that have no result, by their numbers."""
         return {i: task for i, task in enumerate(self.tasks) if i not in self.part.results}
 
+    def wait(self, shift: Shift, name: str) -> None:
+        """Wait for what comes under a name, until nothing is missing, or will not come any more."""
+        self._from = shift, name
+        while self.missing and self._error is None and shift.is_on:
+            self.look()
+            time.sleep(INTERVAL)
+
     def look(self) -> None:
-        assert self.folder is not None
-        for path in sorted(self.folder.glob(f"{DONE}-*")):
+        if self._from is None:
+            return
+        shift, name = self._from
+        for path in sorted(shift.folder.glob(f"{name}*")):
             if path.name not in self._seen and not path.suffix:
                 self._seen.add(path.name)
                 self._receive(unpack(path))
 
-    def interrupted(self) -> None:
-        assert self.folder is not None
-        self.is_interrupted = True
-        (self.folder / STOP).touch()
-
     def _receive(self, delivery: Delivery) -> None:
         print(delivery.said, end="")
-        for warning in delivery.warnings:
-            warnings.warn_explicit(*warning)
         self._error = self._error or delivery.error
         self._take_in(delivery.part)
+        for warning in delivery.warnings:
+            warnings.warn_explicit(*warning)
 
     def _take_in(self, part: Part) -> None:
         self.part.add(part)
