@@ -35,7 +35,7 @@ class Evaluation:
     Parameters
     ----------
     search : estimator
-        The search, whose parameters are read; it is written to only when Ctrl-C ends it.
+        The search, whose parameters are read; it is written to only when Ctrl-C, or a worker's death, ends it.
     """
 
     goes_on = False
@@ -88,7 +88,7 @@ class Evaluation:
             return run()
         except Interrupted as interruption:
             self._note_finished([task.call for task in tasks], interruption.results)
-            raise KeyboardInterrupt from None
+            raise (interruption.error or KeyboardInterrupt()) from None
 
     def _crew_of(self, tasks: Sequence[Task]) -> Crew | None:
         crew = crew_of(self.search.estimator, tasks)
@@ -132,7 +132,7 @@ class Evaluation:
                 self._finished.append(Finished(parameters, self._n_evaluations - 1, own))
 
     def keep_finished(self) -> None:
-        """Leave the search with the candidates that were finished before Ctrl-C."""
+        """Leave the search with the candidates that were finished before Ctrl-C, or a worker's death."""
         if not self._finished:
             return
         search, rungs = self.search, np.array([candidate.rung for candidate in self._finished])

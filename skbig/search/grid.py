@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
+from skbig.exceptions import WorkerError
 from skbig.search.calls import collecting
 from skbig.search.evaluation import Evaluation
 
@@ -36,6 +37,8 @@ class TrainsTogether:
         ------
         KeyboardInterrupt
             On Ctrl-C. The candidates whose folds are all finished are in `cv_results_` then.
+        WorkerError
+            When a worker of the estimator's `backend` dies; the same candidates are kept.
         ValueError
             When `checkpoint_dir` holds checkpoints of another search: which part differs.
         """
@@ -43,7 +46,7 @@ class TrainsTogether:
         try:
             with collecting(evaluation):
                 return super().fit(X, y, **params)  # type: ignore[misc]
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkerError):
             evaluation.keep_finished()
             raise
         finally:
@@ -64,7 +67,9 @@ class BigGridSearchCV(TrainsTogether, GridSearchCV):
     Parameters
     ----------
     estimator : BigMLPClassifier, BigMLPRegressor, or a Pipeline that ends in one
-        What is searched. Any other estimator works too, and is fitted one candidate after another.
+        What is searched. Any other estimator works too, and is fitted one candidate after another. A network with
+        ``backend=DDP(...)`` has its candidates spread over the workers, each of which trains whole stacks; only the
+        last fit, with `refit`, is one of all workers.
     param_grid : dict or list of dicts
         Parameter names, as ``'optimizer__betas'``, and the values to try.
     scoring : str, callable, list, tuple or dict, default=None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
 import pickle
 import time
@@ -11,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from sklearn import config_context
 
 from skbig.backends.context import WorkerContext
 from skbig.data.packing import hand_over, unpack
+from skbig.engine.train import EpochReport
 from skbig.search.ledger import Ledger
 from skbig.search.share import OwnShare
-from skbig.search.shift import DONE, ERRAND, INTERVAL, OVER, STOP
+from skbig.search.shift import DONE, ERRAND, INTERVAL, OVER, REPORTS, STOP
 from skbig.search.started import Delivery, Errand
 from skbig.search.tasks import Task
 from skbig.search.watcher import Watcher
@@ -50,8 +53,7 @@ def train_share(folder: Path, context: WorkerContext, number: int) -> None:
     errand: Errand = unpack(folder / f"{ERRAND}-{number}")
     place = f"{folder / DONE}-{number}"
     numbers = {task: i for i, task in errand.tasks.items()}
-    is_done = lambda i: Path(f"{place}-{i}").exists()  # noqa: E731
-    share = OwnShare(context, str(number), numbers, (folder / STOP).exists, is_done)
+    share = OwnShare(context, str(number), numbers, (folder / STOP).exists, lambda i: Path(f"{place}-{i}").exists())
     ledger = Ledger(numbers, errand.states, errand.goes_on, context.beat)
     with (
         config_context(**errand.config),
@@ -60,7 +62,10 @@ def train_share(folder: Path, context: WorkerContext, number: int) -> None:
     ):
         warnings.filters = errand.filters
         messenger = Messenger(place, ledger, numbers, said, caught)
-        error = _outcome(Workers(watchers=[ledger, *errand.watchers, messenger], share=share), numbers, context.rank)
+        watchers = [ledger, *errand.watchers, messenger]
+        if errand.reports:
+            watchers.append(Reporter(folder / f"{REPORTS}-{number}-{os.getpid()}", numbers))
+        error = _outcome(Workers(watchers=watchers, share=share), numbers, context.rank)
         messenger.deliver(f"rest-{os.getpid()}", error)
     if error is not None:
         (folder / STOP).touch()
@@ -85,6 +90,17 @@ def sendable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
+
+
+class Reporter(Watcher):
+    """Writes down each epoch, and of which tasks."""
+
+    def __init__(self, path: Path, numbers: Mapping[Task, int]) -> None:
+        self._path, self._numbers = path, numbers
+
+    def epoch(self, tasks: Sequence[Task], report: EpochReport) -> None:
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps([[self._numbers[task] for task in tasks], asdict(report)]) + "\n")
 
 
 class Messenger(Watcher):

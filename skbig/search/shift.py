@@ -12,12 +12,13 @@ from skbig.data.packing import hand_over
 
 JOB = "skbig.search.labour:train_shares"
 
-# What lies in the folder of a launch. The caller writes ERRAND, with a number, and OVER; workers DONE, with two; both
-# write STOP.
+# What lies in the folder of a launch. The caller writes ERRAND, with its number, and OVER; workers REPORTS and DONE,
+# with the errand's number and one of their own; both write STOP.
 ERRAND = "errand"
 DONE = "done"
 STOP = "stop"
 OVER = "over"
+REPORTS = "reports"
 
 # Seconds between two looks.
 INTERVAL = 0.05
@@ -46,7 +47,7 @@ class Shift:
     def __init__(self, backend: Any, device_type: str, n_workers: int) -> None:
         self._stack = ExitStack()
         self.folder = self._stack.enter_context(private_folder())
-        self._options = {"n_workers": n_workers, "device_type": device_type}
+        self._options: dict[str, Any] = {"n_workers": n_workers, "device_type": device_type}
         self._options |= {"timeout": backend.timeout, "max_restarts": backend.max_restarts}
         self._n_errands = 0
         self._aborted = Event()

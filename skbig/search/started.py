@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sklearn import get_config
 
 from skbig.data.packing import unpack
+from skbig.engine.train import EpochReport
+from skbig.exceptions import WorkerError
 from skbig.search.ledger import Part, in_memory, known_results
 from skbig.search.saving import State
-from skbig.search.shift import INTERVAL, Shift
+from skbig.search.shift import DONE, INTERVAL, REPORTS, Shift
 from skbig.search.tasks import Task
 from skbig.search.watcher import Watcher
 from skbig.search.workers import Interrupted
@@ -31,6 +35,8 @@ class Errand:
         Where trainings stand that go on, by the keys of the tasks.
     watchers : list of Watcher
     goes_on : bool
+    reports : bool
+        Whether the caller wants to hear of each epoch.
     config : dict
         The caller's scikit-learn settings.
     filters : list
@@ -41,6 +47,7 @@ class Errand:
     states: dict[str, State]
     watchers: list[Watcher]
     goes_on: bool
+    reports: bool
     config: dict[str, Any]
     filters: list[Any]
 
@@ -90,15 +97,19 @@ class Started:
             if foreman.missing:
                 self._train(foreman, watchers, goes_on)
         except KeyboardInterrupt:
-            foreman.is_interrupted = True
+            raise Interrupted(foreman.results()) from None
+        except WorkerError as error:
+            raise Interrupted(foreman.results(), error) from None
         finally:
             for line in lines:
                 line.close()
+        if foreman.error is not None:
+            raise foreman.error
         self._states = foreman.part.states
         return foreman.results()
 
     def _train(self, foreman: Foreman, watchers: Sequence[Watcher], goes_on: bool) -> None:
-        errand = self._errand(foreman.missing, watchers, goes_on)
+        errand = self._errand(foreman, watchers, goes_on)
         if self._shift is None:
             n_workers = min(self._n_workers, len(errand.tasks))
             self._shift = Shift(self._backend, self._device_type, n_workers)
@@ -115,10 +126,11 @@ class Started:
             if foreman.missing or not goes_on:
                 self.close()
 
-    def _errand(self, tasks: dict[int, Task], watchers: Sequence[Watcher], goes_on: bool) -> Errand:
+    def _errand(self, foreman: Foreman, watchers: Sequence[Watcher], goes_on: bool) -> Errand:
+        tasks, reports = foreman.missing, bool(foreman.lines)
         states = {task.key: self._states[task.key] for task in tasks.values() if task.key in self._states}
         states = {key: in_memory(state) for key, state in states.items()}
-        return Errand(tasks, states, list(watchers), goes_on, get_config(), list(warnings.filters))
+        return Errand(tasks, states, list(watchers), goes_on, reports, get_config(), list(warnings.filters))
 
     def close(self) -> None:
         """End the workers, if there are any."""
@@ -140,17 +152,18 @@ class Foreman:
         Results of an earlier run, by the numbers of the tasks.
     part : Part
         What has come.
-    is_interrupted : bool
+    error : Exception or None
+        What has ended the search.
     """
 
     tasks: Sequence[Task]
     lines: Sequence[Watcher]
     known: dict[int, Any]
     part: Part = field(default_factory=Part)
-    is_interrupted: bool = False
+    error: Exception | None = None
     _from: tuple[Shift, str] | None = None
     _seen: set[str] = field(default_factory=set)
-    _error: Exception | None = None
+    _places: dict[Path, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for line in self.lines:
@@ -165,7 +178,7 @@ class Foreman:
     def wait(self, shift: Shift, name: str) -> None:
         """Wait for what comes under a name, until nothing is missing, or will not come any more."""
         self._from = shift, name
-        while self.missing and self._error is None and shift.is_on:
+        while self.missing and self.error is None and shift.is_on:
             self.look()
             time.sleep(INTERVAL)
 
@@ -173,14 +186,26 @@ class Foreman:
         if self._from is None:
             return
         shift, name = self._from
+        for path in shift.folder.glob(f"{name.replace(DONE, REPORTS)}*") if self.lines else ():
+            self._hear(path)
         for path in sorted(shift.folder.glob(f"{name}*")):
             if path.name not in self._seen and not path.suffix:
                 self._seen.add(path.name)
                 self._receive(unpack(path))
 
+    def _hear(self, path: Path) -> None:
+        """Tell the lines of the epochs that a worker has written down since the last look."""
+        with open(path, encoding="utf-8") as file:
+            file.seek(self._places.get(path, 0))
+            lines = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")]
+        self._places[path] = self._places.get(path, 0) + sum(map(len, lines))
+        for numbers, report in map(json.loads, lines):
+            for line in self.lines:
+                line.epoch([self.tasks[number] for number in numbers], EpochReport(**report))
+
     def _receive(self, delivery: Delivery) -> None:
         print(delivery.said, end="")
-        self._error = self._error or delivery.error
+        self.error = self.error or delivery.error
         self._take_in(delivery.part)
         for warning in delivery.warnings:
             warnings.warn_explicit(*warning)
@@ -192,10 +217,5 @@ class Foreman:
                 line.result(self.tasks[number], result)
 
     def results(self) -> list[Any]:
-        """Return the result of each task, or raise what has ended the search."""
-        if self._error is not None:
-            raise self._error
-        results = [self.part.results.get(i) for i in range(len(self.tasks))]
-        if self.is_interrupted:
-            raise Interrupted(results)
-        return results
+        """Return the result of each task, None where there is none."""
+        return [self.part.results.get(i) for i in range(len(self.tasks))]

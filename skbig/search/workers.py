@@ -35,11 +35,11 @@ LOOK_UP_SECONDS = 0.1
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came; `results` has one entry per task, None where it is not finished."""
+    """Ctrl-C came, or an error; `results` has one entry per task, None where it is not finished."""
 
-    def __init__(self, results: list[Any]) -> None:
+    def __init__(self, results: list[Any], error: Exception | None = None) -> None:
         super().__init__()
-        self.results = results
+        self.results, self.error = results, error
 
 
 class Workers:

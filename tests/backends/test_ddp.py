@@ -373,8 +373,11 @@ def test_a_warning_is_passed_on() -> None:
         classifier(backend=TWO, early_stopping=True, scoring=warning, max_iter=1).fit(X, CLASSES)
 
 
-def test_a_search_starts_workers_for_each_fit(near: list[int]) -> None:
-    """Candidates with a backend of their own are trained by it, one by one, with the scores of one process."""
+def test_a_search_that_is_not_spread_starts_workers_for_each_fit(
+    near: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates whose backend does not spread searches are trained by it, one by one, and have the same scores."""
+    monkeypatch.setattr(DDP, "spreads_searches", False)
     searches = [
         BigGridSearchCV(classifier(backend=backend), {"alpha": [0.1, 1.0]}, cv=2).fit(X, CLASSES)
         for backend in (None, DDP(n_workers=3))

@@ -231,7 +231,7 @@ def test_divergence_of_a_line_search() -> None:
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Limits how many rows can be differentiated at once, to ``memory["rows"]``."""
     limit = {"rows": 10**9, "refusals": 0}
-    differentiate = step._differentiate
+    differentiate = step.differentiate_here
 
     def limited(members: Any, batch: Any, *args: Any) -> Any:
         if batch.n_rows > limit["rows"]:
@@ -239,7 +239,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
             raise torch.OutOfMemoryError(f"{batch.n_rows} rows are too many")
         return differentiate(members, batch, *args)
 
-    monkeypatch.setattr(step, "_differentiate", limited)
+    monkeypatch.setattr(step, "differentiate_here", limited)
     return limit
 
 

@@ -40,7 +40,7 @@ TOLERANCE = 1e-6
 ERRORS = {
     "an error": "(DivergenceError|ValueError): ",
     "other rows": "ValueError: All ranks must fit a search with the same rows.*Rank 1 got another y than rank 0",
-    "other candidates": "ValueError: All ranks must.*Rank 1 got another .*candidates than rank 0.*an int as random_state",
+    "other candidates": "ValueError: All.*Rank 1 got another .*candidates than rank 0.*an int as random_state",
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -100,11 +100,14 @@ def test_an_error_of_a_fit_is_raised() -> None:
 
 @pytest.mark.usefixtures("temporary")
 def test_a_killed_worker(tmp_path: Path) -> None:
-    """The error names rank and signal, and the next fit works."""
-    search = BigGridSearchCV(net(TWO), MIXED, cv=2, scoring=Acting(die, tmp_path / "mark"), refit=False)
+    """The error names rank and signal, the candidates that were finished are kept, and the next fit works."""
+    one_fold = [(np.arange(40), np.arange(40, 60))]
+    scoring = Acting(die, tmp_path / "mark", fits=7)  # of 14 fits, in stacks of up to three
+    search = BigGridSearchCV(net(TWO), MIXED, cv=one_fold, scoring=scoring, refit=False)
     with pytest.raises(WorkerError, match=r"rank \d was killed by SIGKILL") as caught:
         search.fit(X, WORDS)
     assert caught.value.rank in (0, 1) and caught.value.signal == "SIGKILL"
+    assert 4 <= len(search.cv_results_["params"]) < 14
     assert search.fit(X, WORDS).cv_results_["mean_test_score"].shape == (14,)
 
 
@@ -121,12 +124,13 @@ def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
     assert 28 < len((tmp_path / "calls").read_text()) < 28 + 2 * 14
 
 
-def test_ctrl_c_keeps_what_is_finished(temporary: Path) -> None:  # noqa: F811
-    """Candidates that had been scored on every fold are in `cv_results_`, and the best of them is known."""
+def test_ctrl_c_keeps_what_is_finished(temporary: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    """The line shows how far the workers are; candidates scored on every fold are in `cv_results_`, with the best."""
 
     def press() -> None:
         for number in (0, 1):
             wait_for(temporary, f"*/done-0-{number}")
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGINT)
 
     grid = [
@@ -134,11 +138,12 @@ def test_ctrl_c_keeps_what_is_finished(temporary: Path) -> None:  # noqa: F811
         {"hidden_layer_sizes": [(1,)], "max_iter": [20_000], "batch_size": [1], "n_iter_no_change": [20_000]},
     ]
     threading.Thread(target=press).start()
-    search = BigGridSearchCV(net(TWO), grid, cv=2)
+    search = BigGridSearchCV(net(TWO), grid, cv=2, verbose=1)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, WORDS)
     assert [candidate["max_iter"] for candidate in search.cv_results_["params"]] == [200]
     assert search.best_params_["max_iter"] == 200 and not hasattr(search, "best_estimator_")
+    assert re.search(r"of 2 candidates training, epoch \d", capsys.readouterr().err)
 
 
 @pytest.mark.usefixtures("temporary")
@@ -154,6 +159,19 @@ def test_a_search_that_is_saved(tmp_path: Path, launches: list[int]) -> None:
 # Without workers.
 
 
+class Hearing:
+    """A callback of scikit-learn's that hears, and does nothing."""
+
+    def setup(self, estimator: Any, context: Any) -> None: ...
+
+    def teardown(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> bool:
+        return False
+
+
 def test_what_cannot_be_done_starts_nothing(launches: list[int]) -> None:
     """A device that workers could not have for themselves is an error before anything is started."""
     search = BigGridSearchCV(net(TWO, device="cuda:0"), RATES)
@@ -166,7 +184,7 @@ def test_who_takes_part_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a backend that says so spreads a search, and only fits of which no callback here wants to hear."""
 
     def crew(own: Any, **parameters: list[Any]) -> Any:
-        search = BigGridSearchCV(net(own), parameters, refit=False)
+        search = BigGridSearchCV(own if hasattr(own, "fit") else net(own), parameters, refit=False)
         tasks: list[Task] = []
 
         def noting(calls: Any) -> list[Any]:
@@ -180,6 +198,8 @@ def test_who_takes_part_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     assert crew(None) is None and crew(None, backend=["ddp"]) is None
     assert isinstance(crew(TWO, alpha=[0.0]), Started) and isinstance(crew("ddp", backend=[None, TWO]), Started)
     assert crew(TWO, device=["cpu", "auto"]) is None
+    if hasattr(net(TWO), "set_callbacks"):
+        assert crew(net(TWO).set_callbacks(Hearing()), alpha=[0.0]) is None
     monkeypatch.setattr(DDP, "spreads_searches", False)
     assert crew(TWO, alpha=[0.0]) is None
 
