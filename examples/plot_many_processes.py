@@ -52,7 +52,7 @@ axes.legend()
 # message. Here two processes share the cores that one process may use as well, and does where layers are wide. So there
 # is little to gain, and for small networks much to lose. A GPU, or a machine, for each process is another matter.
 X = X.astype(np.float32)
-widths = [16, 128, 1024]
+widths = [16, 128, 512]
 seconds = {"one process": [], "two processes": []}
 for width in widths:
     for name, backend in zip(seconds, (None, DDP(n_workers=2)), strict=True):

@@ -25,10 +25,12 @@ class CheckpointWarning(UserWarning):
 class WorkerError(RuntimeError):
     """A worker process failed, was killed, or showed no progress; all of its launch are ended.
 
+    In a launch by others, where `fit` has joined: another rank is gone, or does not take part.
+
     Attributes
     ----------
     rank : int or None
-        Of the worker that was the cause; None when the launcher itself failed.
+        Of the worker that was the cause; None when the launcher itself failed, and in a launch by others.
     error_type : str or None
         The qualified name of the exception that the worker raised, such as "ValueError".
     traceback : str or None
