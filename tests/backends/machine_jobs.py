@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import distributed
 
-from tests.laws.rank_jobs import FITS, TOGETHER, VALUES, X, learnt, quiet, regressor
+from skbig import DDP
+from tests.laws.rank_jobs import FITS, VALUES, X, learnt, quiet, regressor
 
+TOGETHER = DDP()
 NAMES = ("weights with zeros", "held out rows, accuracy", "given rows, batch norm")
 LONG: dict[str, Any] = {"max_iter": 20, "dropout": 0.2}
 
