@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ import torch
 from torch import distributed
 
 from skbig import DDP
+from skbig.backends.backend import Backend
 from tests.laws.rank_jobs import FITS, VALUES, X, learnt, quiet, regressor
 
 TOGETHER = DDP()
+BACKENDS = [kind() for kind in Backend.__subclasses__()]
 NAMES = ("weights with zeros", "held out rows, accuracy", "given rows, batch norm")
 LONG: dict[str, Any] = {"max_iter": 20, "dropout": 0.2}
 
 
 def fit(folder: Path) -> None:
-    """Fit, as one of the ranks, and write what this one has learnt."""
-    _write(folder, {name: learnt(quiet(lambda name=name: FITS[name](TOGETHER))) for name in NAMES})
+    """Fit by every backend, as one of the ranks, and write what this one has learnt."""
+    fits = [(name, backend) for name in NAMES for backend in BACKENDS]
+    _write(folder, {f"{name}, {own.name}": learnt(quiet(partial(FITS[name], own))) for name, own in fits})
 
 
 def fit_and_die(folder: Path) -> None:

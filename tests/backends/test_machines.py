@@ -20,7 +20,7 @@ import pytest
 from torch import distributed, multiprocessing
 
 from skbig.backends.meeting import meet
-from tests.backends.machine_jobs import LONG, NAMES, as_rank
+from tests.backends.machine_jobs import BACKENDS, LONG, NAMES, as_rank
 from tests.backends.test_context import free_port
 from tests.laws.rank_jobs import FITS, VALUES, X, learnt, quiet, regressor
 from tests.laws.test_ranks_agree import TOLERANCE, assert_equal
@@ -63,7 +63,9 @@ def results(folder: Path, n_ranks: int) -> dict[str, Any]:
 
 def assert_of_one_process(fitted: dict[str, Any]) -> None:
     for name in NAMES:
-        assert_equal(fitted[name], learnt(quiet(lambda name=name: FITS[name](None))), TOLERANCE)
+        expected = learnt(quiet(lambda name=name: FITS[name](None)))
+        for backend in BACKENDS:
+            assert_equal(fitted[f"{name}, {backend.name}"], expected, TOLERANCE)
 
 
 def test_two_machines_with_torchrun(tmp_path: Path) -> None:
