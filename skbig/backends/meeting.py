@@ -77,5 +77,5 @@ def others_needed() -> Iterator[None]:
             raise
         raise WorkerError(
             "Another rank of this launch has ended, or does something else. All ranks must call fit with the same "
-            f"rows and parameters, and what one of them raises, it says itself. Here: {error}"
+            f"rows and parameters; if one has failed, its own output says why. Here: {error}"
         ) from error
