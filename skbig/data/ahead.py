@@ -25,7 +25,11 @@ def read_ahead(make: Callable[[], Iterator[Item | None]], n_ahead: int) -> Gener
         while (item := ahead.next()) is not _END:
             yield item
     finally:
-        ahead.stop()
+        try:
+            ahead.stop()
+        except BaseException:  # Ctrl-C, at a moment when the thread was not stopped, or not waited for
+            ahead.stop()
+            raise
 
 
 _END: Any = object()
@@ -38,7 +42,7 @@ class _Ahead(Generic[Item]):
         self._make = make
         self._items: SimpleQueue[tuple[Item, BaseException | None]] = SimpleQueue()
         self._room = threading.Semaphore(n_ahead)
-        self._stopped = False
+        self._stopped, self._ended = False, threading.Event()
         self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
 
     def start(self) -> None:
@@ -58,6 +62,7 @@ class _Ahead(Generic[Item]):
         self._stopped = True
         self._room.release()
         if self._thread.ident is not None:
+            self._ended.wait()  # which, unlike join in Python 3.11, can be interrupted and repeated
             self._thread.join()
 
     def _work(self) -> None:
@@ -67,6 +72,7 @@ class _Ahead(Generic[Item]):
         except BaseException as raised:
             error = raised
         self._items.put((_END, error))
+        self._ended.set()
 
     def _make_items(self) -> None:
         items = self._make()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -333,6 +335,28 @@ def test_reading_ends_with_its_consumer(error: Any, after: int) -> None:
     assert n_read < 20_000 and source.n_released == 1
     time.sleep(0.02)
     assert source.n_read == n_read
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal interrupts no waiting there")
+def test_ctrl_c_at_the_end_leaves_no_thread() -> None:
+    """Pressed while the thread is waited for, Ctrl-C is heard, and the thread is gone all the same."""
+    making, stopping = threading.Event(), threading.Event()
+
+    def make() -> Iterator[int]:
+        yield 0
+        making.set()
+        stopping.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+
+    items = read_ahead(make, 1)
+    assert next(items) == 0
+    making.wait()
+    with pytest.raises(KeyboardInterrupt):
+        stopping.set()
+        items.close()
+        time.sleep(5)  # where the signal came before the thread was waited for
+    assert not [thread for thread in threading.enumerate() if "skbig" in thread.name]
 
 
 def test_a_slow_disk_is_not_waited_for() -> None:
