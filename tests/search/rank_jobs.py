@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -60,20 +61,21 @@ def accuracy(estimator: Any, X: Any, y: Any) -> dict[str, float]:
     return {"score": estimator.score(X, y)}
 
 
-def halving(backend: Any, **parameters: Any) -> Any:
-    """Search in rungs of 2, 4 and 8 epochs."""
-    network = net(backend, max_iter=8, optimizer="adam", **parameters)
+def halving(backend: Any, *, refit: bool = True, **parameters: Any) -> Any:
+    """Search in rungs of 1, 2, 4 and 8 epochs."""
+    network, settings = net(backend, max_iter=8, **parameters), {"factor": 2, "min_resources": 1, "refit": refit}
     grid = {"learning_rate": [0.1, 0.03, 0.01, 0.003], "hidden_layer_sizes": [(3,), (4,)]}
-    search = BigHalvingGridSearchCV(network, grid, cv=KFold(2), factor=2, min_resources=1, scoring="neg_log_loss")
+    search = BigHalvingGridSearchCV(network, grid, cv=KFold(2), scoring="neg_log_loss", **settings)
     return search.fit(X, WORDS)
 
 
-SEARCHES: dict[str, Callable[[Any], Any]] = {
+SEARCHES: dict[str, Callable[..., Any]] = {
     "mixed": lambda b: grid_search(net(b), MIXED),
-    "pipeline, weights": lambda b: grid_search(
+    "pipeline, weights": lambda b, **settings: grid_search(
         piped(b),
         {"net__learning_rate": [0.1, 0.03], "scaler__with_mean": [True, False]},
         fit={"net__sample_weight": WEIGHT, "scaler__sample_weight": WEIGHT},
+        **settings,
     ),
     "groups, words as objects": lambda b: grid_search(
         net(b), RATES, WORDS.astype(object), fit={"groups": GROUPS}, cv=GroupKFold(3)
@@ -85,13 +87,15 @@ SEARCHES: dict[str, Callable[[Any], Any]] = {
         net(b, "binary"), RATES, BINARY, scoring={"a": make_scorer(accuracy_score), "b": "neg_log_loss"}, refit="b"
     ),
     "one by one": lambda b: grid_search(net(b, batch_size=50), {"alpha": [0.0, 1.0], "max_time": [1e6]}),
-    "failing": lambda b: grid_search(net(b), FAILING, error_score=-9.0),
+    "failing": lambda b, **settings: grid_search(net(b), FAILING, error_score=-9.0, **settings),
     "warnings": lambda b: grid_search(net(b), RATES, scoring=accuracy, refit=False),
     "drawn": lambda b: BigRandomizedSearchCV(
         net(b), {"alpha": [0.0, 0.1, 1.0, 10.0]}, n_iter=3, cv=KFold(2), random_state=0
     ).fit(X, WORDS),
     "halving": halving,
-    "halving, early stopping": lambda b: halving(b, early_stopping=True, validation_fraction=0.25, scoring="loss"),
+    "halving, early stopping": lambda b, **settings: halving(
+        b, early_stopping=True, validation_fraction=0.25, scoring="loss", **settings
+    ),
 }
 
 
@@ -127,7 +131,27 @@ OTHERS: dict[str, Callable[[int], Any]] = {
     "other candidates": lambda rank: BigRandomizedSearchCV(
         net(TWO), {"alpha": [0.0, 0.1, 1.0, 10.0]}, n_iter=2, cv=KFold(2), random_state=rank
     ).fit(X, WORDS),
+    "Ctrl-C in one rank": lambda rank: interrupted(),
 }
+
+
+def interrupted() -> dict[str, Any]:
+    """Return what is kept of a search in which the second rank hears Ctrl-C, when it has scored a few stacks."""
+    scored = []
+
+    def score(estimator: Any, X: Any, y: Any) -> float:
+        scored.append(1)
+        if distributed.get_rank() == 1 and len(scored) == 3:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(0.1)
+        return float(estimator.score(X, y))
+
+    search = BigGridSearchCV(net(TWO), {"hidden_layer_sizes": [(i,) for i in range(1, 21)]}, cv=KFold(2), scoring=score)
+    try:
+        search.fit(X, WORDS)
+    except KeyboardInterrupt:
+        return found(search) | {"interrupted": True}
+    return found(search)
 
 
 def search_all(folder: Path, context: WorkerContext) -> None:

@@ -75,11 +75,16 @@ def wait_for(folder: Path, pattern: str, seconds: float = 60) -> None:
 # Workers of its own: each of these tests starts some, which takes seconds.
 
 
-@pytest.mark.parametrize("name", ["failing", "pipeline, weights", "halving, early stopping"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("failing", {}), ("pipeline, weights", {"refit": False}), ("halving, early stopping", {"refit": False})],
+)
 @pytest.mark.usefixtures("temporary", "unchanged_globals")
-def test_two_workers_find_what_one_process_finds(name: str, launches: list[int]) -> None:
+def test_two_workers_find_what_one_process_finds(name: str, settings: dict[str, Any], launches: list[int]) -> None:
     """Scores, errors, warnings and the best network are those of one process, from one launch for all fits."""
-    actual, expected = (heard(lambda backend=backend: found(SEARCHES[name](backend))) for backend in (TWO, None))
+    actual, expected = (
+        heard(lambda backend=backend: found(SEARCHES[name](backend, **settings))) for backend in (TWO, None)
+    )
     assert_equal(actual[0], expected[0], TOLERANCE)
     assert actual[1] == expected[1]
     assert launches == [2]
@@ -99,29 +104,23 @@ def test_an_error_of_a_fit_is_raised() -> None:
 
 
 @pytest.mark.usefixtures("temporary")
-def test_a_killed_worker(tmp_path: Path) -> None:
-    """The error names rank and signal, the candidates that were finished are kept, and the next fit works."""
+def test_a_killed_worker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names rank and signal, and what was finished is kept; with a restart the search goes on from there."""
     one_fold = [(np.arange(40), np.arange(40, 60))]
-    scoring = Acting(die, tmp_path / "mark", fits=7)  # of 14 fits, in stacks of up to three
-    search = BigGridSearchCV(net(TWO), MIXED, cv=one_fold, scoring=scoring, refit=False)
+    marks, calls = (tmp_path / "first", tmp_path / "second"), tmp_path / "calls"
+    search = BigGridSearchCV(net(TWO), MIXED, cv=one_fold, refit=False, verbose=2)
+    # There are 14 fits, in stacks of up to three.
     with pytest.raises(WorkerError, match=r"rank \d was killed by SIGKILL") as caught:
-        search.fit(X, WORDS)
+        search.set_params(scoring=Acting(die, marks[0], fits=7)).fit(X, WORDS)
     assert caught.value.rank in (0, 1) and caught.value.signal == "SIGKILL"
-    assert 4 <= len(search.cv_results_["params"]) < 14
-    assert search.fit(X, WORDS).cv_results_["mean_test_score"].shape == (14,)
-
-
-@pytest.mark.usefixtures("temporary")
-def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
-    """With a restart the search goes on, and what was finished is not trained again."""
-    scores = []
-    for backend in (DDP(2, max_restarts=1), None):
-        scoring = Acting(die, tmp_path / "mark", fits=3, calls=tmp_path / "calls")
-        search = BigGridSearchCV(net(backend), MIXED, cv=2, scoring=scoring, refit=False).fit(X, WORDS)
-        scores.append(search.cv_results_["mean_test_score"])
-    np.testing.assert_allclose(*scores)
-    assert (tmp_path / "mark").exists()
-    assert 28 < len((tmp_path / "calls").read_text()) < 28 + 2 * 14
+    assert 4 <= len(search.cv_results_["params"]) == capsys.readouterr().out.count("[CV] END") < 14
+    search.set_params(estimator__backend=DDP(2, max_restarts=1), scoring=Acting(die, marks[1], fits=7, calls=calls))
+    scores = search.fit(X, WORDS).cv_results_["mean_test_score"]
+    assert marks[1].exists() and 14 < len(calls.read_text()) <= 14 + 2 * 3
+    assert capsys.readouterr().out.count("[CV] END") == 14
+    np.testing.assert_allclose(
+        scores, search.set_params(estimator__backend=None).fit(X, WORDS).cv_results_["mean_test_score"]
+    )
 
 
 def test_ctrl_c_keeps_what_is_finished(temporary: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
@@ -253,6 +252,14 @@ def test_ranks_fail_alike(name: str, ranks: Any) -> None:
     results, alike = ranks
     assert re.match(ERRORS[name], results[name]), results[name]
     assert alike[name]
+
+
+def test_ctrl_c_in_one_rank(ranks: Any) -> None:
+    """All ranks end when one hears Ctrl-C, and keep the same candidates."""
+    results, alike = ranks
+    kept = results["Ctrl-C in one rank"]
+    assert kept["interrupted"] and 0 < len(kept["mean_test_score"]) < 20
+    assert alike["Ctrl-C in one rank"]
 
 
 def test_ranks_that_save(ranks: Any) -> None:
