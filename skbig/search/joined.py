@@ -107,9 +107,11 @@ class Joined:
 
 def check_alike(tasks: Sequence[Task], ranks: Ranks) -> None:
     """Raise ValueError, in all ranks, unless all search the same."""
+    searched = {f"parameter {name}" for name in tasks[0].parameters}  # their values are the candidates'
     given = ranks.everybodys(identity_of([task.call for task in tasks]))
     for rank, other in enumerate(given):
-        different = [name for name in given[0] | other if given[0].get(name) != other.get(name)]
+        names = [name for name in given[0] | other if name not in searched]
+        different = [name for name in names if given[0].get(name) != other.get(name)]
         if different:
             raise ValueError(
                 "All ranks must fit a search with the same rows, candidates and folds, of which each then trains its "

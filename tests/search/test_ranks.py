@@ -40,7 +40,7 @@ TOLERANCE = 1e-6
 ERRORS = {
     "an error": "(DivergenceError|ValueError): ",
     "other rows": "ValueError: All ranks must fit a search with the same rows.*Rank 1 got another y than rank 0",
-    "other candidates": "ValueError: All.*Rank 1 got another .*candidates than rank 0.*an int as random_state",
+    "other candidates": "ValueError: All.*Rank 1 got another candidates than rank 0.*an int as random_state",
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
