@@ -101,7 +101,8 @@ class _Layer(nn.Module):
         parameters = {name: self._matrix(name, value) for name, value in self.named_parameters()}
         if halves:
             parameters = {name: value.bfloat16() for name, value in parameters.items()}
-        return self._mlp.layer(self._i, X, parameters, statistics, training)
+        Z = self._mlp.layer(self._i, X, parameters, statistics, training)
+        return Z.clone() if Z._is_view() else Z  # torch warns of views: its hooks would not see them change in place
 
     def _matrix(self, name: str, numbers: Tensor) -> Tensor:
         shape = self._mlp.shapes[name]
