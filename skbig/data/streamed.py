@@ -18,7 +18,7 @@ from skbig._sparse import SparseRows, sparse_rows
 from skbig.data.ahead import read_ahead
 from skbig.data.blocks import Blocks, cut
 from skbig.data.reader import Reader
-from skbig.data.rows import Batch, Rows, place_rows
+from skbig.data.rows import GATHERED_BYTES, Batch, Rows, place_rows
 from skbig.data.source import Source
 from skbig.data.transfer import Transfer
 from skbig.data.windows import Window, epoch_order, windows
@@ -27,8 +27,9 @@ BUFFER = 0.05
 BUFFER_BYTES = 2**27
 """The most memory of a window. There are two of them: one is handed out while the next is read."""
 
-LEAST_BUFFER_BYTES = 2**22
-"""A window of a small set holds more than its share: memory is no reason to shuffle it less."""
+LEAST_BUFFER_BYTES = 2**24
+"""A window of a small set holds more than its share: memory is no reason to shuffle it less, and what is done once for
+each window would be felt."""
 
 BLOCK_BYTES = 2**20, 2**15
 """A read has the first size at most, so that a disk is read at its speed; a small set has smaller blocks, so that a
@@ -36,8 +37,8 @@ window holds `BLOCKS_PER_WINDOW` of them, but none below the second size."""
 
 BLOCKS_PER_WINDOW = 64
 
-GROUP_BYTES = 2**24
-"""How much of a window is gathered at once; batches are views of it."""
+GROUP_BYTES = GATHERED_BYTES
+"""How much of a window is gathered at once, as of rows in memory; batches are views of it."""
 
 
 @dataclass(frozen=True)

@@ -496,11 +496,11 @@ epoch(np.lib.format.open_memmap(folder + "/small.npy", "w+", np.float32, (100_00
 before = peak()
 for columns_first in (False, True):
     path = f"{folder}/{columns_first}.npy"
-    epoch(np.lib.format.open_memmap(path, "w+", np.float32, (600_000, 50), fortran_order=columns_first))
+    epoch(np.lib.format.open_memmap(path, "w+", np.float32, (1_200_000, 50), fortran_order=columns_first))
     print(peak() - before)
 for name, dtype in (("data", np.float32), ("indices", np.int32)):
-    np.lib.format.open_memmap(f"{folder}/{name}.npy", "w+", dtype, (16_000_000,))
-np.save(folder + "/indptr.npy", np.arange(0, 16_000_001, 20))
+    np.lib.format.open_memmap(f"{folder}/{name}.npy", "w+", dtype, (32_000_000,))
+np.save(folder + "/indptr.npy", np.arange(0, 32_000_001, 20))
 epoch(open_csr([f"{folder}/{name}.npy" for name in ("data", "indices", "indptr")], n_features=100))
 print(peak() - before)
 """
@@ -508,7 +508,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux tells it")
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """A file of 120 MB in any layout adds its buffers to the memory of the process, and not itself."""
+    """A file of 240 MB in any layout adds its buffers to the memory of the process, and not itself."""
     run = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path)],
         capture_output=True,
@@ -517,5 +517,5 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    # The buffer of 5% is held twice; blocks, batches and what the allocator keeps come on top.
-    assert max(map(float, run.stdout.split())) < 80, run.stdout
+    # The buffer is held twice; blocks, batches and what the allocator keeps come on top.
+    assert max(map(float, run.stdout.split())) < 130, run.stdout
