@@ -108,6 +108,7 @@ class Network:
 
 
 OURS = Network(lambda task: BigMLPClassifier(**shared(task), device=task.device), ("learning_rate", "alpha"))
+ANNEALED = replace(OURS, make=lambda task: OURS.make(task).set_params(schedule="cosine"))
 THEIRS = Network(lambda task: MLPClassifier(**shared(task)), ("learning_rate_init", "alpha"))
 SKORCH = Network(skorch_net, ("lr", "optimizer__weight_decay"))
 FASTEST_SKORCH = replace(SKORCH, make=lambda task: skorch_net(task, "disable"))
