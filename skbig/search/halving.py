@@ -30,7 +30,8 @@ class BigHalvingGridSearchCV(TrainsTogether, HalvingGridSearchCV):
     three times as many epochs, until few are left: successive halving [1]_. It is scikit-learn's `HalvingGridSearchCV`
     with the epochs as resource, but nothing is trained twice: a rung is a look at a training that then goes on. The
     schedule of every candidate runs over the epochs of the last rung, so those that reach it have been trained as by
-    ``max_iter`` of that many.
+    ``max_iter`` of that many. Let the rate fall (``schedule="cosine"``): of constant rates the high ones are ahead at
+    first and behind in the end, and a rung drops the best.
 
     Parameters
     ----------
