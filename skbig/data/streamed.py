@@ -18,7 +18,7 @@ from skbig._sparse import SparseRows, sparse_rows
 from skbig.data.ahead import read_ahead
 from skbig.data.blocks import Blocks, cut
 from skbig.data.reader import Reader
-from skbig.data.rows import GATHERED_BYTES, Batch, Rows, place_rows
+from skbig.data.rows import Batch, Rows, place_rows
 from skbig.data.source import Source
 from skbig.data.transfer import Transfer
 from skbig.data.windows import Window, epoch_order, windows
@@ -37,8 +37,9 @@ window holds `BLOCKS_PER_WINDOW` of them, but none below the second size."""
 
 BLOCKS_PER_WINDOW = 64
 
-GROUP_BYTES = GATHERED_BYTES
-"""How much of a window is gathered at once, as of rows in memory; batches are views of it."""
+GROUP_BYTES = 2**24
+"""How much of a window is gathered at once; batches are views of it. The C library returns larger pieces to the system,
+which takes longer to give them again than the gathering itself."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class StreamedRows:
             while (window := next(read, None)) is not None:
                 transfer.receive(window.X, window.copied)
                 yield from self._batches(window, batch_size, max_steps, len(seeds))
+                transfer.take_back(window.X)
                 del window  # before the next one is asked for, and a third begun
 
     def _mixed_rows(self, shuffle: bool, batch_size: int) -> int:

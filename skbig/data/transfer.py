@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+SLACK = 16
+"""Windows differ in size by some blocks: memory for one is larger by this part, so that it will do for the next."""
 
 
 class Transfer:
@@ -19,6 +23,8 @@ class Transfer:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._lent: dict[int, np.ndarray] = {}  # by their addresses
+        self._free: list[np.ndarray] = []
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return memory of the host to be filled; pinned memory that is free again is used again."""
@@ -26,7 +32,24 @@ class Transfer:
             with torch.cuda.device(self._device):  # a thread begins on the first one
                 return torch.empty(shape, dtype=dtype, pin_memory=True)
         numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
-        return torch.from_numpy(np.empty(shape, numpy_dtype))  # in large pages, which is several times faster to fill
+        n_bytes = math.prod(shape) * numpy_dtype.itemsize
+        memory = self._memory(n_bytes)
+        tensor = torch.from_numpy(memory[:n_bytes].view(numpy_dtype).reshape(shape))
+        if self._device.type == "cpu":
+            self._lent[tensor.data_ptr()] = memory
+        return tensor
+
+    def _memory(self, n_bytes: int) -> np.ndarray:
+        """Return memory that was used before, if it is enough: what the system gives anew it has to clear first."""
+        while self._free:
+            if len(memory := self._free.pop()) >= n_bytes:
+                return memory
+        return np.empty(n_bytes + n_bytes // SLACK, np.uint8)  # in large pages, several times faster to fill
+
+    def take_back(self, copy: Any) -> None:
+        """Use the memory of a copy again, which nobody reads any more; elsewhere than on a CPU torch does so itself."""
+        if isinstance(copy, Tensor) and (memory := self._lent.pop(copy.data_ptr(), None)) is not None:
+            self._free.append(memory)
 
     def send(self, tensor: Tensor) -> tuple[Tensor, Any]:
         """Begin to copy; return the copy, and what to wait for."""

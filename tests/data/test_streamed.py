@@ -21,7 +21,7 @@ from scipy import sparse
 from torch import Tensor
 
 from skbig._sparse import SparseRows
-from skbig.data import open_csr, save_csr, streamed
+from skbig.data import open_csr, save_csr, streamed, transfer
 from skbig.data.ahead import read_ahead
 from skbig.data.blocks import blocks
 from skbig.data.rows import Batch, place_rows
@@ -198,6 +198,24 @@ def test_little_is_read_ahead() -> None:
     assert source.n_read == seen == 20_000
     largest = max(stop - start for start, stop in source.ranges)
     assert 0.04 * 20_000 < most <= 2 * 0.05 * 20_000 + 2 * largest + 100
+
+
+def test_buffers_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many windows an epoch has, memory is asked for twice or so; and a batch is never written over."""
+    asked = []
+    memory = transfer.Transfer._memory
+
+    def noted(self: Any, n_bytes: int) -> Any:
+        before = len(self._free)
+        found = memory(self, n_bytes)
+        asked.append(len(self._free) == before)
+        return found
+
+    monkeypatch.setattr(transfer.Transfer, "_memory", noted)
+    source = Recorded(20_000)
+    order = order_of(rows_of(source, buffer=0.05))  # of batches that were all kept
+    assert len(asked) >= 20 and sum(asked) <= 4
+    np.testing.assert_array_equal(np.sort(order), np.arange(20_000))
 
 
 def test_a_buffer_has_a_most_and_a_least_size() -> None:
