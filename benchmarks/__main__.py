@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import search, speed, stream
+from benchmarks import ranks, search, speed, stream
 from benchmarks.speed import Options
 from benchmarks.timing import Table, machine, threads
 
-SECTIONS = {**speed.SECTIONS, **search.SECTIONS, **stream.SECTIONS}
+SECTIONS = {**speed.SECTIONS, **search.SECTIONS, **stream.SECTIONS, **ranks.SECTIONS}
 
 RULES = """\
 Everybody trains the same network with Adam on the same float32 rows, for the same number of epochs and steps, in one
@@ -27,7 +27,11 @@ long (~), some of its candidates are run, with warm processes and without the la
 skorch's penalty is the optimizer's weight decay there.
 
 Rows of a file are read from the disk, not from the system's cache; but beside the DataLoader, which would be slower
-still, from the cache."""
+still, from the cache.
+
+Processes that train together do it epoch by epoch, all contenders in turn in the same processes, and an epoch's time is
+that of the slower one. The first epoch is left out, and so is all that comes before it. Independent ones have half of
+the rows and of the batch each, and do not talk: what two processes could do at best."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

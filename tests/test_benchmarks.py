@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skbig
 from benchmarks import __main__ as command
-from benchmarks import accuracy, stream
+from benchmarks import accuracy, ranks, stream
 from benchmarks.__main__ import SECTIONS
 from benchmarks.datasets import load
 from benchmarks.peers import (
@@ -30,6 +30,8 @@ from benchmarks.peers import (
     Task,
     make_rows,
     network,
+    not_converged,
+    shared,
     train_lean,
     train_skbig,
     train_sklearn,
@@ -42,7 +44,7 @@ from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn, threads
 from skbig.estimators import sklearn_bridge
 
-ALONE = {"gpu", "search-middle", "search-halving", "search-gpu", *stream.SECTIONS}
+ALONE = {"gpu", "search-middle", "search-halving", "search-gpu", *stream.SECTIONS, *ranks.SECTIONS}
 needs_skorch = pytest.mark.skipif(not HAS_SKORCH, reason="skorch is not installed")
 
 PEERS = [
@@ -299,6 +301,37 @@ def test_a_large_file_needs_room(tmp_path: Path) -> None:
     """Where the disk has no room for the file, its section is a message."""
     assert "no room for 1e+09 GB" in stream.fit_large_file(Options(gigabytes=1e9, scratch=tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_ranks_train_what_one_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All who train on the same rows learn about the same, two ranks of ours just what one process does."""
+    monkeypatch.setattr(ranks, "TOGETHER", Task(5, (256,), 64, n_rows=32 * 64, n_epochs=1, n_classes=3))
+    with threads(1):
+        table = ranks.train_by_ranks(Options(repeats=7, scratch=tmp_path))
+    learnt = {row.name: row.result for row in table.rows}
+    assert learnt[ranks.OURS] == pytest.approx(learnt["skbig, alone, 1 threads"], abs=1e-3)
+    assert learnt.keys() > {ranks.OURS, ranks.OURS_APART, ranks.INDEPENDENT, ranks.BY_HAND}
+    assert 0.6 < min(learnt.values()) <= max(learnt.values()) < min(learnt.values()) + 0.1
+    assert {len(row.seconds) for row in table.rows} == {7}
+    assert not list(tmp_path.iterdir())
+
+
+def test_epochs_of_a_contender_are_those_of_a_fit() -> None:
+    """What is timed epoch by epoch is the training of the estimator."""
+    task = Task(5, (16,), 32, n_rows=100, n_epochs=3, n_classes=3)
+    X, y, _ = ranks.made_rows(task)
+    contender = ranks.Ours(task, X, y)
+    losses = [contender.epoch().loss.item() for _ in range(3)]
+    with not_converged():
+        fitted = skbig.BigMLPClassifier(**shared(task), device="cpu").fit(X, y)
+    np.testing.assert_allclose(losses, fitted.loss_curve_, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(1.0, "ok"), (1.02, "ok"), (1.2, "short")])
+def test_steps_apart_are_judged_beside_the_independent(seconds: float, verdict: str) -> None:
+    """Two processes that meet now and then may take little longer than two that never do."""
+    rows = {name: Row(name, [time]) for name, time in ((ranks.INDEPENDENT, 1.0), (ranks.OURS_APART, seconds))}
+    assert ranks.judged_apart(rows).endswith(f": {verdict}")
 
 
 @pytest.fixture
