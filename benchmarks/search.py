@@ -96,16 +96,15 @@ def search_by_halving(options: Options) -> Table:
     The rate of all networks falls along a cosine: with a constant one the order of candidates changes until the end.
     """
     ours, full = "BigHalvingGridSearchCV", "BigGridSearchCV, all"
-    contenders = {ours: Contender(ANNEALED, kind=with_five_rungs), full: Contender(ANNEALED, 3, kind=BigGridSearchCV)}
+    contenders = {ours: Contender(ANNEALED, kind=with_many_rungs), full: Contender(ANNEALED, 3, kind=BigGridSearchCV)}
     table, search, fitted = compare(HALVING, options, contenders)
     rungs = f"rungs of {fitted[ours].n_candidates_} candidates, after {fitted[ours].n_resources_} epochs"
     return replace(table, notes=[*table.notes, rungs, judge(fitted[ours], fitted[full], search.n_folds)])
 
 
-def with_five_rungs(network: Any, grid: Any, **options: Any) -> BigHalvingGridSearchCV:
-    """Look at candidates first after a sixteenth of the epochs, and then each time they have doubled."""
-    rungs: dict[str, Any] = {"factor": 2, "min_resources": max(1, network.max_iter // 16)}
-    return BigHalvingGridSearchCV(network, grid, return_train_score=False, **rungs, **options)
+def with_many_rungs(network: Any, grid: Any, **options: Any) -> BigHalvingGridSearchCV:
+    """Look at candidates after the first epoch, and then each time the epochs have doubled."""
+    return BigHalvingGridSearchCV(network, grid, factor=2, return_train_score=False, **options)
 
 
 def judge(halving: Any, full: Any, n_folds: int) -> str:
