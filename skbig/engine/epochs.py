@@ -97,10 +97,10 @@ class MiniBatchEpochs:
         self._parts = Parts()
         self._failed, self._ranks = failed, ranks
         self.execution: Execution | RankedExecution
+        records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
         if isinstance(rows, PartedRows) and ranks is not None:
-            self.execution = RankedExecution(members, recipe, rows.mean_weight, ranks)
+            self.execution = RankedExecution(members, recipe, rows.mean_weight, ranks, records=records)
         else:
-            records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
             self.execution = Execution(members, recipe, rows.mean_weight, records=records)
 
     def run(self) -> EpochResult:
@@ -184,6 +184,7 @@ class MiniBatchEpochs:
             with torch.no_grad():
                 differentiate = self.execution.differentiate
                 _, gradient = loss_and_gradient(self._members, batch, self._recipe, number, 1, differentiate)
+                gradient = gradient.clone()  # the step may use its memory
                 self._members.restore(copy)
                 loss = self.execution.step_as_written(batch, number)
             if not (bool(torch.isfinite(loss).all()) and self._members.all_finite()):

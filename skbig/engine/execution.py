@@ -105,7 +105,7 @@ def penalty_strength(recipe: Recipe, batch: Batch, mean_weight: Any, like: Tenso
 
 def _form(batch: Batch) -> tuple[Any, ...]:
     """What two batches share that take the same operations with the same constants."""
-    return (batch.share.shape, batch.sizes)
+    return (batch.share.shape, batch.sizes, batch.first_row, batch.n_whole)
 
 
 def _inputs(batch: Batch, numbers: Numbers) -> list[Tensor]:

@@ -77,6 +77,7 @@ class Ranks:
         self.shares_rows, self.shares_parameters = backend.shares_rows, backend.shares_parameters
         self.sync_every, self.is_asked = backend.steps_alone, is_asked
         self.help: Callable[[], None] = _nothing
+        self._on_one_machine = context.slot is not None
         self.device, self.beat = context.device, context.beat
         self.rank, self.n_ranks = context.rank, context.world_size
         self.failure: Exception | None = None
@@ -84,6 +85,16 @@ class Ranks:
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def send_at_the_end(self) -> bool:
+        """Whether each rank has a single thread, and the others beside it.
+
+        There the messages need the very processor that the backward pass needs, so nothing is won by sending while it
+        runs. What rank 0 has is for all.
+        """
+        alone = self.device.type == "cpu" and torch.get_num_threads() == 1
+        return bool(self.agreed(alone and self._on_one_machine))
 
     @property
     def steps_apart(self) -> bool:
@@ -153,9 +164,10 @@ class Ranks:
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Give all ranks the mean of their tensors, in place; integers count alike everywhere and stay."""
         floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-        mean = self.add_up(torch.cat([tensor.reshape(-1) for tensor in floats])).div_(self.n_ranks)
-        for tensor, part in zip(floats, mean.split([tensor.numel() for tensor in floats]), strict=True):
-            tensor.copy_(part.view(tensor.shape))
+        for sending in [distributed.all_reduce(tensor, async_op=True) for tensor in floats]:
+            sending.wait()
+        for tensor in floats:
+            tensor.div_(self.n_ranks)
 
     def own_rows(self, n_rows: int) -> tuple[int, int]:
         """Return the bounds of this rank's rows, where all but the last ranks have the same number of them."""

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from skbig.data.rows import Batch
-from skbig.engine.execution import penalty_strength
+from skbig.engine.carried import CarriedGradients
+from skbig.engine.execution import Execution, penalty_strength
 from skbig.engine.members import Members
 from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
@@ -38,8 +39,8 @@ nothing before its backward pass is over."""
 Signals = Callable[[Tensor], Tensor]
 """Returns what this rank has to say besides, (S,), like a tensor."""
 
-Gradients = Callable[[Augmented, Numbers], tuple[Tensor, Tensor, list[Tensor]]]
-"""Takes this rank's rows; returns of all rows the loss (M,), the signals (S,), and the gradients of what is at hand."""
+Gradients = Callable[[Augmented, Numbers], tuple[Tensor, Tensor, Tensor]]
+"""Takes this rank's rows; returns of all rows the loss (M,), the signals (S,), and the gradient of what is at hand."""
 
 
 class Replica(nn.Module):
@@ -73,14 +74,14 @@ class ReplicaGradients:
     """The gradients of all rows by all parameters, by DistributedDataParallel."""
 
     def __init__(self, members: Members, recipe: Recipe, ranks: Ranks, signals: Signals) -> None:
-        self._n_ranks, self._n_members = ranks.n_ranks, members.n_members
+        self._n_ranks, self._members = ranks.n_ranks, members
         self._replica = DistributedDataParallel(
             Replica(members, recipe, ranks, signals),
             gradient_as_bucket_view=True,
             bucket_cap_mb=BUCKET_MEGABYTES if ranks.device.type == "cpu" else None,
         )
 
-    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
         parameters = list(self._replica.parameters())
         for parameter in parameters:
             parameter.grad = None
@@ -88,8 +89,9 @@ class ReplicaGradients:
             # It takes the mean over the ranks, and the loss of the batch is the sum.
             (self._replica(own, numbers) * self._n_ranks).backward()
         told, *gradients = (cast(Tensor, parameter.grad) for parameter in parameters)
+        n_members = self._members.n_members
         # Its memory is the next step's.
-        return told[: self._n_members].clone(), told[self._n_members :], gradients
+        return told[:n_members].clone(), told[n_members:], flattened(gradients, self._members)
 
 
 class ShardedGradients:
@@ -98,13 +100,13 @@ class ShardedGradients:
     def __init__(self, members: Members, recipe: Recipe, ranks: Ranks, signals: Signals) -> None:
         self._members, self._recipe, self._ranks, self._signals = members, recipe, ranks, signals
 
-    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
         members, ranks, network = self._members, self._ranks, cast(Any, self._members.network)
         with torch.enable_grad():
             loss = weighted_loss(members.parameters, members, own, self._recipe, numbers, ranks.total)
             (loss.sum() * ranks.n_ranks).backward()  # it takes the mean, too
         told = ranks.add_up(torch.cat([loss.detach().view(-1), self._signals(loss)]))
-        return told[: members.n_members], told[members.n_members :], network.take_gradients()
+        return told[: members.n_members], told[members.n_members :], flattened(network.take_gradients(), members)
 
 
 class RankedExecution:
@@ -115,16 +117,23 @@ class RankedExecution:
     everywhere.
     """
 
-    def __init__(self, members: Members, recipe: Recipe, mean_weight: float, ranks: Ranks) -> None:
+    def __init__(self, members: Members, recipe: Recipe, mean_weight: float, ranks: Ranks, *, records: bool) -> None:
         self._members, self._recipe, self._mean_weight, self._ranks = members, recipe, mean_weight, ranks
         self._on_cpu = ranks.device.type == "cpu"
         self._deadline = inf
         self._asked = self._over = False
         self.n_parts = 1
+        self._apart = Execution(members, recipe, mean_weight, records=records)
         self._gradients: Gradients | None = None
         if ranks.shares_rows and not ranks.steps_apart:
-            kind = ShardedGradients if ranks.shares_parameters else ReplicaGradients
-            self._gradients = kind(members, recipe, ranks, self._signals if self._on_cpu else _no_signals)
+            self._gradients = self._way(records)
+
+    def _way(self, records: bool) -> Gradients:
+        """Return how the gradient of a batch comes about whose rows the ranks share."""
+        what = (self._members, self._recipe, self._ranks, self._signals if self._on_cpu else _no_signals)
+        if self._ranks.shares_parameters:
+            return ShardedGradients(*what)
+        return CarriedGradients(*what, records=records) if self._ranks.send_at_the_end else ReplicaGradients(*what)
 
     @property
     def differentiate(self) -> Differentiate | None:
@@ -143,7 +152,7 @@ class RankedExecution:
         self._deadline = deadline
         losses: list[Tensor] = []
         for batch, number in zip(batches, numbers, strict=True):
-            losses.append(self.step_as_written(batch, number))
+            losses.append(self._step(batch, number))
             self._ranks.beat()
             if self._asked or self._over:
                 break
@@ -154,6 +163,13 @@ class RankedExecution:
         if self._asked:
             raise Interrupted
         return losses
+
+    def _step(self, batch: Batch, numbers: Numbers) -> Tensor:
+        """Update the members by one batch, or by this rank's part as by a batch of its own."""
+        if not self._ranks.steps_apart:
+            return self.step_as_written(batch, numbers)
+        with torch.inference_mode():
+            return self._apart.step(batch, numbers)
 
     def step_as_written(self, batch: Batch, numbers: Numbers) -> Tensor:
         """Update the members by one batch."""
@@ -169,10 +185,10 @@ class RankedExecution:
         own = augmented(batch, members, recipe, numbers)
         if batch.n_whole is None:  # an augmentation had to see all rows
             own = own.part_by(self._ranks.share.of)
-        losses, signals, gradients = self._gradients(own, numbers)
+        losses, signals, gradient = self._gradients(own, numbers)
         if self._on_cpu:
             self._hear(signals)
-        return losses, flattened(gradients, members)
+        return losses, gradient
 
     def _differentiate_whole(
         self, members: Members, batch: Batch, recipe: Recipe, numbers: Numbers

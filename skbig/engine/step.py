@@ -98,9 +98,9 @@ def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: 
     return loss.detach(), flattened(gradients, members)
 
 
-def flattened(gradients: Sequence[Tensor], members: Members) -> Tensor:
-    """Lay out the gradients of all parameters as the members do theirs: (M, 1, P)."""
-    return torch.cat([gradient.reshape(members.n_members, 1, -1) for gradient in gradients], -1)
+def flattened(gradients: Sequence[Tensor], members: Members, out: Tensor | None = None) -> Tensor:
+    """Lay out the gradients of all parameters as the members do theirs, (M, 1, P), in the memory of `out` if given."""
+    return torch.cat([gradient.reshape(members.n_members, 1, -1) for gradient in gradients], -1, out=out)
 
 
 class Augmented(NamedTuple):

@@ -17,6 +17,7 @@ from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
 from skbig.backends.backend import Backend
 from skbig.backends.context import WorkerContext, existing_context
 from skbig.components import SGD, Mixup, Plateau
+from skbig.engine import train as loop
 from skbig.engine.execution import thread_count
 from skbig.engine.history import History, Judge
 from skbig.engine.ranks import Ranks
@@ -51,7 +52,7 @@ def strict(changes: dict[str, Any]) -> dict[str, Any]:
     return changes | ({"optimizer": SGD(momentum=0.9)} if changes.get("normalization") == "batch" else {})
 
 
-def trained(name: str, ranks: Ranks | None = None) -> dict[str, Any]:
+def trained(name: str, ranks: Ranks | None = None, n_threads: int = 1) -> dict[str, Any]:
     """Return all that a training below the estimators has changed."""
     task, changes, n_members, n_rows, weighted = FACTORS[name]
     what = recipe(task, **strict(changes))
@@ -59,7 +60,7 @@ def trained(name: str, ranks: Ranks | None = None) -> dict[str, Any]:
     own = rows(task, weight=weights(n_rows) if weighted else None, n_rows=n_rows)
     history = History()
     training = Training(members, own, what, Judge(members, what), history, None, 0)
-    with thread_count(1):
+    with thread_count(n_threads), mock.patch.object(loop, "useful_threads", lambda *_: n_threads):
         training.run() if ranks is None else train_as_rank(training, ranks, ())
     return kept(members) | {"loss": np.array(history.loss), "rate": np.array(history.rate)}
 
@@ -225,6 +226,8 @@ def train_all(folder: Path, context: WorkerContext) -> None:
     ranks = Ranks(context, backend)
     names = [name for name in FACTORS if not (backend.shares_parameters and needs_matrices(name))]
     results = {name: trained(name, ranks) for name in names}
+    if not backend.shares_parameters:
+        results |= {f"{name}, with threads": trained(name, ranks, n_threads=2) for name in names}
     results |= {name: learnt(quiet(lambda fit=fit: fit(backend))) for name, fit in FITS.items()}
     results |= only_in_ranks(backend, context, folder)
     if backend.shares_parameters:

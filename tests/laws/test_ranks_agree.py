@@ -50,8 +50,11 @@ def test_a_training_is_that_of_one_process(name: str, ranks: Any) -> None:
     if name not in results:
         assert needs_matrices(name)
         pytest.skip("an optimizer that needs whole matrices")
-    assert_equal(results[name], trained(name), TOLERANCE)
-    assert alike[name]
+    alone = trained(name)
+    # A rank of DDP with one thread sends its gradient when it has all of it; with more, while it computes the rest.
+    for own in {name, f"{name}, with threads"} & results.keys():
+        assert_equal(results[own], alone, TOLERANCE, own)
+        assert alike[own]
 
 
 @pytest.mark.parametrize("name", FITS)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from skbig import BigMLPRegressor
 from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
+from skbig.data.parted import PartedRows, Share
 from skbig.engine.execution import Execution, thread_count
+from skbig.engine.numbers import numbers_of_steps
 from tests.small import assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -67,6 +69,22 @@ def test_several_members(name: str, written: list[int]) -> None:
     replayed = trained(FACTORS[name], torch.float64, 3, records=True)
     assert len(written) == 2
     assert_close(replayed, trained(FACTORS[name], torch.float64, 3, records=False), 1e-12)
+
+
+def test_parts_of_other_batches() -> None:
+    """Parts of the same length are told apart where they begin elsewhere, in batches of other lengths."""
+    what, results = recipe("regression", dropout=0.5), []
+    for records in (True, False):
+        members = new_members(what)
+        parts = PartedRows(rows("regression", n_rows=39), Share(1, 2, local=True))
+        execution = Execution(members, what, 1.0, records=records)
+        with thread_count(1):
+            for batches in parts.epoch(members.seeds, 0, True, 20, 8):
+                assert [(batch.n_rows, batch.first_row) for batch in batches] == [(10, 10), (10, 9)]
+                progress = mini_batches(members, rows("regression"), what)._progress(np.zeros(1, dtype=int), 2)
+                execution.run(batches, numbers_of_steps(members, what, progress))
+        results.append(kept(members))
+    assert_close(*results, 1e-12)
 
 
 @pytest.mark.parametrize("n_members", [1, 3])
