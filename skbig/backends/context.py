@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import re
 from collections.abc import Mapping
@@ -195,7 +197,16 @@ def _join(rank: Rank, device_type: str, timeout: float, slot: Slot | None = None
         timeout=timedelta(seconds=timeout),
         device_id=device if device_type == "cuda" else None,
     )
+    if slot is None:
+        atexit.register(_leave)
     return WorkerContext(rank.rank, rank.local_rank, rank.world_size, device, slot)
+
+
+def _leave() -> None:
+    """End the group before the interpreter ends, whose locks the threads of a group that lives on would ask for."""
+    if distributed.is_initialized():
+        gc.collect()  # what still holds the group
+        distributed.destroy_process_group()
 
 
 def _of_group() -> WorkerContext:

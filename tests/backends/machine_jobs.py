@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -74,6 +75,7 @@ def as_rank(rank: int, world_size: int, job: str, folder: Path) -> None:
     together = {"rank": rank, "world_size": world_size, "timeout": timedelta(seconds=60)}
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", **together)
     globals()[job](folder)
+    gc.collect()  # nothing that holds the group may outlive it: its threads would ask a dying interpreter for its lock
     distributed.destroy_process_group()
 
 
