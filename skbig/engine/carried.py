@@ -102,7 +102,11 @@ def _sum(gradients: Tensor) -> Any:
     """Sum gradients over the ranks; the mean, which is the default, would need one more pass over them."""
     works = [distributed.all_reduce(part, async_op=True) for part in gradients.chunk(MESSAGES)]
     _look_out_for(works)
-    return torch.futures.collect_all([work.get_future() for work in works]).then(lambda _: gradients)
+    for work in works:
+        work.wait()  # raises where another rank is gone
+    summed: torch.futures.Future[Tensor] = torch.futures.Future()
+    summed.set_result(gradients)
+    return summed
 
 
 def _look_out_for(works: Sequence[Any]) -> None:

@@ -79,3 +79,27 @@ def test_a_divergence_tells_the_gradient_of_the_step(rank: Ranks) -> None:
     said = [re.search(r"in epoch (\d+), step .* a gradient norm of ([\d.e+]+)\.", message) for message in messages]
     assert said[0] and said[1] and said[0].groups() == said[1].groups()
     assert int(said[0][1]) > 3
+
+
+def test_a_message_that_fails_is_an_error(rank: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another rank is gone in the midst of a step, nobody goes on with a gradient that is not summed."""
+
+    class Failed:
+        def is_completed(self) -> bool:
+            return True
+
+        def wait(self) -> None:
+            raise RuntimeError("Connection closed by peer")
+
+        def get_future(self) -> torch.futures.Future[Any]:
+            future: torch.futures.Future[Any] = torch.futures.Future()
+            future.set_exception(RuntimeError("Connection closed by peer"))
+            return future
+
+    what = recipe("regression")
+    members = new_members(what)
+    before = members.flat.clone()
+    monkeypatch.setattr(carried.distributed, "all_reduce", lambda tensor, async_op=False: Failed())
+    with thread_count(1), pytest.raises(RuntimeError, match="Connection closed by peer"):
+        train(members, rows("regression"), what, ranks=rank)
+    assert torch.equal(members.flat, before)
