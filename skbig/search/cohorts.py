@@ -30,9 +30,6 @@ MOST_ON_GPU = 1024
 
 SHARE_OF_MEMORY = 0.5
 
-LIGHT_SCORE = 100_000_000
-"""Rows times parameters: up to here one thread predicts as fast as several, and is not kept waiting by stacks."""
-
 FIXED = ("activation", "normalization", "batch_size", "shuffle", "early_stopping", "precision", "device", "max_time")
 
 
@@ -102,13 +99,6 @@ def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: i
     most = max(1, most // n_members)
     rounds = -(-n_tasks // (most * n_side_by_side))
     return max(1, -(-n_tasks // (rounds * n_side_by_side)))
-
-
-def is_soon_scored(tasks: Sequence[Task]) -> bool:
-    """Whether the predictions for a score take so little work that they are better made by one thread."""
-    sizes = [task.session.members.flat.numel() for task in tasks if task.session is not None]
-    n_rows = max(len(task.train_rows) + len(task.call.keywords["test"]) for task in tasks)
-    return bool(sizes) and n_rows * max(sizes) < LIGHT_SCORE
 
 
 def _n_parameters(members: Members) -> int:

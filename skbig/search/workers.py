@@ -21,7 +21,7 @@ from skbig.engine.stacking import cohort, stackable
 from skbig.engine.train import EpochReport, Training
 from skbig.estimators.base import Session
 from skbig.search.calls import Call
-from skbig.search.cohorts import is_soon_scored, likely_cohorts, stack_size
+from skbig.search.cohorts import likely_cohorts, stack_size
 from skbig.search.share import Share, Whole
 from skbig.search.shared import SharedSteps
 from skbig.search.tasks import Task
@@ -179,7 +179,8 @@ class Workers:
         for future in [future for future in waiting if future in done]:  # as they began
             chunk = waiting.pop(future)
             future.result()
-            with thread_count(1 if is_soon_scored(chunk) else None):
+            # Other stacks have the cores meanwhile; and a score has the same bits whoever is still trained.
+            with thread_count(1 if self._n_side_by_side > 1 else None):
                 for task in chunk:
                     self._tell_result(task, results, task.score())
             for watcher in self._watchers:

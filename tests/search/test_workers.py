@@ -261,10 +261,12 @@ def test_no_stack_waits_for_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(begun) == 3
 
 
-@pytest.mark.parametrize(("most", "expected"), [(60 * 35, 3), (60 * 35 + 1, 1)])
-def test_small_networks_are_scored_on_one_thread(most: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A score that takes little work does not wait for a second thread; one that takes much has all of them."""
-    monkeypatch.setattr("skbig.search.cohorts.LIGHT_SCORE", most)
+@pytest.mark.parametrize(("n_side_by_side", "expected"), [(2, 1), (1, 3)])
+def test_scores_leave_the_cores_to_the_stacks(
+    n_side_by_side: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where stacks are trained side by side a score takes one thread; where one takes its turn, it has all of them."""
+    monkeypatch.setattr("skbig.search.share.side_by_side", lambda tasks, n_threads: n_side_by_side)
     seen = []
 
     def score(estimator: Any, X: Any, y: Any) -> float:
@@ -272,8 +274,7 @@ def test_small_networks_are_scored_on_one_thread(most: int, expected: int, monke
         return negative_loss(estimator, X, y)
 
     with thread_count(3):
-        search = BigGridSearchCV(small("multiclass"), {"alpha": [0.0, 1.0]}, cv=2, scoring=score)
-        assert weights_of(fitted(search, X, WORDS).best_estimator_).size == 35
+        fitted(BigGridSearchCV(small("multiclass"), {"alpha": [0.0, 1.0]}, cv=2, scoring=score), X, WORDS)
         assert torch.get_num_threads() == 3
     assert seen == [expected] * 4
 
