@@ -160,6 +160,7 @@ class RankedValidation:
 
     def __init__(self, validation: Validation, ranks: Ranks) -> None:
         self._validation, self._ranks = validation, ranks
+        validation.rows = validation.rows.to(ranks.device)  # from the memory of the host, where the whole model is
 
     def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         raw = self._predict(members)
@@ -188,7 +189,7 @@ class RankedValidation:
     def _blocks_in_step(self, X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
         """Yield as many blocks as any rank has: it takes all of them to put the parameters together for one."""
         blocks = blocks_of(X, n_rows)
-        none = (X.shape[0], np.empty((0, X.shape[1]), X.dtype if isinstance(X, Selection) else None))
+        none = (X.shape[0], X[:0] if isinstance(X, torch.Tensor) else np.empty((0, X.shape[1]), X.dtype))
         while True:
             block = next(blocks, None)
             if not self._ranks.add_up(torch.tensor([float(block is not None)], device=self._ranks.device)):

@@ -42,7 +42,7 @@ class TensorSplit:
     def __init__(self, mlp: MLP, mesh: DeviceMesh) -> None:
         self.mlp, self._mesh = mlp, mesh
         self.n_features, self.hidden, self.n_outputs = mlp.n_features, mlp.hidden, mlp.n_outputs
-        self.drops, self.layers, self.statistics_shapes = mlp.drops, mlp.layers, {}
+        self.drops, self.layers = mlp.drops, mlp.layers
         rank, n_ranks = mesh.get_local_rank(), mesh.size()
         self.cuts = _cuts(mlp, n_ranks)
         parts = {name: self.cuts[name].part_shape(rank, n_ranks) for name in mlp.shapes | mlp.statistics_shapes}
