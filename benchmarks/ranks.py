@@ -21,9 +21,10 @@ from benchmarks.timing import Row, Table, in_turn
 from skbig import DDP, BigMLPClassifier
 from skbig.backends.context import WorkerContext
 from skbig.backends.launch import launch
-from skbig.engine.epochs import Clock, epochs_of
+from skbig.engine.epoch import Clock
 from skbig.engine.step import forward
-from skbig.estimators.preparation import Given
+from skbig.engine.train import epochs_of
+from skbig.estimators.inputs import Given
 from skbig.estimators.teams import Joined
 
 N_RANKS = 2

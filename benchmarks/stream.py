@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.peers import Task, train_skbig
 from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn
-from skbig.data.sources import as_source
-from skbig.data.streamed import stream_rows
-from skbig.estimators import sklearn_bridge
+from skbig.data.sources.open import as_source
+from skbig.data.streamed_rows import stream_rows
+from skbig.estimators import sklearn_compat
 
 ROOT = Path(__file__).parents[1]
 EPOCH = Task(100, (256, 256), 1024, n_rows=400_000, n_epochs=2)
@@ -86,11 +86,11 @@ def forget(path: Path) -> bool:
 @contextmanager
 def nothing_loaded() -> Iterator[None]:
     """Let estimators read sets from their files that are small enough to be loaded."""
-    before, sklearn_bridge.LOADED_BYTES = sklearn_bridge.LOADED_BYTES, 0
+    before, sklearn_compat.LOADED_BYTES = sklearn_compat.LOADED_BYTES, 0
     try:
         yield
     finally:
-        sklearn_bridge.LOADED_BYTES = before
+        sklearn_compat.LOADED_BYTES = before
 
 
 def train_from_file(options: Options) -> Table:

@@ -61,7 +61,7 @@ as_they_lie = BigMLPClassifier(
 print(f"accuracy {as_they_lie.score(X_test, test_machine):.3f} without shuffling")
 
 # %%
-# This is what the epoch asked for. A point is a block, its colour the machine. Blocks of all parts of the set are
+# This is what the epoch asked for. A point is a block, its colour the machine. Chunks of all parts of the set are
 # read side by side, so the buffer, whose rows are shuffled together, holds records of every machine at any time. The
 # order is a function of ``random_state`` and of the epoch: another fit reads the same.
 starts = np.array([start for start, _ in X.asked])

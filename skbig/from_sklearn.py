@@ -32,7 +32,7 @@ from skbig.components import (
     Optimizer,
     Plateau,
 )
-from skbig.components.losses import over_columns
+from skbig.components.losses.base import over_columns
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.estimators.adoption import adopt_network
 from skbig.estimators.classifier import BigMLPClassifier

@@ -18,7 +18,7 @@ class Case(NamedTuple):
     grid: Any
 
 
-# Numbers may differ within a stack.
+# StepInputs may differ within a stack.
 
 OPTIMIZERS = {
     "sgd": Case(

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from skbig.engine import checkpoint as checkpoint_module
-from skbig.engine.epochs import LineSearchEpochs, MiniBatchEpochs
+from skbig.engine.line_search import LineSearchEpochs
+from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.exceptions import CheckpointWarning
 
 ROOT = Path(__file__).parents[1]

@@ -90,7 +90,7 @@ def assert_same_search(
     theirs.fit(X, y, **fit)
     sizes: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skbig.search.workers.Population", noting(sizes))
+        patch.setattr("skbig.search.stack_scheduler.Population", noting(sizes))
         ours.fit(X, y, **fit)
     assert_alike(theirs, ours)
     if theirs.refit:

@@ -38,9 +38,11 @@ from skbig.components import (
 )
 from skbig.components.component import names, resolve
 from skbig.data.rows import Rows, place_rows
-from skbig.engine.epochs import Clock, MiniBatchEpochs, epochs_of
+from skbig.engine.epoch import Clock
 from skbig.engine.members import Members, make_members
+from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.engine.recipe import Recipe
+from skbig.engine.train import epochs_of
 from skbig.networks.mlp import ACTIVATIONS, MLP
 
 N_ROWS, N_FEATURES, BATCH_SIZE = 45, 4, 20  # the last batch is a short one

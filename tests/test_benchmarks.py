@@ -38,11 +38,11 @@ from benchmarks.peers import (
     train_skorch,
     trained,
 )
-from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, judge, products
+from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, products, tracker
 from benchmarks.searchers import FASTEST_SKORCH, OURS, SKORCH, THEIRS, Contender, Network, Search, workers
 from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn, threads
-from skbig.estimators import sklearn_bridge
+from skbig.estimators import sklearn_compat
 
 ALONE = {"gpu", "search-middle", "search-halving", "search-gpu", *stream.SECTIONS, *ranks.SECTIONS}
 needs_skorch = pytest.mark.skipif(not HAS_SKORCH, reason="skorch is not installed")
@@ -269,7 +269,7 @@ def test_halving_is_judged_by_a_standard_error(best: float, verdict: str) -> Non
     """A best score that is lower by less than a standard error of the full grid's is as good."""
     folds = np.array([0.88, 0.90, 0.92])  # the error of their mean is 0.0115
     full = SimpleNamespace(best_score_=folds.mean(), best_index_=1, cv_results_={"std_test_score": [9, folds.std()]})
-    assert judge(SimpleNamespace(best_score_=best), full, n_folds=3).endswith(verdict)
+    assert tracker(SimpleNamespace(best_score_=best), full, n_folds=3).endswith(verdict)
 
 
 def test_files_hold_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,11 +290,11 @@ def test_files_hold_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_rows_in_a_file_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training from a file reads it, although it is small, and later ones may load theirs again."""
     limits: list[float] = []
-    monkeypatch.setattr(stream, "train_skbig", lambda task, X, y: (limits.append(sklearn_bridge.LOADED_BYTES), 0.5)[1])
-    before = sklearn_bridge.LOADED_BYTES
+    monkeypatch.setattr(stream, "train_skbig", lambda task, X, y: (limits.append(sklearn_compat.LOADED_BYTES), 0.5)[1])
+    before = sklearn_compat.LOADED_BYTES
     stream.train_from_file(Options(repeats=2, quick=True, scratch=tmp_path))
     assert limits == [0, before] * 2
-    assert sklearn_bridge.LOADED_BYTES != 0
+    assert sklearn_compat.LOADED_BYTES != 0
 
 
 def test_a_large_file_needs_room(tmp_path: Path) -> None:

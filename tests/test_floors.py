@@ -32,8 +32,8 @@ FLOORS = {
     "from_sklearn": 4,
     "__init__": 5,
 }
-GROUND_FILES = {"exceptions", "_validation", "_random", "_sparse"}
-BRIDGE = ROOT / "skbig" / "estimators" / "sklearn_bridge.py"
+GROUND_FILES = {"exceptions", "_utils"}
+BRIDGE = ROOT / "skbig" / "estimators" / "sklearn_compat.py"
 
 
 def module_name(path: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
-from skbig._random import Noise, Purpose, generator, member_seeds, step_keys
+from skbig._utils.random import Noise, Purpose, generator, member_seeds, step_keys
 
 SAMPLE = 2**17
 BINS = 32

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from skbig._validation import Interval
+from skbig._utils.validation import Interval
 from skbig.components import (
     L2,
     LBFGS,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 
-from skbig._validation import Constraint, Interval, Options, check
+from skbig._utils.validation import Constraint, Interval, Options, check
 
 B = TypeVar("B", bound="Backend")
 
@@ -20,7 +20,7 @@ def setting(default: Any, *allowed: Constraint) -> Any:
     return dataclasses.field(default=default, metadata={"allowed": allowed})
 
 
-MOST_ON_CPU = 8
+MAX_ON_CPU = 8
 THREADS_PER_WORKER = 4
 
 
@@ -86,7 +86,7 @@ class Backend:
             return self._count_on_gpus(torch.cuda.device_count())
         if self.n_workers is not None:
             return int(self.n_workers)
-        return max(2, min(MOST_ON_CPU, torch.get_num_threads() // THREADS_PER_WORKER))
+        return max(2, min(MAX_ON_CPU, torch.get_num_threads() // THREADS_PER_WORKER))
 
     def _count_on_gpus(self, n_devices: int) -> int:
         n_workers = n_devices if self.n_workers is None else int(self.n_workers)

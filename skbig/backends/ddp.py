@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skbig._validation import Interval
+from skbig._utils.validation import Interval
 from skbig.backends.backend import Backend, setting
 
 

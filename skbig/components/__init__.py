@@ -5,17 +5,12 @@ subclass the interface of its kind as a frozen dataclass, declare its fields wit
 `skbig.testing.check_component`.
 """
 
-from skbig.components.adam import Adam, AdamW, NAdam
 from skbig.components.augmentations import Augmentation, GaussianNoise, Mix, Mixup, SwapNoise
-from skbig.components.classification_losses import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
 from skbig.components.clipping import ClipNorm, Clipping, ClipValue
 from skbig.components.component import Component, hyperparameter
-from skbig.components.lbfgs import LBFGS
-from skbig.components.losses import ClassFunctionLoss, FunctionLoss, Loss
-from skbig.components.muon import Muon
-from skbig.components.optimizers import SGD, Adagrad, Lion, Optimizer, RMSprop
-from skbig.components.penalties import L1, L2, ElasticNet, Penalty
-from skbig.components.regression_losses import (
+from skbig.components.losses.base import ClassFunctionLoss, FunctionLoss, Loss
+from skbig.components.losses.classification import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
+from skbig.components.losses.regression import (
     AbsoluteError,
     EpsilonInsensitive,
     Gamma,
@@ -26,6 +21,15 @@ from skbig.components.regression_losses import (
     SquaredError,
     SquaredLogError,
 )
+from skbig.components.optimizers.adagrad import Adagrad
+from skbig.components.optimizers.adam import Adam, AdamW, NAdam
+from skbig.components.optimizers.base import Optimizer
+from skbig.components.optimizers.lbfgs import LBFGS
+from skbig.components.optimizers.lion import Lion
+from skbig.components.optimizers.muon import Muon
+from skbig.components.optimizers.rmsprop import RMSprop
+from skbig.components.optimizers.sgd import SGD
+from skbig.components.penalties import L1, L2, ElasticNet, Penalty
 from skbig.components.schedules import (
     Constant,
     Cosine,

@@ -15,8 +15,8 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from skbig._random import Noise, Purpose
-from skbig._validation import Interval
+from skbig._utils.random import Noise, Purpose
+from skbig._utils.validation import Interval
 from skbig.components.component import Component, hyperparameter
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skbig._validation import Interval
+from skbig._utils.validation import Interval
 from skbig.components.component import Component, hyperparameter
 
 

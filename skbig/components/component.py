@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from skbig._validation import Constraint, check
+from skbig._utils.validation import Constraint, check
 
 C = TypeVar("C", bound="Component")
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skbig._validation import Interval
+from skbig._utils.validation import Interval
 from skbig.components.component import Component, hyperparameter
 
 
@@ -126,7 +126,7 @@ class ElasticNet(Penalty, name="elasticnet"):
 
     References
     ----------
-    .. [1] Zou and Hastie, "Regularization and Variable Selection via the Elastic Net", Journal of the Royal
+    .. [1] Zou and Hastie, "Regularization and Variable LazyRows via the Elastic Net", Journal of the Royal
        Statistical Society B 67, 2005.
 
     Examples

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skbig._validation import Callable, Interval, Options
+from skbig._utils.validation import Callable, Interval, Options
 from skbig.components.component import Component, hyperparameter, names, resolve
 from skbig.components.powers import power
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from skbig.data.mapped import MappedArray, mapping_of
 from skbig.data.rows import as_tensor
+from skbig.data.sources.memmap import MemmapArray, mapping_of
 
 try:
     import cloudpickle
@@ -119,7 +119,7 @@ def _hdf5(filename: str, name: str) -> Any:
 def _place_of(array: np.ndarray) -> tuple[str, int] | None:
     """Return where an array lies in a file, if it does."""
     mapping = mapping_of(array)
-    return None if mapping is None else MappedArray(array, mapping).place
+    return None if mapping is None else MemmapArray(array, mapping).place
 
 
 def _labels_of(array: np.ndarray, number: int) -> tuple[Any, ...] | None:

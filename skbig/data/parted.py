@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skbig.data.rows import GATHERED_BYTES, Batch, Rows, epoch_order
-from skbig.data.streamed import StreamedRows
+from skbig.data.streamed_rows import StreamedRows
 
 
 @dataclass(frozen=True)

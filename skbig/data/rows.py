@@ -15,8 +15,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skbig._random import Purpose, generator
-from skbig._sparse import SparseRows, sparse_rows
+from skbig._utils.random import Purpose, generator
+from skbig._utils.sparse import SparseRows, sparse_rows
 
 GATHERED_BYTES = 2**25
 """How much of the set is gathered at once; batches are views of it, which is cheaper than gathering each."""

@@ -18,8 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
-from skbig.engine.step import Augmented, Numbers, flattened, weighted_loss
-from skbig.engine.tape import NotReplayable, record
+from skbig.engine.recorder import NotReplayable, record
+from skbig.engine.step import Augmented, StepInputs, flattened, weighted_loss
 
 MEGABYTES = 2**20
 """More than any gradient has: it is sent at once."""
@@ -41,7 +41,7 @@ class CarriedGradients:
         self._own = OwnGradient(members, recipe, ranks, records=records)
         self._carrier = Carrier(members, len(signals(members.flat)))
 
-    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, own: Augmented, numbers: StepInputs) -> tuple[Tensor, Tensor, Tensor]:
         loss, gradient = self._own(own, numbers, self._carrier.place)
         gradient, told = self._carrier.sum(gradient, torch.cat([loss.view(-1), self._signals(loss)]))
         return told[: self._n_members].clone(), told[self._n_members :], gradient  # its memory is the next step's
@@ -126,7 +126,7 @@ class OwnGradient:
         self._programs: dict[Any, Callable[..., Tensor]] = {}
         self._place = 0
 
-    def __call__(self, own: Augmented, numbers: Numbers, place: Tensor | None) -> tuple[Tensor, Tensor]:
+    def __call__(self, own: Augmented, numbers: StepInputs, place: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the loss, (M,) or () for one member, and the gradient (M, 1, P), at its place if there is one."""
         batch = own.batch
         if place is None or not self._stays(place) or own.partner_y is not None or not isinstance(batch.X, Tensor):
@@ -146,7 +146,7 @@ class OwnGradient:
             return False
         return self._records
 
-    def _record(self, form: Any, own: Augmented, numbers: Numbers, place: Tensor, inputs: list[Tensor]) -> Tensor:
+    def _record(self, form: Any, own: Augmented, numbers: StepInputs, place: Tensor, inputs: list[Tensor]) -> Tensor:
         try:
             loss, self._programs[form] = record(lambda *_: self._as_written(own, numbers, place)[0], inputs)
         except NotReplayable:
@@ -154,7 +154,7 @@ class OwnGradient:
             loss = self._as_written(own, numbers, place)[0]
         return loss
 
-    def _as_written(self, own: Augmented, numbers: Numbers, place: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _as_written(self, own: Augmented, numbers: StepInputs, place: Tensor | None) -> tuple[Tensor, Tensor]:
         members = self._members
         leaves = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
         with torch.enable_grad():

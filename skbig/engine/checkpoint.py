@@ -18,7 +18,6 @@ import errno
 import hashlib
 import itertools
 import json
-import math
 import os
 import platform
 import re
@@ -35,11 +34,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as packed
-from scipy.sparse import issparse
 
 from skbig.exceptions import CheckpointWarning
 
-_VERSION = 1
+_VERSION = 2
 _ARRAYS, _FACTS, _MANIFEST = "arrays.safetensors", "facts.json", "manifest.json"
 _NAME = re.compile(r"checkpoint-(\d{10,})", re.ASCII)
 _TEMPORARY = re.compile(r"\.checkpoint\.(\w+)\.(\d{1,9})\.(\w+)\.\d+", re.ASCII)
@@ -48,7 +46,6 @@ _MACHINE = re.sub(r"\W", "_", platform.node(), flags=re.ASCII) or "unnamed"
 _TOKEN = uuid.uuid4().hex[:12]
 _COUNTER = itertools.count()
 _DAY = 86_400.0  # seconds
-_BLOCK = 2**22  # bytes that a fingerprint reads at once
 
 
 class Checkpoint(NamedTuple):
@@ -102,7 +99,7 @@ class CheckpointDirectory:
         arrays : mapping of str to ndarray
             Of bool, int or float dtype and any shape; kept bit by bit.
         facts : mapping of str to object
-            None, bool, int, float, str, NumPy scalars, and lists and mappings of them. Numbers are kept exactly;
+            None, bool, int, float, str, NumPy scalars, and lists and mappings of them. StepInputs are kept exactly;
             what was a tuple is read as a list, and a NumPy scalar as Python's.
 
         Returns
@@ -340,6 +337,8 @@ def _verify(path: Path, manifest: Any) -> None:
     version, files = manifest["version"], manifest.get("files")
     if isinstance(version, int) and version > _VERSION:
         raise _Damage(f"its format, {version}, is newer than {_VERSION}, the newest that this skbig knows")
+    if isinstance(version, int) and 0 < version < _VERSION:
+        raise _Damage(f"its format, {version}, is that of an earlier skbig; this one reads {_VERSION}")
     if version != _VERSION:
         raise ValueError(version)
     for name in (_ARRAYS, _FACTS):
@@ -406,80 +405,3 @@ def _decoded(value: dict[str, Any]) -> Any:
     if value.keys() == {"$int"}:
         return int(value["$int"], 16)
     return {key.removeprefix("$"): item for key, item in value.items()}
-
-
-# Fingerprints.
-
-
-def fingerprint(*values: Any) -> str:
-    """SHA-256 of values, by what they hold: dtype, shape and bits, not the layout in memory.
-
-    Parameters
-    ----------
-    *values : object
-        Arrays and what reads like one (`shape`, `dtype`, slices of rows, dense or CSR), SciPy CSR, None, str, bytes,
-        bool, int, float, and tuples of all these. Arrays are read in blocks of a few megabytes.
-
-    Returns
-    -------
-    digest : str
-        64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skbig.engine.checkpoint import fingerprint
-    >>> X = np.arange(6.0).reshape(2, 3)
-    >>> fingerprint(X) == fingerprint(np.asfortranarray(X))
-    True
-    >>> fingerprint(X) == fingerprint(X.astype(np.float32))
-    False
-    """
-    digest = hashlib.sha256()
-    _absorb(digest, values)
-    return digest.hexdigest()
-
-
-def _absorb(digest: Any, value: Any) -> None:
-    if isinstance(value, tuple):
-        _absorb_text(digest, f"tuple {len(value)}")
-        for item in value:
-            _absorb(digest, item)
-    elif issparse(value) and value.format == "csr":
-        _absorb_text(digest, "csr")
-        _absorb(digest, (value.shape, value.data, value.indices, value.indptr))
-    elif hasattr(value, "shape") and hasattr(value, "dtype") and not issparse(value):
-        _absorb_array(digest, value)
-    elif value is None or isinstance(value, bool | int | float | str | bytes):
-        _absorb_text(digest, f"{type(value).__name__} {value!r}")
-    else:
-        raise TypeError(f"A fingerprint is taken of arrays, CSR, text, numbers and tuples, got {type(value).__name__}.")
-
-
-def _absorb_text(digest: Any, text: str) -> None:
-    content = text.encode()
-    digest.update(b"%d:" % len(content))  # the length first, so that no two ways to cut a stream look the same
-    digest.update(content)
-
-
-def _absorb_array(digest: Any, array: Any) -> None:
-    dtype, shape = np.dtype(array.dtype), tuple(int(size) for size in array.shape)
-    _absorb_text(digest, f"array {dtype} {shape}")
-    for block in _blocks(array, dtype, shape):
-        if issparse(block):
-            _absorb(digest, block)
-        elif dtype.hasobject:  # its bytes are addresses
-            _absorb(digest, tuple(block.ravel().tolist()))
-        else:
-            digest.update(block.tobytes())
-
-
-def _blocks(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[Any]:
-    if not shape:
-        yield np.asarray(array)
-        return
-    row_bytes = getattr(array, "row_bytes", dtype.itemsize * math.prod(shape[1:]))
-    n_rows = max(int(_BLOCK / max(row_bytes, 1)), 1)
-    for start in range(0, shape[0], n_rows):
-        block = array[start : start + n_rows]
-        yield block if issparse(block) else np.asarray(block)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.components.optimizers import Optimizer
+from skbig.components.optimizers.base import Optimizer
 from skbig.networks.layers import itself
 from skbig.networks.mlp import MLP
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from skbig.data.rows import Rows
-from skbig.data.stacked import same_rows
+from skbig.data.stacked_rows import same_rows
 from skbig.engine.stacking import give_back, stacked
 from skbig.engine.train import EpochReport, Training, train
 
@@ -93,7 +93,7 @@ class Population:
         def somebody_ends(report: EpochReport) -> bool:
             nonlocal wish
             wish = "go on" if self._on_epoch is None else self._on_epoch(going, report)
-            ended = np.logical_and.reduceat(whole.judge.stopped, bounds) | np.logical_or.reduceat(failed, bounds)
+            ended = np.logical_and.reduceat(whole.tracker.stopped, bounds) | np.logical_or.reduceat(failed, bounds)
             return bool(ended.any()) or wish != "go on"
 
         _run(whole, [somebody_ends], failed)
@@ -109,13 +109,13 @@ class Population:
             self.failed.append(training)
             return True
         reason = reason if reason == "interrupted" else ""
-        if training.judge.stopped.all():
+        if training.tracker.stopped.all():
             reason = "converged"
         elif training.members.epochs == self._last_epoch[id(training)]:
             reason = "max_iter"
         training.history.stop_reason = reason
         if reason and (training.recipe.keep_best or training.members.n_members > 1):
-            training.judge.restore_best()
+            training.tracker.restore_best()
         return bool(reason)
 
 
@@ -131,7 +131,7 @@ def _run(whole: Training, observers: list[Callable[[EpochReport], bool]], failed
         whole.rows,
         whole.recipe,
         validation=whole.validation,
-        judge=whole.judge,
+        tracker=whole.tracker,
         history=whole.history,
         observers=observers,
         first_epoch=whole.first_epoch,

@@ -21,7 +21,7 @@ from skbig.backends.context import WorkerContext
 from skbig.backends.ddp import DDP
 from skbig.data.parted import PartedRows, Share
 from skbig.data.rows import Rows
-from skbig.data.streamed import StreamedRows
+from skbig.data.streamed_rows import StreamedRows
 from skbig.engine.recipe import Recipe
 
 T = TypeVar("T")

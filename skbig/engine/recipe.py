@@ -7,8 +7,8 @@ from typing import Any
 
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
-from skbig.components.losses import Loss
-from skbig.components.optimizers import Optimizer
+from skbig.components.losses.base import Loss
+from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Schedule
 from skbig.networks.mlp import MLP

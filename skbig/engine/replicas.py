@@ -16,14 +16,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skbig.data.rows import Batch
 from skbig.engine.carried import CarriedGradients
-from skbig.engine.execution import Execution, penalty_strength
+from skbig.engine.executors.executor import Execution, penalty_strength
 from skbig.engine.members import Members
 from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import (
     Augmented,
     Differentiate,
-    Numbers,
+    StepInputs,
     augmented,
     differentiate_here,
     flattened,
@@ -39,7 +39,7 @@ nothing before its backward pass is over."""
 Signals = Callable[[Tensor], Tensor]
 """Returns what this rank has to say besides, (S,), like a tensor."""
 
-Gradients = Callable[[Augmented, Numbers], tuple[Tensor, Tensor, Tensor]]
+Gradients = Callable[[Augmented, StepInputs], tuple[Tensor, Tensor, Tensor]]
 """Takes this rank's rows; returns of all rows the loss (M,), the signals (S,), and the gradient of what is at hand."""
 
 
@@ -63,7 +63,7 @@ class Replica(nn.Module):
             self.register_parameter(name, nn.Parameter(part.view(-1) if members.n_members == 1 else part))
             start += n_in * n_out
 
-    def forward(self, batch: Augmented, numbers: Numbers) -> Tensor:
+    def forward(self, batch: Augmented, numbers: StepInputs) -> Tensor:
         parameters = {name: getattr(self, name).view(like.shape) for name, like in self._members.parameters.items()}
         loss = weighted_loss(parameters, self._members, batch, self._recipe, numbers, self._ranks.total)
         telling = torch.cat([loss.detach().view(-1), self._signals(loss)])
@@ -81,7 +81,7 @@ class ReplicaGradients:
             bucket_cap_mb=BUCKET_MEGABYTES if ranks.device.type == "cpu" else None,
         )
 
-    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, own: Augmented, numbers: StepInputs) -> tuple[Tensor, Tensor, Tensor]:
         parameters = list(self._replica.parameters())
         for parameter in parameters:
             parameter.grad = None
@@ -100,7 +100,7 @@ class ShardedGradients:
     def __init__(self, members: Members, recipe: Recipe, ranks: Ranks, signals: Signals) -> None:
         self._members, self._recipe, self._ranks, self._signals = members, recipe, ranks, signals
 
-    def __call__(self, own: Augmented, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, own: Augmented, numbers: StepInputs) -> tuple[Tensor, Tensor, Tensor]:
         members, ranks, network = self._members, self._ranks, cast(Any, self._members.network)
         with torch.enable_grad():
             loss = weighted_loss(members.parameters, members, own, self._recipe, numbers, ranks.total)
@@ -142,7 +142,7 @@ class RankedExecution:
             return self._differentiate_parts
         return None if self._ranks.steps_apart else self._differentiate_whole
 
-    def run(self, batches: Sequence[Batch], numbers: Sequence[Numbers], deadline: float = inf) -> list[Tensor]:
+    def run(self, batches: Sequence[Batch], numbers: Sequence[StepInputs], deadline: float = inf) -> list[Tensor]:
         """Update the members by each batch in turn, and return the losses (M,) of each step.
 
         All ranks end early after the same step: at rank 0's deadline, or by `Interrupted` when it was asked to.
@@ -164,21 +164,21 @@ class RankedExecution:
             raise Interrupted
         return losses
 
-    def _step(self, batch: Batch, numbers: Numbers) -> Tensor:
+    def _step(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """Update the members by one batch, or by this rank's part as by a batch of its own."""
         if not self._ranks.steps_apart:
             return self.step_as_written(batch, numbers)
         with torch.inference_mode():
             return self._apart.step(batch, numbers)
 
-    def step_as_written(self, batch: Batch, numbers: Numbers) -> Tensor:
+    def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """Update the members by one batch."""
         strength = penalty_strength(self._recipe, batch, self._mean_weight, self._members.flat)
         with torch.inference_mode(False), torch.no_grad():
             return step(self._members, batch, self._recipe, numbers, strength, differentiate=self.differentiate)
 
     def _differentiate_parts(
-        self, members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
+        self, members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs
     ) -> tuple[Tensor, Tensor]:
         """Return loss and gradient of the whole batch, of which this rank computes its part."""
         assert self._gradients is not None
@@ -191,7 +191,7 @@ class RankedExecution:
         return losses, gradient
 
     def _differentiate_whole(
-        self, members: Members, batch: Batch, recipe: Recipe, numbers: Numbers
+        self, members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs
     ) -> tuple[Tensor, Tensor]:
         """Return loss and gradient of the whole batch, by layers of which each rank has its part."""
         loss, gradient = differentiate_here(members, batch, recipe, numbers)

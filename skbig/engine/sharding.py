@@ -19,11 +19,11 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh
 
 from skbig.data.rows import Rows
-from skbig.data.streamed import StreamedRows
-from skbig.engine.history import Judge
+from skbig.data.streamed_rows import StreamedRows
 from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
-from skbig.engine.snapshot import restore, snapshot
+from skbig.engine.state_dict import load_state_dict, state_dict
+from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import EpochReport, Training
 from skbig.networks.cuts import Cut
 from skbig.networks.fully_sharded import FullySharded
@@ -61,7 +61,7 @@ class Shard:
 
     def bring_up_to_date(self, everywhere: bool = False) -> None:
         """Put into the whole training of rank 0, or of all, what its parts have come to; all ranks take part."""
-        arrays, facts = snapshot(self.part)
+        arrays, facts = state_dict(self.part)
         wanted = everywhere or self._ranks.is_first
         wholes = {}
         for name in sorted(arrays):
@@ -70,7 +70,7 @@ class Shard:
                 wholes[name] = whole
         if wanted:
             self._whole.members.take_up(torch.device("cpu"))
-            restore(self._whole, wholes, facts | {"elapsed": self._whole.elapsed})
+            load_state_dict(self._whole, wholes, facts | {"elapsed": self._whole.elapsed})
 
     def _part(self) -> Training:
         whole, ranks = self._whole, self._ranks
@@ -82,14 +82,14 @@ class Shard:
             members=members,
             rows=whole.rows.to(ranks.device),
             recipe=recipe,
-            judge=Judge(members, recipe),
+            tracker=StoppingTracker(members, recipe),
             history=whole.history,
             validation=whole.validation,
             first_epoch=whole.first_epoch,
             ranks=ranks,
         )
-        arrays, facts = snapshot(whole)
-        restore(part, {name: self._cut(name, array) for name, array in arrays.items()}, facts)
+        arrays, facts = state_dict(whole)
+        load_state_dict(part, {name: self._cut(name, array) for name, array in arrays.items()}, facts)
         return part
 
     def _members(self) -> Members:
@@ -104,7 +104,7 @@ class Shard:
         members.start(self._whole.recipe.optimizer)
         return members
 
-    # The arrays of a snapshot: cut, and put together.
+    # The arrays of a state_dict: cut, and put together.
 
     def _cut(self, name: str, array: np.ndarray) -> np.ndarray:
         """Return this rank's part of an array, (M, 1, numbers)."""
@@ -153,7 +153,7 @@ Orders = dict[str, tuple[list[str], list[str]]]
 
 
 def _orders(whole: Training, network: FullySharded | TensorSplit) -> Orders:
-    """Return of which parameters and moments each array of a snapshot is made up: in the whole, and in a part of it."""
+    """Return of which parameters and moments each array of a state dict is made: in the whole, and in a part of it."""
     members, moments = whole.members, list(network.statistics_shapes)
     flat = (list(members.network.shapes), list(network.shapes))
     orders: Orders = {f"members/{name}": ([name], [name]) for name in moments} | {"members/flat": flat}
@@ -161,7 +161,7 @@ def _orders(whole: Training, network: FullySharded | TensorSplit) -> Orders:
         alike = [name for name, tensor in state.items() if tensor.shape == members.flat.shape]
         orders |= {f"members/state/{i}/{name}": flat for name in alike}
     everything = ([*flat[0], *moments], [*flat[1], *moments])
-    return orders | {"judge/best": everything, "judge/latest": everything}
+    return orders | {"stopping/best": everything, "stopping/latest": everything}
 
 
 def _apart(array: np.ndarray, shapes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray]:

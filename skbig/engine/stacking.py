@@ -1,4 +1,4 @@
-"""Several trainings as one: put members, recipes, judgements and curves side by side, and give them back.
+"""Several trainings as one: put members, recipes, stopping trackers and curves side by side, and give them back.
 
 Legend: M members of the stack, P parameters of one member.
 """
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from skbig.components.component import Component, place, stack, stack_values
 from skbig.data.rows import Rows
-from skbig.data.stacked import StackedRows, same_rows
-from skbig.engine.history import History, Judge
+from skbig.data.stacked_rows import StackedRows, same_rows
+from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
+from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
 
 COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation")
@@ -68,12 +69,12 @@ def stacked(trainings: Sequence[Training], max_epochs: int) -> Training:
     copies = [part.n_members for part in parts]
     recipe = stack_recipes([training.recipe for training in trainings], copies, max_epochs, parts[0].flat)
     members = stack_members(parts, recipe)
-    judge = _stack_judges([training.judge for training in trainings], members, recipe)
+    tracker = _stack_trackers([training.tracker for training in trainings], members, recipe)
     return Training(
         members=members,
         rows=_stack_rows([training.rows for training in trainings], copies),
         recipe=recipe,
-        judge=judge,
+        tracker=tracker,
         history=_stack_histories([training.history for training in trainings]),
         validation=None if trainings[0].validation is None else trainings[0].validation.together(trainings),
         first_epoch=trainings[0].first_epoch,
@@ -86,7 +87,7 @@ def give_back(whole: Training, trainings: Sequence[Training]) -> None:
     for training in trainings:
         own = slice(start, start + training.members.n_members)
         _give_members(whole.members, training.members, own)
-        _give_judge(whole.judge, training.judge, own)
+        _give_tracker(whole.tracker, training.tracker, own)
         for name, curve in whole.history.curves().items():
             getattr(training.history, name)[:] = [values[own].copy() for values in curve]
         start = own.stop
@@ -182,22 +183,22 @@ def _stack_rows(sets: Sequence[Any], copies: Sequence[int]) -> Rows | StackedRow
     return distinct[0] if len(distinct) == 1 else StackedRows(tuple(distinct), tuple(counts))
 
 
-# Judgements and curves.
+# Stopping trackers and curves.
 
 
-def _stack_judges(judges: Sequence[Judge], members: Members, recipe: Recipe) -> Judge:
-    whole = Judge(members, recipe)
+def _stack_trackers(trackers: Sequence[StoppingTracker], members: Members, recipe: Recipe) -> StoppingTracker:
+    whole = StoppingTracker(members, recipe)
     for name in ("best_loss", "best_score", "stalled", "stopped"):
-        setattr(whole, name, np.concatenate([getattr(judge, name) for judge in judges]))
-    if all(judge.best is not None for judge in judges):
-        whole.best = torch.cat([judge.best for judge in judges if judge.best is not None])
+        setattr(whole, name, np.concatenate([getattr(tracker, name) for tracker in trackers]))
+    if all(tracker.best is not None for tracker in trackers):
+        whole.best = torch.cat([tracker.best for tracker in trackers if tracker.best is not None])
     return whole
 
 
-def _give_judge(whole: Judge, judge: Judge, own: slice) -> None:
+def _give_tracker(whole: StoppingTracker, tracker: StoppingTracker, own: slice) -> None:
     for name in ("best_loss", "best_score", "stalled", "stopped"):
-        setattr(judge, name, getattr(whole, name)[own].copy())
-    judge.best = None if whole.best is None else whole.best[own].clone()
+        setattr(tracker, name, getattr(whole, name)[own].copy())
+    tracker.best = None if whole.best is None else whole.best[own].clone()
 
 
 def _stack_histories(histories: Sequence[History]) -> History:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skbig._random import Noise
-from skbig._sparse import SparseRows
+from skbig._utils.random import Noise
+from skbig._utils.sparse import SparseRows
 from skbig.data.rows import Batch
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -20,7 +20,7 @@ from skbig.networks.layers import Total, itself
 from skbig.networks.mlp import MLP, Training
 
 
-class Numbers(NamedTuple):
+class StepInputs(NamedTuple):
     """What a step needs besides its batch; every entry is a tensor, so that a recorded step can be given new ones.
 
     Attributes
@@ -37,7 +37,7 @@ class Numbers(NamedTuple):
     augmentation: tuple[Tensor, ...]
 
 
-Differentiate = Callable[[Members, Batch, Recipe, Numbers], tuple[Tensor, Tensor]]
+Differentiate = Callable[[Members, Batch, Recipe, StepInputs], tuple[Tensor, Tensor]]
 """Returns loss, (M,) or () for one member, and gradient (M, 1, P)."""
 
 
@@ -45,7 +45,7 @@ def step(
     members: Members,
     batch: Batch,
     recipe: Recipe,
-    numbers: Numbers,
+    numbers: StepInputs,
     strength: Tensor | float,
     n_parts: int = 1,
     differentiate: Differentiate | None = None,
@@ -69,7 +69,7 @@ def loss_and_gradient(
     members: Members,
     batch: Batch,
     recipe: Recipe,
-    numbers: Numbers,
+    numbers: StepInputs,
     n_parts: int = 1,
     differentiate: Differentiate | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ def loss_and_gradient(
     return total if scale == 1.0 else total * scale, gradient
 
 
-def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: Numbers) -> tuple[Tensor, Tensor]:
+def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs) -> tuple[Tensor, Tensor]:
     """Return loss and gradient of all rows at hand, computed in this process."""
     leaves = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
     with torch.enable_grad():
@@ -126,7 +126,7 @@ class Augmented(NamedTuple):
         return Augmented(part(self.batch), part(self.batch._replace(y=self.partner_y)).y, self.blend)
 
 
-def augmented(batch: Batch, members: Members, recipe: Recipe, numbers: Numbers) -> Augmented:
+def augmented(batch: Batch, members: Members, recipe: Recipe, numbers: StepInputs) -> Augmented:
     """Let the augmentation change a batch."""
     if recipe.augmentation is None:
         return Augmented(batch)
@@ -145,7 +145,7 @@ def weighted_loss(
     members: Members,
     augmented: Augmented,
     recipe: Recipe,
-    numbers: Numbers,
+    numbers: StepInputs,
     total: Total = itself,
 ) -> Tensor:
     """Return the sum of the rows' losses by their shares, (M,) or () for one member.
@@ -201,7 +201,7 @@ def add_penalty_gradient(members: Members, recipe: Recipe, gradient: Tensor, str
         recipe.active_penalty.add_gradient(part, weight, strength)
 
 
-def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: Numbers) -> None:
+def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: StepInputs) -> None:
     """Let the optimizer change the parameters."""
     elementwise = recipe.optimizer.elementwise
     parameters, gradients = members.tensors(elementwise), members.tensors(elementwise, gradient)
@@ -209,7 +209,7 @@ def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: Numbers)
         recipe.optimizer.update(parameter, part, state, numbers.rate, numbers.optimizer)
 
 
-def shrink(members: Members, recipe: Recipe, numbers: Numbers, strength: Tensor | float) -> None:
+def shrink(members: Members, recipe: Recipe, numbers: StepInputs, strength: Tensor | float) -> None:
     """Take the proximal step of a penalty with a non-smooth part, in the measure of the optimizer: exact zeros."""
     if recipe.active_penalty is None or not recipe.active_penalty.proximal:
         return

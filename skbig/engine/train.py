@@ -16,13 +16,16 @@ from typing import Protocol
 import numpy as np
 
 from skbig.data.rows import Rows
-from skbig.data.streamed import StreamedRows
-from skbig.engine.epochs import AnyRows, Clock, EpochResult, epochs_of
-from skbig.engine.execution import thread_count, useful_threads
-from skbig.engine.history import History, Judge
+from skbig.data.streamed_rows import StreamedRows
+from skbig.engine.epoch import Clock, EpochResult
+from skbig.engine.executors.threads import thread_count, useful_threads
+from skbig.engine.history import History
+from skbig.engine.line_search import LineSearchEpochs
 from skbig.engine.members import Members
+from skbig.engine.minibatch import AnyRows, MiniBatchEpochs
 from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
+from skbig.engine.stopping import StoppingTracker
 from skbig.exceptions import InterruptedWarning
 
 
@@ -77,7 +80,7 @@ class Training:
     members: Members
     rows: AnyRows
     recipe: Recipe
-    judge: Judge
+    tracker: StoppingTracker
     history: History
     validation: Validation | None
     first_epoch: int
@@ -97,7 +100,7 @@ class Training:
             self.rows,
             self.recipe,
             validation=self.validation,
-            judge=self.judge,
+            tracker=self.tracker,
             history=self.history,
             observers=observers,
             first_epoch=self.first_epoch,
@@ -112,7 +115,7 @@ def train(
     recipe: Recipe,
     *,
     validation: Validation | None = None,
-    judge: Judge | None = None,
+    tracker: StoppingTracker | None = None,
     history: History | None = None,
     observers: Sequence[Observer] = (),
     first_epoch: int | None = None,
@@ -127,7 +130,7 @@ def train(
     members, rows, recipe
         Where we are, the data, and what to do.
     validation : Validation or None
-    judge : Judge or None
+    tracker : StoppingTracker or None
         One that has seen earlier epochs, to go on with.
     history : History or None
         One to which to add; it stays complete when training fails.
@@ -154,7 +157,7 @@ def train(
         recipe=recipe,
         clock=Clock(time.perf_counter() - elapsed, recipe.max_time, float if ranks is None else ranks.agreed),
         validation=validation,
-        judge=Judge(members, recipe) if judge is None else judge,
+        tracker=StoppingTracker(members, recipe) if tracker is None else tracker,
         history=History() if history is None else history,
         observers=observers,
         failed=failed,
@@ -173,7 +176,7 @@ class _Run:
     recipe: Recipe
     clock: Clock
     validation: Validation | None
-    judge: Judge
+    tracker: StoppingTracker
     history: History
     observers: Sequence[Observer]
     failed: np.ndarray | None
@@ -184,8 +187,8 @@ class _Run:
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
             rows = self._own_rows()
             epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.ranks)
-            if self.judge.looks_again and self.validation is not None:
-                self.judge.begin(self.validation(self.members, self.recipe)[1])
+            if self.tracker.looks_again and self.validation is not None:
+                self.tracker.begin(self.validation(self.members, self.recipe)[1])
             try:
                 self.history.stop_reason = self._loop(epochs.run)
             except KeyboardInterrupt as interrupt:
@@ -195,14 +198,14 @@ class _Run:
                 message = "Training interrupted by user; the model so far is kept."
                 warnings.warn(message, InterruptedWarning, stacklevel=2)
         if self.failed is None and (self.recipe.keep_best or self.members.n_members > 1):
-            self.judge.restore_best()
+            self.tracker.restore_best()
 
     def _loop(self, run_epoch: Callable[[], EpochResult]) -> str:
         """Run epochs until there is a reason to stop, and return it."""
         for epoch in count(1):
             began = time.perf_counter()
             result = run_epoch()
-            score = self._judge(result)
+            score = self._track(result)
             reason = self._reason_to_stop(epoch)
             report = self._report(epoch, result, score, time.perf_counter() - began, bool(reason))
             wish = self._tell(report) if self.ranks is None else self.ranks.first(partial(self._tell, report))
@@ -223,14 +226,14 @@ class _Run:
         return any([observer(report) for observer in self.observers])
 
     def _reason_to_stop(self, epoch: int) -> str:
-        if self.judge.stopped.all():
+        if self.tracker.stopped.all():
             return "converged"
         if self.clock.fraction >= 1.0:
             return "max_time"
         return "max_iter" if epoch == self.recipe.max_epochs else ""
 
-    def _judge(self, result: EpochResult) -> np.ndarray | None:
-        """Validate, note down and judge an epoch; return its validation scores."""
+    def _track(self, result: EpochResult) -> np.ndarray | None:
+        """Validate, note down and tracker an epoch; return its validation scores."""
         loss, score = (None, None) if self.validation is None else self.validation(self.members, self.recipe)
         self._note(self.history.loss, result.loss)
         self._note(self.history.rate, result.rate)
@@ -239,12 +242,12 @@ class _Run:
             self._note(self.history.validation_score, score)
             if self.failed is not None:
                 self.failed[np.isnan(score)] = True
-        self.judge.see(result.loss, score, result.rate, result.converged)
+        self.tracker.see(result.loss, score, result.rate, result.converged)
         return score
 
     def _note(self, curve: list[np.ndarray], values: np.ndarray) -> None:
         """Add an epoch to a curve; a member that has stopped keeps the value it stopped with."""
-        curve.append(np.where(self.judge.stopped, curve[-1], values) if curve else values)
+        curve.append(np.where(self.tracker.stopped, curve[-1], values) if curve else values)
 
     def _report(
         self, epoch: int, result: EpochResult, score: np.ndarray | None, seconds: float, last: bool
@@ -259,3 +262,19 @@ class _Run:
             seconds=seconds,
             last=last,
         )
+
+
+def epochs_of(
+    members: Members,
+    rows: AnyRows,
+    recipe: Recipe,
+    clock: Clock,
+    first_epoch: int,
+    failed: np.ndarray | None = None,
+    ranks: Ranks | None = None,
+) -> MiniBatchEpochs | LineSearchEpochs:
+    """Return the kind of epochs that the optimizer takes."""
+    if recipe.optimizer.full_batch:
+        assert isinstance(rows, Rows) and failed is None, "members of a line search are not stacked"
+        return LineSearchEpochs(members, rows, recipe, clock, first_epoch)
+    return MiniBatchEpochs(members, rows, recipe, clock, first_epoch, failed, ranks)

@@ -10,12 +10,13 @@ import torch
 from skbig.backends.single import SingleDevice
 from skbig.data.rows import place_rows
 from skbig.data.targets import ClassTargets, RegressionTargets
-from skbig.engine.history import History, Judge
+from skbig.engine.history import History
 from skbig.engine.members import make_members
+from skbig.engine.stopping import StoppingTracker
 from skbig.estimators.base import BaseBigMLP, Session
-from skbig.estimators.choices import resolve_choices
-from skbig.estimators.preparation import Given, make_recipe, seeds_of
-from skbig.estimators.state import network_arrays
+from skbig.estimators.fitted_state import network_arrays
+from skbig.estimators.inputs import Given, make_recipe, seeds_of
+from skbig.estimators.parameters import resolve_choices
 
 
 def adopt_network(
@@ -57,7 +58,7 @@ def adopt_network(
         rows=place_rows(X, y, None, backend.device, backend.dtype),
         recipe=recipe,
         backend=backend,
-        judge=Judge(members, recipe),
+        tracker=StoppingTracker(members, recipe),
         history=History(loss=[np.array([value]) for value in loss_curve]),
         validation=None,
         first_epoch=0,

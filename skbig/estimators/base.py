@@ -21,16 +21,23 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from skbig.backends.single import SingleDevice, choose_backend, choose_device, plain_torch
-from skbig.components.losses import Loss
+from skbig.components.losses.base import Loss
 from skbig.data.rows import as_tensor
-from skbig.engine.history import History, Judge, continued_history
+from skbig.engine.history import History, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
+from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Observer, Training
-from skbig.estimators.choices import component_of, device_of, resolve_choices
+from skbig.estimators.checkpointing import Saver, directory_of, go_on_from, has_ended
+from skbig.estimators.fitted_state import (
+    export_progress,
+    import_tracker,
+    network_arrays,
+    normalization_arrays,
+    public_weights,
+)
 from skbig.estimators.hints import PARAMETERS, hint_for
-from skbig.estimators.launching import team_of
-from skbig.estimators.preparation import (
+from skbig.estimators.inputs import (
     Given,
     continued_members,
     hold_out,
@@ -40,10 +47,11 @@ from skbig.estimators.preparation import (
     placed,
     seeds_of,
 )
+from skbig.estimators.launching import team_of
+from skbig.estimators.parameters import component_of, device_of, resolve_choices
 from skbig.estimators.progress import ProgressLine
-from skbig.estimators.saving import Saver, directory_of, go_on_from, has_ended
 from skbig.estimators.scoring import Validation, raw_predictions, validation_rows
-from skbig.estimators.sklearn_bridge import (
+from skbig.estimators.sklearn_compat import (
     CallbackSupportMixin,
     callback_observer,
     check_rows,
@@ -53,7 +61,6 @@ from skbig.estimators.sklearn_bridge import (
     inside_search,
     scorer_of,
 )
-from skbig.estimators.state import export_progress, import_judge, network_arrays, normalization_arrays, public_weights
 from skbig.estimators.teams import ALONE, Errand, Team
 from skbig.exceptions import DivergenceError
 from skbig.networks.mlp import MLP
@@ -157,7 +164,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         except BaseException:
             _put_back(self, before)
             raise
-        if session.incremental and session.recipe.keep_best and session.judge.stopped.all():
+        if session.incremental and session.recipe.keep_best and session.tracker.stopped.all():
             warnings.warn(
                 "Early stopping has ended this model's training, so partial_fit leaves it as it is. Set "
                 "early_stopping=False to go on, or call fit to begin anew.",
@@ -232,7 +239,9 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             rows=rows,
             recipe=recipe,
             backend=backend,
-            judge=import_judge(members, recipe, self._progress, incremental) if goes_on else Judge(members, recipe),
+            tracker=import_tracker(members, recipe, self._progress, incremental)
+            if goes_on
+            else StoppingTracker(members, recipe),
             history=continued_history(self._curves) if goes_on else History(),
             validation=self._validation(validation, targets, choices.loss, home),
             first_epoch=0 if incremental else members.epochs,
@@ -334,7 +343,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
     def _fitted(self, session: Session) -> dict[str, Any]:
         """Return every fitted attribute as training stands now."""
         session.catch_up()
-        members, history, recipe, judge = session.members, session.history, session.recipe, session.judge
+        members, history, recipe, tracker = session.members, session.history, session.recipe, session.tracker
         arrays = members.arrays()
         coefs, intercepts = public_weights(arrays)
         loss, scores = _means(history.loss), _means(history.validation_score)
@@ -343,10 +352,10 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             "intercepts_": intercepts,
             "loss_curve_": loss,
             "loss_": loss[-1] if loss else np.nan,
-            "best_loss_": None if recipe.keep_best else float(judge.best_loss.mean()),
+            "best_loss_": None if recipe.keep_best else float(tracker.best_loss.mean()),
             "validation_loss_curve_": _means(history.validation_loss) or None,
             "validation_scores_": scores or None,
-            "best_validation_score_": float(judge.best_score.mean()) if scores else None,
+            "best_validation_score_": float(tracker.best_score.mean()) if scores else None,
             "learning_rates_": _means(history.rate),
             "n_iter_": members.epochs - session.first_epoch,
             "t_": members.rows,
@@ -356,7 +365,7 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             "device_": str(session.backend.device),
             "_dtype": str(session.backend.dtype).removeprefix("torch."),
             "_normalization": normalization_arrays(arrays),
-            "_progress": export_progress(members, judge, recipe, session.incremental),
+            "_progress": export_progress(members, tracker, recipe, session.incremental),
             "_curves": {name: list(curve) for name, curve in history.curves().items()},
             **self._describe(session.targets, recipe),
         }

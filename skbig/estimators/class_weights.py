@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from skbig.data.targets import ClassTargets
-from skbig.estimators.preparation import Given
-from skbig.estimators.sklearn_bridge import check_weight
+from skbig.estimators.inputs import Given
+from skbig.estimators.sklearn_compat import check_weight
 
 
 def row_weights(class_weight: Any, given: Given, targets: ClassTargets) -> np.ndarray | None:

@@ -12,15 +12,15 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
-from skbig.components.losses import Loss, resolve_loss
+from skbig.components.losses.base import Loss, resolve_loss
 from skbig.data.targets import ClassTargets, class_targets
 from skbig.engine.recipe import Recipe
 from skbig.estimators.base import BaseBigMLP
 from skbig.estimators.class_weights import row_weights
 from skbig.estimators.hints import with_hints
-from skbig.estimators.preparation import Given
+from skbig.estimators.inputs import Given
 from skbig.estimators.scoring import PredictedClassifier
-from skbig.estimators.sklearn_bridge import check_validation_labels, with_callbacks
+from skbig.estimators.sklearn_compat import check_validation_labels, with_callbacks
 
 
 def _has_probabilities(estimator: Any) -> bool:

@@ -16,14 +16,15 @@ import torch
 from skbig.backends.context import WorkerContext
 from skbig.backends.single import SingleDevice, plain_torch
 from skbig.data.packing import hand_over, unpack
-from skbig.engine.history import History, Judge
+from skbig.engine.history import History
 from skbig.engine.members import Members, make_members
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
-from skbig.engine.snapshot import restore, snapshot
+from skbig.engine.state_dict import load_state_dict, state_dict
+from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import EpochReport, Observer, Training
+from skbig.estimators.checkpointing import Saver, go_on_from
 from skbig.estimators.launching import ANSWERS, OUTCOME, REPORTS, STATE, STOP, TASK, TERMINATE, Outcome, Task
-from skbig.estimators.saving import Saver, go_on_from
 from skbig.estimators.teams import is_everybodys, train_as_rank
 
 BEGUN = "begun"
@@ -47,7 +48,7 @@ def train_part(folder: Path, context: WorkerContext) -> None:
         error = _train(training, ranks, [overseer])
     if ranks.is_first:
         said = [entry.message for entry in caught if isinstance(entry.message, Warning)]
-        outcome = Outcome(*snapshot(training), said, error, overseer.terminated)
+        outcome = Outcome(*state_dict(training), said, error, overseer.terminated)
         hand_over(outcome, folder / OUTCOME)
 
 
@@ -76,7 +77,7 @@ class Overseer:
 
     def _report(self, report: EpochReport) -> bool:
         if self._task.listens:
-            hand_over(snapshot(self._training), self._folder / f"{STATE}-{report.epoch}")
+            hand_over(state_dict(self._training), self._folder / f"{STATE}-{report.epoch}")
         with open(self._folder / REPORTS, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(report)) + "\n")
         self._n_reports += 1
@@ -115,10 +116,10 @@ def _training(task: Task, backend: SingleDevice, ranks: Ranks) -> Training:
     if task.held is not None:
         validation = task.estimator._validation(task.held, task.targets, task.recipe.loss, backend)
         validation.has_loss = task.has_loss
-    judge = Judge(members, task.recipe)
+    tracker = StoppingTracker(members, task.recipe)
     rows = task.rows.to(backend.device)  # on a CPU the ranks share the memory of the files
-    training = Training(members, rows, task.recipe, judge, History(), validation, task.first_epoch)
-    restore(training, task.arrays, task.facts)
+    training = Training(members, rows, task.recipe, tracker, History(), validation, task.first_epoch)
+    load_state_dict(training, task.arrays, task.facts)
     return training
 
 

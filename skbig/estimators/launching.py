@@ -21,17 +21,17 @@ from skbig.backends.launch import launch
 from skbig.backends.single import SingleDevice
 from skbig.data.packing import pack, unpack
 from skbig.data.rows import Rows
-from skbig.data.streamed import StreamedRows
+from skbig.data.streamed_rows import StreamedRows
 from skbig.engine.checkpoint import CheckpointDirectory
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
-from skbig.engine.snapshot import restore, snapshot
+from skbig.engine.state_dict import load_state_dict, state_dict
 from skbig.engine.train import EpochReport, Observer
-from skbig.estimators.preparation import Given
+from skbig.estimators.checkpointing import Saver
+from skbig.estimators.inputs import Given
 from skbig.estimators.progress import ProgressLine
-from skbig.estimators.saving import Saver
 from skbig.estimators.scoring import Validation
-from skbig.estimators.sklearn_bridge import inside_population
+from skbig.estimators.sklearn_compat import inside_population
 from skbig.estimators.teams import ALONE, Errand, Joined, Team, check_parts, parameters_of
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Task:
     recipe : Recipe
     rows : Rows or StreamedRows
     arrays, facts : mapping
-        The snapshot of the training where it begins.
+        The state_dict of the training where it begins.
     first_epoch : int
     backend : SingleDevice
         The numbers to compute in; the device is the worker's own.
@@ -99,7 +99,7 @@ class Outcome:
     Attributes
     ----------
     arrays, facts : mapping
-        The snapshot of the training where it ended.
+        The state_dict of the training where it ended.
     warnings : list of Warning
     error : Exception or None
         What all ranks have raised.
@@ -147,7 +147,7 @@ class Launching:
         n_epochs = training.members.epochs + training.recipe.max_epochs
         while self._launch(errand, told).terminated and saver is not None:
             training.history.stop_reason = ""
-            training.judge.restore_latest()
+            training.tracker.restore_latest()
             training.recipe = replace(training.recipe, max_epochs=n_epochs - training.members.epochs)
             saver.let_sigterm_through()  # and go on, where a handler of the caller's has done so
 
@@ -167,7 +167,7 @@ class Launching:
             )
             supervisor.look()
             outcome: Outcome = unpack(folder / OUTCOME)
-            restore(errand.training, outcome.arrays, outcome.facts)
+            load_state_dict(errand.training, outcome.arrays, outcome.facts)
         for warning in outcome.warnings:
             warnings.warn(warning, stacklevel=2)
         if outcome.error is not None:
@@ -177,7 +177,7 @@ class Launching:
     def _task(self, errand: Errand, supervisor: Supervisor) -> Task:
         training, saver, validation = errand.training, errand.saver, errand.training.validation
         assert isinstance(training.rows, Rows | StreamedRows)
-        arrays, facts = snapshot(training)
+        arrays, facts = state_dict(training)
         return Task(
             recipe=training.recipe,
             rows=training.rows,
@@ -292,7 +292,7 @@ class Supervisor:
 
     def _tell(self, report: EpochReport) -> None:
         if self.listens:
-            restore(self._errand.training, *unpack(self._folder / f"{STATE}-{report.epoch}"))
+            load_state_dict(self._errand.training, *unpack(self._folder / f"{STATE}-{report.epoch}"))
         wishes = [observer(report) for observer in self._observers]
         if self.listens:
             with open(self._folder / ANSWERS, "a", encoding="utf-8") as file:

@@ -12,14 +12,14 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, column_or_1d
 
-from skbig.components.losses import Loss, resolve_loss
+from skbig.components.losses.base import Loss, resolve_loss
 from skbig.data.targets import RegressionTargets
 from skbig.engine.recipe import Recipe
 from skbig.estimators.base import BaseBigMLP
 from skbig.estimators.hints import with_hints
-from skbig.estimators.preparation import Given
+from skbig.estimators.inputs import Given
 from skbig.estimators.scoring import PredictedRegressor
-from skbig.estimators.sklearn_bridge import with_callbacks
+from skbig.estimators.sklearn_compat import with_callbacks
 
 
 class BigMLPRegressor(RegressorMixin, BaseBigMLP):

@@ -15,9 +15,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from skbig._sparse import SparseRows, sparse_rows
+from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.rows import Rows, place_rows
-from skbig.data.selection import Selection
+from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import forward
@@ -48,14 +48,14 @@ class Validation:
         self.has_loss = False
 
     def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        return self.judge_all(
+        return self.evaluate_all(
             raw_predictions(members.network, members.parameters, members.statistics, self.rows.X), recipe
         )
 
-    def judge_all(self, raw: Tensor, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate_all(self, raw: Tensor, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         """Return loss and score of each member by the raw predictions (M, N, K)."""
-        judged = [self.judge(member, recipe) for member in raw]
-        loss, score = (np.array(values, dtype=float) for values in zip(*judged, strict=True))
+        evaluated = [self.evaluate(member, recipe) for member in raw]
+        loss, score = (np.array(values, dtype=float) for values in zip(*evaluated, strict=True))
         self.has_loss |= bool(np.isfinite(loss).all())
         if not self.has_loss:  # later, an epoch may fail and the next be better
             raise ValueError(f"The loss of the validation rows is not finite: {loss.tolist()}. Scale X_val and y_val.")
@@ -63,7 +63,7 @@ class Validation:
             raise ValueError(f"A validation score must be a number to be compared with others. Got {score.tolist()}.")
         return loss, score
 
-    def judge(self, raw: Tensor, recipe: Recipe) -> tuple[float, float]:
+    def evaluate(self, raw: Tensor, recipe: Recipe) -> tuple[float, float]:
         """Return loss and score of the raw predictions (N, K) of one member."""
         loss = self._loss(raw, recipe)
         return loss, -loss if self._score is None else self._score(raw.cpu().numpy())
@@ -84,7 +84,7 @@ class StackedValidation:
 
     def __init__(self, trainings: Sequence[Training]) -> None:
         self._owners = [training for training in trainings for _ in range(training.members.n_members)]
-        # One that has been judged before was finite then; later, an epoch may fail and the next be better.
+        # One that has been evaluated before was finite then; later, an epoch may fail and the next be better.
         self._finite = np.array([bool(training.history.validation_loss) for training in self._owners])
         self._groups: list[list[int]] = []  # members with the same rows
         for m, training in enumerate(self._owners):
@@ -95,14 +95,14 @@ class StackedValidation:
                 self._groups.append([m])
 
     def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        del recipe  # of the stack; each member is judged by its own
+        del recipe  # of the stack; each member is evaluated by its own
         loss, score = np.full((2, len(self._owners)), np.nan)
         for group in self._groups:
             raw = self._predict(members, group)
             finite = torch.isfinite(raw).all(-1).all(-1).tolist()
             for m, values, usable in zip(group, raw, finite, strict=True):
                 if usable:  # a scorer is not asked, and does not warn, about one that has diverged
-                    loss[m], score[m] = self._judge(m, values)
+                    loss[m], score[m] = self._track(m, values)
         return loss, score
 
     def together(self, trainings: Sequence[Training]) -> StackedValidation:
@@ -117,12 +117,12 @@ class StackedValidation:
             statistics = {name: value.squeeze(0) for name, value in statistics.items()}
         return raw_predictions(members.network, parameters, statistics, _rows(self._owners[group[0]]).X)
 
-    def _judge(self, m: int, raw: Tensor) -> tuple[float, float]:
+    def _track(self, m: int, raw: Tensor) -> tuple[float, float]:
         """Return loss and score of a member, NaN where it fails: it will be repeated alone, and fail there."""
         training = self._owners[m]
         assert isinstance(training.validation, Validation)
         try:
-            loss, score = training.validation.judge(raw, training.recipe)
+            loss, score = training.validation.evaluate(raw, training.recipe)
         except Exception:
             return np.nan, np.nan
         self._finite[m] |= np.isfinite(loss)
@@ -143,7 +143,7 @@ def _same_rows(one: Training, other: Training) -> bool:
 
 def validation_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:
     """Put validation rows on a device; features that are not in memory stay where they are."""
-    if not isinstance(X, Selection):
+    if not isinstance(X, LazyRows):
         return place_rows(X, y, weight, device, dtype)
     targets = place_rows(np.empty((len(y), 0), X.dtype), y, weight, device, dtype)
     return replace(targets, X=X)
@@ -166,7 +166,7 @@ def raw_predictions(
     block = max(256, PREDICT_BYTES // (width * n_members * weight.element_size()))
     n_rows = X.shape[0]
     with torch.no_grad():
-        if blocks is None and n_rows <= block and not isinstance(X, Selection):
+        if blocks is None and n_rows <= block and not isinstance(X, LazyRows):
             raw = forward(network, parameters, statistics, _as_read(X, n_members, weight))
             return raw.view(n_members, n_rows, -1)
         raw = weight.new_empty(n_members, n_rows, network.n_outputs)
@@ -178,7 +178,7 @@ def raw_predictions(
 
 def blocks_of(X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
     """Yield the first row's number and the rows, at most `n_rows` at a time."""
-    if isinstance(X, Selection):
+    if isinstance(X, LazyRows):
         yield from X.blocks(n_rows)
     else:
         for start in range(0, X.shape[0], n_rows):

@@ -12,19 +12,19 @@ import torch
 from skbig.backends.meeting import others_needed
 from skbig.backends.single import SingleDevice
 from skbig.data.rows import Rows
-from skbig.data.selection import Selection
-from skbig.data.streamed import StreamedRows
-from skbig.engine.checkpoint import fingerprint
+from skbig.data.streamed_rows import StreamedRows
+from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.engine.fingerprint import fingerprint
 from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
-from skbig.engine.snapshot import snapshot
+from skbig.engine.state_dict import state_dict
 from skbig.engine.train import Observer, Training, nothing
 from skbig.engine.train import Validation as AnyValidation
-from skbig.estimators.preparation import Given
-from skbig.estimators.saving import NO_MATTER, Saver, text_of
+from skbig.estimators.checkpointing import NO_MATTER, Saver, text_of
+from skbig.estimators.inputs import Given
 from skbig.estimators.scoring import Validation, blocks_of, raw_predictions
-from skbig.estimators.sklearn_bridge import inside_population
+from skbig.estimators.sklearn_compat import inside_population
 from skbig.exceptions import DivergenceError
 
 T = TypeVar("T")
@@ -166,11 +166,11 @@ class RankedValidation:
         raw = self._predict(members)
         self._ranks.beat()
 
-        def judged() -> tuple[np.ndarray, np.ndarray]:
+        def evaluated() -> tuple[np.ndarray, np.ndarray]:
             assert raw is not None
-            return self._validation.judge_all(raw, recipe)
+            return self._validation.evaluate_all(raw, recipe)
 
-        return self._ranks.first(judged)
+        return self._ranks.first(evaluated)
 
     def together(self, trainings: Sequence[Training]) -> AnyValidation:
         return self._validation.together(trainings)
@@ -181,7 +181,7 @@ class RankedValidation:
         if not self._ranks.shares_rows:
             return raw_predictions(members.network, members.parameters, members.statistics, rows.X)
         start, stop = self._ranks.own_rows(rows.n_rows)
-        own = rows.X.take(np.arange(start, stop)) if isinstance(rows.X, Selection) else rows.X[start:stop]
+        own = rows.X.take(np.arange(start, stop)) if isinstance(rows.X, LazyRows) else rows.X[start:stop]
         in_blocks = self._blocks_in_step if self._ranks.shares_parameters else blocks_of
         raw = raw_predictions(members.network, members.parameters, members.statistics, own, in_blocks)
         return self._ranks.gathered(raw, rows.n_rows)
@@ -227,7 +227,7 @@ def check_alike(training: Training, estimator: Any, ranks: Ranks) -> None:
 
 def _identity(training: Training, estimator: Any) -> dict[str, str]:
     """What must be the same in all ranks, as texts by name."""
-    arrays, facts = snapshot(training)
+    arrays, facts = state_dict(training)
     compared = {name: value for name, value in parameters_of(estimator).items() if name not in NO_MATTER}
     texts = {name: text_of(value) for name, value in (compared | {"backend": estimator.backend}).items()}
     texts["state of the training"] = fingerprint(*(arrays[name] for name in sorted(arrays)), str(facts["counts"]))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
-from skbig._sparse import SparseRows
+from skbig._utils.sparse import SparseRows
 from skbig.networks.cuts import Cut
 from skbig.networks.mlp import MLP, Training
 

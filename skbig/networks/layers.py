@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skbig._sparse import SparseRows
+from skbig._utils.sparse import SparseRows
 
 BATCH_NORM_RATE = 0.1
 """How far the running mean and variance move towards those of a batch, as torch's ``momentum``."""

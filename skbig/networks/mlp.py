@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skbig._random import Noise, Purpose
-from skbig._sparse import SparseRows
+from skbig._utils.random import Noise, Purpose
+from skbig._utils.sparse import SparseRows
 from skbig.networks.initialization import glorot_uniform, stack_members
 from skbig.networks.layers import BATCH_NORM_RATE, Total, affine, batch_moments, batch_norm, itself, layer_norm
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
-from skbig._random import Noise
-from skbig._sparse import SparseRows
+from skbig._utils.random import Noise
+from skbig._utils.sparse import SparseRows
 from skbig.networks.cuts import Cut
 from skbig.networks.mlp import MLP, Training
 

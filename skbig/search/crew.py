@@ -8,26 +8,31 @@ from typing import Any, Protocol
 from skbig.backends.backend import Backend, resolve_backend
 from skbig.estimators.base import BaseBigMLP
 from skbig.estimators.launching import place_of
+from skbig.search.fit_task import Task, last_step
 from skbig.search.joined import Joined
+from skbig.search.observer import SearchObserver
 from skbig.search.started import Started
-from skbig.search.tasks import Task, last_step
-from skbig.search.watcher import Watcher
 
 
 class Crew(Protocol):
     """The processes that share a search."""
 
     def run(
-        self, tasks: Sequence[Task], watchers: Sequence[Watcher], lines: Sequence[Watcher], *, goes_on: bool
+        self,
+        tasks: Sequence[Task],
+        watchers: Sequence[SearchObserver],
+        lines: Sequence[SearchObserver],
+        *,
+        goes_on: bool,
     ) -> list[Any]:
         """Train and score, and return scikit-learn's result of each task.
 
         Parameters
         ----------
         tasks : sequence of Task
-        watchers : sequence of Watcher
+        watchers : sequence of SearchObserver
             They hear of what is trained in the process that trains it.
-        lines : sequence of Watcher
+        lines : sequence of SearchObserver
             They hear of the results, in the process of the caller.
         goes_on : bool
             Whether the next call goes on with these trainings.

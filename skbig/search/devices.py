@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from skbig.backends.single import choose_device
-from skbig.search.tasks import Task
+from skbig.search.fit_task import Task
 
-MOST_THREADS = 8
+MAX_THREADS = 8
 """Threads of Python that train side by side: more would wait for each other's turn."""
 
 
@@ -41,4 +41,4 @@ def side_by_side(tasks: Sequence[Task], n_threads: int) -> int:
     devices = devices_of(tasks)
     if any(device.startswith("cuda") for device in devices):
         return len(devices)
-    return min(MOST_THREADS, n_threads)
+    return min(MAX_THREADS, n_threads)

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from joblib import effective_n_jobs
 
-from skbig.estimators.sklearn_bridge import format_results
-from skbig.search.calls import Call
+from skbig.estimators.sklearn_compat import format_results
 from skbig.search.crew import Crew, crew_of
+from skbig.search.fit_task import Task
+from skbig.search.joblib_backend import Call
+from skbig.search.joblib_runner import spread
+from skbig.search.observer import SearchObserver
 from skbig.search.progress import SearchLine
-from skbig.search.saving import SearchCheckpoints, identity_of
-from skbig.search.spread import spread
-from skbig.search.tasks import Task
-from skbig.search.watcher import Watcher
-from skbig.search.workers import Interrupted, Workers
+from skbig.search.search_checkpoint import SearchCheckpoints, identity_of
+from skbig.search.stack_scheduler import Interrupted, Workers
 
 
 class Finished(NamedTuple):
@@ -58,7 +58,7 @@ class Evaluation:
         self._note_finished(calls, results)
         return results
 
-    def _run(self, calls: Sequence[Call], watchers: list[Watcher]) -> list[Any]:
+    def _run(self, calls: Sequence[Call], watchers: list[SearchObserver]) -> list[Any]:
         tasks = self._tasks(calls)
         if not self._is_manned:
             self._crew, self._is_manned = self._crew_of(tasks), True
@@ -76,7 +76,7 @@ class Evaluation:
     def _tasks(self, calls: Sequence[Call]) -> list[Task]:
         return [Task(call) for call in calls]
 
-    def _run_alone(self, tasks: Sequence[Task], watchers: list[Watcher]) -> list[Any]:
+    def _run_alone(self, tasks: Sequence[Task], watchers: list[SearchObserver]) -> list[Any]:
         """Run by this process, or by the workers of joblib."""
         n_workers = effective_n_jobs(self.search.n_jobs)
         if n_workers > 1:
@@ -106,11 +106,11 @@ class Evaluation:
         if self._crew is not None:
             self._crew.close()
 
-    def _shown(self) -> list[Watcher]:
+    def _shown(self) -> list[SearchObserver]:
         """Return the progress line; with more verbosity scikit-learn's own lines would run through it."""
         return [self._line] if self.search.verbose == 1 else []
 
-    def _saved(self, calls: Sequence[Call]) -> list[Watcher]:
+    def _saved(self, calls: Sequence[Call]) -> list[SearchObserver]:
         if self.search.checkpoint_dir is None:
             return []
         if not self._identity:  # the candidates of later rungs are a choice of these

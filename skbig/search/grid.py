@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 from skbig.exceptions import WorkerError
-from skbig.search.calls import collecting
 from skbig.search.evaluation import Evaluation
+from skbig.search.joblib_backend import collecting
 
 
 class TrainsTogether:

@@ -13,12 +13,12 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV, ParameterGrid
 
 from skbig.estimators.base import BaseBigMLP
-from skbig.search.calls import Call
 from skbig.search.evaluation import Evaluation
+from skbig.search.fit_task import Task, hash_of, last_step
 from skbig.search.grid import TrainsTogether
-from skbig.search.tasks import Task, hash_of, last_step
-from skbig.search.watcher import Watcher
-from skbig.search.workers import Workers
+from skbig.search.joblib_backend import Call
+from skbig.search.observer import SearchObserver
+from skbig.search.stack_scheduler import Workers
 
 EPOCHS = "max_iter"
 
@@ -196,7 +196,7 @@ class Rungs(Evaluation):
         self._n_epochs = 0
         self._kept: dict[str, Task] = {}
 
-    def _run_alone(self, tasks: Sequence[Task], watchers: list[Watcher]) -> list[Any]:
+    def _run_alone(self, tasks: Sequence[Task], watchers: list[SearchObserver]) -> list[Any]:
         n_side_by_side = None if self.search.n_jobs is None else effective_n_jobs(self.search.n_jobs)
         workers = Workers(n_side_by_side, [*watchers, *self._shown()], keeps=True)
         return self._run_here(tasks, partial(workers.run, tasks))

@@ -9,13 +9,13 @@ from typing import Any
 
 from skbig.backends.context import WorkerContext
 from skbig.engine.ranks import Ranks
+from skbig.search.fit_task import Task
 from skbig.search.labour import sendable
 from skbig.search.ledger import Ledger, Part, known_results
-from skbig.search.saving import State, identity_of
+from skbig.search.observer import SearchObserver
+from skbig.search.search_checkpoint import State, identity_of
 from skbig.search.share import OwnShare
-from skbig.search.tasks import Task
-from skbig.search.watcher import Watcher
-from skbig.search.workers import Interrupted, Workers
+from skbig.search.stack_scheduler import Interrupted, Workers
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,12 @@ class Joined:
         self._is_checked = False
 
     def run(
-        self, tasks: Sequence[Task], watchers: Sequence[Watcher], lines: Sequence[Watcher], *, goes_on: bool
+        self,
+        tasks: Sequence[Task],
+        watchers: Sequence[SearchObserver],
+        lines: Sequence[SearchObserver],
+        *,
+        goes_on: bool,
     ) -> list[Any]:
         """Train and score with the others; no line is shown, for no rank knows where the others are."""
         del lines
@@ -70,7 +75,7 @@ class Joined:
         """The ranks are others' to end."""
 
     def _trained(
-        self, share: OwnShare, numbers: dict[Task, int], watchers: Sequence[Watcher], goes_on: bool
+        self, share: OwnShare, numbers: dict[Task, int], watchers: Sequence[SearchObserver], goes_on: bool
     ) -> Outcome:
         wanted = {task.key for task in numbers}
         states = self._everybodys({key: state for key, state in self._states.items() if key in wanted})

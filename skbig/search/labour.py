@@ -21,13 +21,13 @@ from sklearn import config_context
 from skbig.backends.context import WorkerContext
 from skbig.data.packing import hand_over, unpack
 from skbig.engine.train import EpochReport
+from skbig.search.fit_task import Task
 from skbig.search.ledger import Ledger
+from skbig.search.observer import SearchObserver
 from skbig.search.share import OwnShare
 from skbig.search.shift import DONE, ERRAND, INTERVAL, OVER, REPORTS, STOP
+from skbig.search.stack_scheduler import Workers
 from skbig.search.started import Delivery, Errand
-from skbig.search.tasks import Task
-from skbig.search.watcher import Watcher
-from skbig.search.workers import Workers
 
 
 def train_shares(folder: Path, context: WorkerContext) -> None:
@@ -92,7 +92,7 @@ def sendable(error: Exception) -> Exception:
     return error
 
 
-class Reporter(Watcher):
+class Reporter(SearchObserver):
     """Writes down each epoch, and of which tasks."""
 
     def __init__(self, path: Path, numbers: Mapping[Task, int]) -> None:
@@ -103,7 +103,7 @@ class Reporter(Watcher):
             file.write(json.dumps([[self._numbers[task] for task in tasks], asdict(report)]) + "\n")
 
 
-class Messenger(Watcher):
+class Messenger(SearchObserver):
     """Hands over what has come, as soon as a stack is finished.
 
     Parameters

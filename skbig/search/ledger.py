@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from skbig.engine.snapshot import restore, snapshot
+from skbig.engine.state_dict import load_state_dict, state_dict
 from skbig.engine.train import EpochReport
-from skbig.search.saving import State, holds_out_the_same
-from skbig.search.tasks import Task
-from skbig.search.watcher import Watcher
+from skbig.search.fit_task import Task
+from skbig.search.observer import SearchObserver
+from skbig.search.search_checkpoint import State, holds_out_the_same
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Part:
         self.states |= other.states
 
 
-class Ledger(Watcher):
+class Ledger(SearchObserver):
     """Notes down the part of this process, and lets trainings begin where others have left them.
 
     Parameters
@@ -64,7 +64,7 @@ class Ledger(Watcher):
         self._beat()
         state = self._states.get(task.key)
         if state is not None and task.session is not None and holds_out_the_same(task.session, state[1]):
-            restore(task.session, *state)
+            load_state_dict(task.session, *state)
 
     def epoch(self, tasks: Sequence[Task], report: EpochReport) -> None:
         self._beat()
@@ -75,7 +75,9 @@ class Ledger(Watcher):
 
     def finished(self, tasks: Sequence[Task], results: Sequence[dict[str, Any]]) -> None:
         if self._goes_on:
-            states = {task.key: snapshot(task.session) for task in tasks if task.session is not None and task.is_sound}
+            states = {
+                task.key: state_dict(task.session) for task in tasks if task.session is not None and task.is_sound
+            }
             self._part.states |= states
 
 
@@ -85,7 +87,7 @@ def in_memory(state: State) -> State:
     return {name: np.array(values) for name, values in arrays.items()}, facts
 
 
-def known_results(tasks: Sequence[Task], watchers: Sequence[Watcher]) -> dict[int, Any]:
+def known_results(tasks: Sequence[Task], watchers: Sequence[SearchObserver]) -> dict[int, Any]:
     """Return the results that watchers know, by the numbers of the tasks."""
     known = {i: [watcher.known_result(task) for watcher in watchers] for i, task in enumerate(tasks)}
     found = {i: [result for result in results if result is not None] for i, results in known.items()}

@@ -14,11 +14,11 @@ from sklearn.pipeline import Pipeline
 
 from skbig.engine.train import EpochReport
 from skbig.estimators.progress import Line, clock, line_on
-from skbig.search.tasks import Task
-from skbig.search.watcher import Watcher
+from skbig.search.fit_task import Task
+from skbig.search.observer import SearchObserver
 
 
-class SearchLine(Watcher):
+class SearchLine(SearchObserver):
     """Shows how far a search is: candidates still in training, epoch, best score, time left.
 
     The line is a bar of tqdm's where there is one, else plain and rewritten in place on a terminal, and about ten lines

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from torch import distributed
 
 from skbig.backends.context import WorkerContext
-from skbig.search.cohorts import largest_first
-from skbig.search.devices import MOST_THREADS, devices_of, side_by_side
-from skbig.search.tasks import Task
+from skbig.search.devices import MAX_THREADS, devices_of, side_by_side
+from skbig.search.fit_task import Task
+from skbig.search.stack_planning import largest_first
 
 # Seconds between two looks at who is ready, and between two signs of life.
 INTERVAL = 0.02
@@ -117,7 +117,7 @@ class OwnShare:
 
     def side_by_side(self, tasks: Sequence[Task], n_threads: int) -> int:
         del tasks
-        return 1 if self._context.device.type == "cuda" else min(MOST_THREADS, n_threads)
+        return 1 if self._context.device.type == "cuda" else min(MAX_THREADS, n_threads)
 
     def ordered(self, groups: list[list[Task]]) -> list[list[Task]]:
         return largest_first(groups)

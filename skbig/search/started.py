@@ -15,12 +15,12 @@ from sklearn import get_config
 from skbig.data.packing import unpack
 from skbig.engine.train import EpochReport
 from skbig.exceptions import WorkerError
+from skbig.search.fit_task import Task
 from skbig.search.ledger import Part, in_memory, known_results
-from skbig.search.saving import State
+from skbig.search.observer import SearchObserver
+from skbig.search.search_checkpoint import State
 from skbig.search.shift import DONE, INTERVAL, REPORTS, Shift
-from skbig.search.tasks import Task
-from skbig.search.watcher import Watcher
-from skbig.search.workers import Interrupted
+from skbig.search.stack_scheduler import Interrupted
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Errand:
         By their numbers.
     states : dict of str to State
         Where trainings stand that go on, by the keys of the tasks.
-    watchers : list of Watcher
+    watchers : list of SearchObserver
     goes_on : bool
     reports : bool
         Whether the caller wants to hear of each epoch.
@@ -45,7 +45,7 @@ class Errand:
 
     tasks: dict[int, Task]
     states: dict[str, State]
-    watchers: list[Watcher]
+    watchers: list[SearchObserver]
     goes_on: bool
     reports: bool
     config: dict[str, Any]
@@ -90,7 +90,12 @@ class Started:
         self._shift: Shift | None = None
 
     def run(
-        self, tasks: Sequence[Task], watchers: Sequence[Watcher], lines: Sequence[Watcher], *, goes_on: bool
+        self,
+        tasks: Sequence[Task],
+        watchers: Sequence[SearchObserver],
+        lines: Sequence[SearchObserver],
+        *,
+        goes_on: bool,
     ) -> list[Any]:
         foreman = Foreman(tasks, lines, known_results(tasks, watchers))
         try:
@@ -108,7 +113,7 @@ class Started:
         self._states = foreman.part.states
         return foreman.results()
 
-    def _train(self, foreman: Foreman, watchers: Sequence[Watcher], goes_on: bool) -> None:
+    def _train(self, foreman: Foreman, watchers: Sequence[SearchObserver], goes_on: bool) -> None:
         errand = self._errand(foreman, watchers, goes_on)
         if self._shift is None:
             n_workers = min(self._n_workers, len(errand.tasks))
@@ -126,7 +131,7 @@ class Started:
             if foreman.missing or not goes_on:
                 self.close()
 
-    def _errand(self, foreman: Foreman, watchers: Sequence[Watcher], goes_on: bool) -> Errand:
+    def _errand(self, foreman: Foreman, watchers: Sequence[SearchObserver], goes_on: bool) -> Errand:
         tasks, reports = foreman.missing, bool(foreman.lines)
         states = {task.key: self._states[task.key] for task in tasks.values() if task.key in self._states}
         states = {key: in_memory(state) for key, state in states.items()}
@@ -146,7 +151,7 @@ class Foreman:
     Attributes
     ----------
     tasks : sequence of Task
-    lines : sequence of Watcher
+    lines : sequence of SearchObserver
         They are told of the results.
     known : dict of int to dict
         Results of an earlier run, by the numbers of the tasks.
@@ -157,7 +162,7 @@ class Foreman:
     """
 
     tasks: Sequence[Task]
-    lines: Sequence[Watcher]
+    lines: Sequence[SearchObserver]
     known: dict[int, Any]
     part: Part = field(default_factory=Part)
     error: Exception | None = None

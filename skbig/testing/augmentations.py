@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skbig._random import Noise, step_keys
+from skbig._utils.random import Noise, step_keys
 from skbig.components.augmentations import Augmentation, Mix
 from skbig.testing.laws import BOTH, Blindfold, check_members, expect, normal, same
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.components.losses import Loss
+from skbig.components.losses.base import Loss
 from skbig.testing.laws import Blindfold, Run, check_gradient, check_members, expect, normal, same
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skbig.components.optimizers import Optimizer
+from skbig.components.optimizers.base import Optimizer
 from skbig.testing.laws import Blindfold, Run, check_members, expect, normal, same
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from skbig._random import Noise, step_keys
+from skbig._utils.random import Noise, step_keys
 from skbig.components.augmentations import Augmentation, GaussianNoise, Mixup, SwapNoise
 from skbig.components.component import names, resolve, stack
 

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import clone
 
 import skbig.components as public
-from skbig._validation import Boolean, Each, Interval, Options
+from skbig._utils.validation import Boolean, Each, Interval, Options
 from skbig.components import component as registry
 from skbig.components.component import Component, hyperparameter, names, place, resolve, stack, stack_values
 

@@ -14,7 +14,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from skbig.components.lbfgs import LBFGS, Remembered
+from skbig.components.optimizers.lbfgs import LBFGS, Remembered
 
 ROOT = Path(__file__).parents[2]
 
@@ -205,7 +205,7 @@ def test_a_fit_imports_no_compiler() -> None:
     script = """
 import os, sys, warnings
 import torch
-from skbig.components.lbfgs import LBFGS
+from skbig.components.optimizers.lbfgs import LBFGS
 before = dict(os.environ), list(warnings.filters)
 point = torch.ones(3)
 LBFGS().iterate(lambda at: (float((at**2).sum()), 2 * at), point, {}, 1.0)

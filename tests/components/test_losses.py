@@ -17,10 +17,10 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.linear_model import _sgd_fast as sgd
 from torch import Tensor
 
-from skbig.components.classification_losses import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
 from skbig.components.component import names, resolve, stack
-from skbig.components.losses import ClassFunctionLoss, FunctionLoss, Loss, function_loss, resolve_loss
-from skbig.components.regression_losses import (
+from skbig.components.losses.base import ClassFunctionLoss, FunctionLoss, Loss, function_loss, resolve_loss
+from skbig.components.losses.classification import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
+from skbig.components.losses.regression import (
     AbsoluteError,
     EpsilonInsensitive,
     Gamma,

@@ -14,10 +14,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skbig.components import component
-from skbig.components.adam import Adam, AdamW, NAdam
-from skbig.components.lbfgs import LBFGS
-from skbig.components.muon import Muon
-from skbig.components.optimizers import SGD, Adagrad, Lion, Optimizer, RMSprop
+from skbig.components.optimizers.adagrad import Adagrad
+from skbig.components.optimizers.adam import Adam, AdamW, NAdam
+from skbig.components.optimizers.base import Optimizer
+from skbig.components.optimizers.lbfgs import LBFGS
+from skbig.components.optimizers.lion import Lion
+from skbig.components.optimizers.muon import Muon
+from skbig.components.optimizers.rmsprop import RMSprop
+from skbig.components.optimizers.sgd import SGD
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 RATES = [0.02 / (1 + 0.1 * step) for step in range(25)]

@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from skbig._random import Noise, step_keys
-from skbig._validation import Boolean, Each, Interval, Options
+from skbig._utils.random import Noise, step_keys
+from skbig._utils.validation import Boolean, Each, Interval, Options
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
 from skbig.components.component import _REGISTRY, Component, place, stack
-from skbig.components.losses import Loss
-from skbig.components.optimizers import Optimizer
+from skbig.components.losses.base import Loss
+from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Plateau, Progress, Schedule
 

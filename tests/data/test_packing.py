@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from skbig.data.packing import pack, unpack
-from skbig.data.sources import as_source
+from skbig.data.sources.open import as_source
 
 LARGE = np.random.RandomState(0).normal(size=(300, 4))
 ARRAYS: dict[str, np.ndarray] = {

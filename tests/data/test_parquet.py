@@ -17,12 +17,13 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from skbig.data import open_parquet, parquet, streamed
-from skbig.data.blocks import blocks
-from skbig.data.parquet import ColumnsSource
-from skbig.data.shards import ParquetShard
-from skbig.data.sources import as_source
-from skbig.data.streamed import stream_rows
+from skbig.data import open_parquet, streamed_rows
+from skbig.data.sources import parquet
+from skbig.data.sources.arrow_files import ParquetShard
+from skbig.data.sources.open import as_source
+from skbig.data.sources.parquet import ColumnsSource
+from skbig.data.streamed_rows import stream_rows
+from skbig.data.streaming.chunks import blocks
 from tests.small import CPU
 
 N_ROWS = 500
@@ -304,8 +305,8 @@ def epoch(X: ColumnsSource, batch_size: int = 20, **options: Any) -> np.ndarray:
 @pytest.mark.parametrize("most_open", [1, 3, 12])
 def test_row_groups_are_decoded_once(most_open: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch reads every row once, decodes every row group once, and has no more of them open than allowed."""
-    monkeypatch.setattr(streamed, "LEAST_BUFFER_BYTES", 100)
-    monkeypatch.setattr(streamed, "BLOCK_BYTES", (64, 64))
+    monkeypatch.setattr(streamed_rows, "MIN_BUFFER_BYTES", 100)
+    monkeypatch.setattr(streamed_rows, "CHUNK_BYTES", (64, 64))
     paths = [write(table(100, first=100 * i), tmp_path / f"{i}.parquet", piece=40) for i in range(5)]
     X, _ = open_parquet(paths, FEATURES)
     X.most_open = most_open
@@ -328,8 +329,8 @@ def test_an_epoch_that_ends_early_closes_its_files(tmp_path: Path) -> None:
 
 def test_sorted_row_groups_are_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With rows sorted by ten labels in large row groups, batches hold about as many of each."""
-    monkeypatch.setattr(streamed, "LEAST_BUFFER_BYTES", 100)
-    monkeypatch.setattr(streamed, "BLOCK_BYTES", (400, 100))
+    monkeypatch.setattr(streamed_rows, "MIN_BUFFER_BYTES", 100)
+    monkeypatch.setattr(streamed_rows, "CHUNK_BYTES", (400, 100))
     n_rows = 20_000
     rows = pa.table({"number": np.arange(n_rows, dtype=np.float32)})
     X, _ = open_parquet(write(rows, tmp_path / "rows.parquet", piece=2000))

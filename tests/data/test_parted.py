@@ -11,12 +11,12 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skbig._sparse import SparseRows
+from skbig._utils.sparse import SparseRows
 from skbig.data import open_csr, save_csr
 from skbig.data.parted import PartedRows, Share
 from skbig.data.rows import Batch, Rows, place_rows
-from skbig.data.sources import as_source
-from skbig.data.streamed import StreamedRows, stream_rows
+from skbig.data.sources.open import as_source
+from skbig.data.streamed_rows import StreamedRows, stream_rows
 
 N_ROWS, N_FEATURES, BATCH_SIZE = 23, 5, 6  # the last batch has five rows
 CPU = torch.device("cpu")

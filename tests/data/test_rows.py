@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from skbig._sparse import SparseRows
+from skbig._utils.sparse import SparseRows
 from skbig.data import rows as rows_module
 from skbig.data.rows import Batch, as_tensor, epoch_order, place_rows
 from tests.small import CPU, N_ROWS, data, weights

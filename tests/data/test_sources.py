@@ -20,9 +20,9 @@ import zarr
 from scipy import sparse
 
 from skbig.data import open_csr, save_csr
-from skbig.data.blocks import cut
-from skbig.data.source import Source
-from skbig.data.sources import as_source
+from skbig.data.sources.base import Source
+from skbig.data.sources.open import as_source
+from skbig.data.streaming.chunks import cut
 
 N_ROWS, N_FEATURES = 300, 7
 NUMBERS = ("float32", "float64", "float16", "int64", "int8", "uint16", "bool", ">f4")
@@ -252,7 +252,7 @@ def test_chunks_are_read_whole(chunks: Any, edges: Any) -> None:
 )
 def test_chunks_that_are_too_large_are_cut(chunks: Any, n_parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block is no larger than memory allows, also where a chunk is, as with columns that are stored one by one."""
-    monkeypatch.setattr("skbig.data.blocks.MOST_BYTES", 1000 * 3 * 4)
+    monkeypatch.setattr("skbig.data.streaming.chunks.MAX_BYTES", 1000 * 3 * 4)
     source = as_source(Slices(chunks=chunks))
     assert source is not None
     found = cut(source, 300).edges

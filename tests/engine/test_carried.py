@@ -13,7 +13,7 @@ from torch import distributed
 from skbig.backends.context import WorkerContext
 from skbig.components import AbsoluteError, ClipNorm, FunctionSchedule
 from skbig.engine import carried
-from skbig.engine.execution import thread_count
+from skbig.engine.executors.threads import thread_count
 from skbig.engine.ranks import Ranks
 from skbig.engine.train import train
 from skbig.exceptions import DivergenceError

@@ -26,7 +26,8 @@ from safetensors import safe_open
 from scipy.sparse import csc_array, csr_array, csr_matrix
 
 from skbig.engine import checkpoint as checkpoint_module
-from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory, fingerprint
+from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
+from skbig.engine.fingerprint import BLOCK_BYTES, fingerprint
 from skbig.exceptions import CheckpointWarning
 
 ROOT = Path(__file__).parents[2]
@@ -256,7 +257,7 @@ def truncate(file: Path) -> None:
 
 
 def newer(file: Path) -> None:
-    file.write_text(json.dumps({"version": 2, "content": "of another form"}))
+    file.write_text(json.dumps({"version": 3, "content": "of another form"}))
 
 
 DAMAGES = [
@@ -267,8 +268,9 @@ DAMAGES = [
     (FILES[2], lambda file: os.truncate(file, 0), "manifest.json cannot be understood"),
     *((name, lambda file: file.write_bytes(file.read_bytes() + b"\0"), name) for name in FILES),
     *((name, lambda file: flip(file, 0.5), f"{name} has another SHA-256") for name in FILES[:2]),
-    (FILES[2], newer, "format, 2, is newer than 1"),
-    (FILES[2], lambda file: file.write_text('{"version": 1}'), "manifest.json cannot be understood"),
+    (FILES[2], newer, "format, 3, is newer than 2"),
+    (FILES[2], lambda file: file.write_text('{"version": 1}'), "format, 1, is that of an earlier skbig"),
+    (FILES[2], lambda file: file.write_text('{"version": 2}'), "manifest.json cannot be understood"),
     (FILES[2], lambda file: file.write_text('{"version": 0}'), "manifest.json cannot be understood"),
     (FILES[2], lambda file: file.write_text("[1, 2]"), "manifest.json cannot be understood"),
     (FILES[2], lambda file: file.write_text("[" * 100_000), "manifest.json cannot be understood"),
@@ -689,7 +691,7 @@ X = np.random.default_rng(0).normal(size=(7, 5))
 def test_a_fingerprint_is_of_what_is_held(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Layout, place and size of a block make no difference."""
     expected = fingerprint(X)
-    monkeypatch.setattr(checkpoint_module, "_BLOCK", block)
+    monkeypatch.setattr("skbig.engine.fingerprint.BLOCK_BYTES", block)
     wide = np.zeros((7, 10))
     wide[:, ::2] = X
     for same in (X.copy(), np.asfortranarray(X), wide[:, ::2], X[::-1][::-1], on_disk(X, tmp_path)):
@@ -789,4 +791,4 @@ def test_large_arrays_are_not_copied(order: Any) -> None:
     fingerprint(array)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 3 * checkpoint_module._BLOCK < array.nbytes / 2
+    assert peak < 3 * BLOCK_BYTES < array.nbytes / 2

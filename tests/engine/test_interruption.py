@@ -12,11 +12,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from skbig import BigMLPClassifier
 from skbig.components import LBFGS, Adam
-from skbig.engine import epochs as epochs_module
-from skbig.engine.epochs import Clock, epochs_of
-from skbig.engine.history import Judge
+from skbig.engine import line_search
+from skbig.engine.epoch import Clock
 from skbig.engine.members import Members
-from skbig.engine.train import train
+from skbig.engine.stopping import StoppingTracker
+from skbig.engine.train import epochs_of, train
 from skbig.estimators.scoring import Validation
 from skbig.exceptions import InterruptedWarning
 from tests.small import N_ROWS, assert_close, data, kept, new_members, recipe, rows
@@ -98,7 +98,7 @@ def test_ctrl_c_within_a_line_search(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = []
     expected = new_members(what, range(2))
     train(expected, rows("multiclass"), what, observers=[lambda report: reached.append(kept(expected))])
-    evaluate, calls = epochs_module.loss_and_gradient, []
+    evaluate, calls = line_search.loss_and_gradient, []
 
     def pressed(members: Members, *args: Any) -> Any:
         calls.append(1)
@@ -106,7 +106,7 @@ def test_ctrl_c_within_a_line_search(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return evaluate(members, *args)
 
-    monkeypatch.setattr(epochs_module, "loss_and_gradient", pressed)
+    monkeypatch.setattr(line_search, "loss_and_gradient", pressed)
     members = new_members(what, range(2))
     with pytest.warns(InterruptedWarning):
         train(members, rows("multiclass"), what)
@@ -120,7 +120,7 @@ def test_a_second_ctrl_c_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def press(*args: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Judge, "restore_best", press)
+    monkeypatch.setattr(StoppingTracker, "restore_best", press)
     what = recipe(keep_best=True)
     validation = Validation(rows("regression"), None)
     with pytest.warns(InterruptedWarning), pytest.raises(KeyboardInterrupt):

@@ -28,10 +28,11 @@ from skbig.components import (
     SwapNoise,
 )
 from skbig.data.rows import Rows, place_rows
-from skbig.engine.execution import Execution
-from skbig.engine.history import History, Judge
+from skbig.engine.executors.executor import Execution
+from skbig.engine.history import History
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
+from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
 from skbig.estimators.scoring import Validation
 from skbig.exceptions import DivergenceError
@@ -59,14 +60,14 @@ def training(
     members = new_members(what, seeds)
     validation = None if judged is None else Validation(fold(45, 60, task), None if judged is True else judged)
     rows = fold(0, 45, task) if rows is None else rows
-    return Training(members, rows, what, Judge(members, what), History(), validation, 0)
+    return Training(members, rows, what, StoppingTracker(members, what), History(), validation, 0)
 
 
 def outcome(training: Training) -> dict[str, np.ndarray]:
     """Return all that a training has left behind, as arrays."""
     curves = {name: np.array(curve) for name, curve in training.history.curves().items()}
-    judge, members = training.judge, training.members
-    judgement = {name: getattr(judge, name) for name in ("best_loss", "best_score", "stalled", "stopped")}
+    tracker, members = training.tracker, training.members
+    judgement = {name: getattr(tracker, name) for name in ("best_loss", "best_score", "stalled", "stopped")}
     counts = np.array([members.steps, members.epochs, members.rows])
     return kept(members) | curves | judgement | {"counts": counts, "rate_scale": members.rate_scale}
 
@@ -103,7 +104,10 @@ COHORTS: dict[str, list[dict[str, Any]]] = {
     "rows": [{"rows": SECOND}, {"rows": FIRST}, {"rows": THIRD}, {"rows": FIRST, "rate": 0.01}, {"rows": SECOND}],
     "rows and a schedule": [{"rows": rows, "schedule": Linear(warmup=0.4)} for rows in (FIRST, SECOND, THIRD)],
     "rows and weights": [{"rows": fold(0, 45, weighted=True)}, {"rows": FIRST}, {"rows": fold(2, 44, weighted=True)}],
-    "rows and moments": [{"rows": rows, "normalization": "batch", "dropout": 0.3} for rows in (FIRST, SECOND, THIRD)],
+    # Plain descent: of a bias before a batch norm the gradient is nothing but rounding, which Adam would blow up.
+    "rows and moments": [
+        {"rows": rows, "normalization": "batch", "dropout": 0.3, "optimizer": SGD()} for rows in (FIRST, SECOND, THIRD)
+    ],
     "rows and noise": [{"rows": rows, "augmentation": SwapNoise()} for rows in (FIRST, fold(3, 48), fold(15, 60))],
     "momentum": [{"optimizer": SGD(momentum=m), "max_epochs": n} for m, n in ((0.0, 2), (0.9, 1), (0.5, 3))],
     "betas": [{"optimizer": Adam(betas=betas)} for betas in ((0.9, 0.99), (0.5, 0.9))],
@@ -384,9 +388,9 @@ def test_going_on_is_one_training(name: str) -> None:
         going = []
         for one, specification in zip(trainings, specifications, strict=True):
             left = min(n_epochs, training(**specification).recipe.max_epochs) - one.members.epochs
-            if left > 0 and not one.judge.stopped.all():
+            if left > 0 and not one.tracker.stopped.all():
                 one.recipe = dataclasses.replace(one.recipe, max_epochs=left)
-                one.judge.restore_latest()
+                one.tracker.restore_latest()
                 going.append(one)
         Population(going).train()
     assert_as_alone(trainings, specifications)

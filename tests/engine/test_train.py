@@ -15,7 +15,7 @@ from sklearn.neural_network import MLPRegressor
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.components import LBFGS, SGD, Mixup, Plateau
 from skbig.data.rows import place_rows
-from skbig.engine.execution import thread_count
+from skbig.engine.executors.threads import thread_count
 from skbig.engine.train import EpochReport, train
 from skbig.estimators.scoring import Validation
 from skbig.exceptions import DivergenceError

@@ -18,8 +18,8 @@ import skbig.components as components
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.components.component import names
 from skbig.estimators import hints
-from skbig.estimators.choices import resolve_choices
 from skbig.estimators.hints import PARAMETERS, hint_for, hint_for_value, with_hints
+from skbig.estimators.parameters import resolve_choices
 
 RENAMED = [
     *[(name, "max_iter") for name in ("n_epochs", "epochs", "max_epochs")],

@@ -25,7 +25,7 @@ from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skbig import BigGridSearchCV, BigMLPClassifier
 from skbig.data import open_csr, open_parquet, save_csr, streamed
-from skbig.estimators import preparation
+from skbig.estimators import inputs
 from tests.fitting import content_of, fitted, small, state_of, weights_of
 
 pytestmark = [
@@ -172,9 +172,9 @@ def no_thread_is_left() -> Iterator[None]:
 @pytest.fixture
 def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Sets are streamed however small they are, in windows of some 20 rows; a test in which none is, fails."""
-    monkeypatch.setattr("skbig.estimators.sklearn_bridge.LOADED_BYTES", 0)
-    monkeypatch.setattr(streamed, "LEAST_BUFFER_BYTES", 800)
-    monkeypatch.setattr(streamed, "BLOCK_BYTES", (400, 80))
+    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr(streamed, "MIN_BUFFER_BYTES", 800)
+    monkeypatch.setattr(streamed, "CHUNK_BYTES", (400, 80))
     n_streamed = []
     read = streamed.Reader._check
     monkeypatch.setattr(streamed.Reader, "_check", lambda *args: (n_streamed.append(1), read(*args))[1])
@@ -306,7 +306,7 @@ def test_a_warm_start_goes_on(tmp_path: Path) -> None:
 @EACH
 def test_small_sets_are_loaded(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that fit into memory are read into it: training is that of the array, in the same order."""
-    monkeypatch.setattr(preparation, "stream_rows", None)
+    monkeypatch.setattr(inputs, "stream_rows", None)
     source, array = opened(kind, tmp_path)
     ours, theirs = (fitted(estimator(early_stopping=True), rows, WORDS) for rows in (source, array))
     assert_same(ours, theirs)
@@ -339,8 +339,8 @@ def test_labels_in_their_order_are_mixed(tmp_path: Path, monkeypatch: pytest.Mon
     order = np.argsort(label[:n_rows], kind="stable")
     train, y = rows[:n_rows][order], label[:n_rows][order]
     # A model of a file some hundred times as large: its buffer has 5% of the rows, in as many blocks.
-    monkeypatch.setattr(streamed, "LEAST_BUFFER_BYTES", 0)
-    monkeypatch.setattr(streamed, "BLOCK_BYTES", (2**20, 2**8))
+    monkeypatch.setattr(streamed, "MIN_BUFFER_BYTES", 0)
+    monkeypatch.setattr(streamed, "CHUNK_BYTES", (2**20, 2**8))
     source = mapped(tmp_path, train)
     model = BigMLPClassifier((16,), batch_size=64, learning_rate=0.01, max_iter=3, schedule="cosine")
     scores = {"mixed": [], "in memory": [], "sorted": []}
@@ -387,10 +387,10 @@ MEMORY = """
 import re, sys, warnings
 import numpy as np
 from skbig import BigMLPClassifier
-from skbig.estimators import sklearn_bridge
+from skbig.estimators import sklearn_compat
 
 warnings.simplefilter("ignore")
-sklearn_bridge.LOADED_BYTES = 2**20
+sklearn_compat.LOADED_BYTES = 2**20
 
 def peak():  # of this process: getrusage begins with that of its parent
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
@@ -546,7 +546,7 @@ def test_what_cannot_be_read_is_refused(
     case: str, loaded: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is wrong with a source is said before anything is trained, and the estimator stays as it was."""
-    monkeypatch.setattr("skbig.estimators.sklearn_bridge.LOADED_BYTES", loaded)
+    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", loaded)
     make, message = REFUSED[case]
     source, model = make(tmp_path), fitted(estimator(), X, WORDS)
     before = state_of(model)
@@ -590,7 +590,7 @@ def test_steps_of_a_pipeline_load_what_they_can(tmp_path: Path) -> None:
 def test_targets_are_checked_as_in_memory(y: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets that do not fit are refused in scikit-learn's words, before a row is read."""
     messages, source = [], Counted(X)
-    monkeypatch.setattr("skbig.estimators.sklearn_bridge.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
     for rows in (source, X):
         with pytest.raises(ValueError) as raised:
             estimator().fit(rows, y)
@@ -611,7 +611,7 @@ def test_what_needs_all_rows_says_so(parameters: Any, message: str, monkeypatch:
     """Large sets are refused before a row is read; small ones are loaded."""
     source = Counted(X)
     assert_same(*(fitted(small("multiclass", **parameters), rows, WORDS) for rows in (source, X)))
-    monkeypatch.setattr("skbig.estimators.sklearn_bridge.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
     source.ranges.clear()
     with pytest.raises(ValueError, match=message):
         small("multiclass", **parameters).fit(source, WORDS)
@@ -746,7 +746,7 @@ def test_files_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """After a fit, a prediction and an error, no file is open that was not before."""
     if not Path("/proc/self/fd").exists():
         pytest.skip("open files are counted as Linux tells them")
-    monkeypatch.setattr("skbig.estimators.sklearn_bridge.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
     source, bad = mapped(tmp_path, X), mapped(tmp_path, spoiled(np.nan), "bad.npy")
     fitted(estimator(), source, WORDS).predict(source)  # what opens files once has done so
     gc.collect()

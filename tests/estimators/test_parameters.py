@@ -17,7 +17,7 @@ import skbig.components as components
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.components import L2, SGD, Adam, AdamW, ClipNorm, Component, Cosine, ElasticNet, Huber, Plateau
 from skbig.components.component import names
-from skbig.components.losses import resolve_loss
+from skbig.components.losses.base import resolve_loss
 from tests.fitting import BINARY, BOTH, VALUES, X, fitted, small, state_of, target, trained, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

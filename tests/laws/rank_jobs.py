@@ -18,12 +18,13 @@ from skbig.backends.backend import Backend
 from skbig.backends.context import WorkerContext, existing_context
 from skbig.components import SGD, Mixup, Plateau
 from skbig.engine import train as loop
-from skbig.engine.execution import thread_count
-from skbig.engine.history import History, Judge
+from skbig.engine.executors.threads import thread_count
+from skbig.engine.history import History
 from skbig.engine.ranks import Ranks
 from skbig.engine.sharding import Shard
+from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
-from skbig.estimators import sklearn_bridge
+from skbig.estimators import sklearn_compat
 from skbig.estimators.teams import train_as_rank
 from tests.small import data, factors, kept, new_members, recipe, rows, weights
 
@@ -59,7 +60,7 @@ def trained(name: str, ranks: Ranks | None = None, n_threads: int = 1) -> dict[s
     members = new_members(what, SEEDS[n_members])
     own = rows(task, weight=weights(n_rows) if weighted else None, n_rows=n_rows)
     history = History()
-    training = Training(members, own, what, Judge(members, what), history, None, 0)
+    training = Training(members, own, what, StoppingTracker(members, what), history, None, 0)
     with thread_count(n_threads), mock.patch.object(loop, "useful_threads", lambda *_: n_threads):
         training.run() if ranks is None else train_as_rank(training, ranks, ())
     return kept(members) | {"loss": np.array(history.loss), "rate": np.array(history.rate)}
@@ -112,7 +113,7 @@ class Slices:
 
 
 def streamed(estimator: Any) -> Any:
-    with mock.patch.object(sklearn_bridge, "LOADED_BYTES", 0):
+    with mock.patch.object(sklearn_compat, "LOADED_BYTES", 0):
         return estimator.fit(Slices(X), CLASSES, MANY_ZEROS, X_val=Slices(X_VAL), y_val=CLASSES_VAL)
 
 
@@ -217,7 +218,7 @@ def held(ranks: Ranks, n_members: int) -> dict[str, Any]:
     """Return how many numbers each rank holds of parameters and of optimizer state, and how many there are."""
     what = recipe("multiclass", normalization="layer", hidden=(31, 17, 1))
     members = new_members(what, SEEDS[n_members])
-    training = Training(members, rows("multiclass"), what, Judge(members, what), History(), None, 0)
+    training = Training(members, rows("multiclass"), what, StoppingTracker(members, what), History(), None, 0)
     n_numbers = members.flat.numel()
     part = Shard(training, ranks).part.members
     assert all(tensor.is_meta for tensor in members.changing())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from skbig import BigMLPClassifier, BigMLPRegressor
-from skbig._random import member_seeds
+from skbig._utils.random import member_seeds
 from skbig.components import (
     L1,
     LBFGS,
@@ -34,10 +34,11 @@ from skbig.components import (
     SwapNoise,
 )
 from skbig.components.component import stack
-from skbig.engine.execution import thread_count
-from skbig.engine.history import History, Judge
+from skbig.engine.executors.threads import thread_count
+from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
+from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import train
 from skbig.estimators.scoring import Validation
 from tests.small import assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
@@ -144,11 +145,11 @@ def stopping_recipe(**changes: Any) -> Recipe:
     return recipe("binary", **defaults | changes)
 
 
-def judged(what: Recipe, seeds: tuple[int, ...]) -> tuple[Members, History, Judge]:
+def judged(what: Recipe, seeds: tuple[int, ...]) -> tuple[Members, History, StoppingTracker]:
     validation = Validation(rows("binary", n_rows=70), None)
     members = new_members(what, seeds)
-    judge = Judge(members, what)
-    return members, train(members, rows("binary"), what, validation=validation, judge=judge), judge
+    tracker = StoppingTracker(members, what)
+    return members, train(members, rows("binary"), what, validation=validation, tracker=tracker), tracker
 
 
 @pytest.mark.parametrize("keep_best", [True, False])
@@ -159,12 +160,12 @@ def judged(what: Recipe, seeds: tuple[int, ...]) -> tuple[Members, History, Judg
 def test_each_member_stops_at_its_own_time(keep_best: bool, changes: dict[str, Any], normalization: str | None) -> None:
     """A member ends with the weights with which it would have ended alone, however long the others go on."""
     what = stopping_recipe(keep_best=keep_best, normalization=normalization, **changes)
-    together, history, judge = judged(what, SEEDS)
+    together, history, tracker = judged(what, SEEDS)
     lengths = set()
     for m, seed in enumerate(SEEDS):
         alone, alone_history, alone_judge = judged(what, (seed,))
         assert_close(member(together.arrays(), m), alone.arrays(), TOLERANCE)
-        best = judge.best_loss[m], judge.best_score[m]
+        best = tracker.best_loss[m], tracker.best_score[m]
         np.testing.assert_allclose(best, (alone_judge.best_loss[0], alone_judge.best_score[0]))
         length = len(alone_history.loss)
         np.testing.assert_allclose([rate[m] for rate in history.rate[:length]], np.ravel(alone_history.rate))

@@ -14,8 +14,9 @@ from torch import Tensor
 from skbig import BigMLPRegressor
 from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
 from skbig.data.parted import PartedRows, Share
-from skbig.engine.execution import Execution, thread_count
-from skbig.engine.numbers import numbers_of_steps
+from skbig.engine.executors.executor import Execution
+from skbig.engine.executors.threads import thread_count
+from skbig.engine.step_inputs import inputs_of_steps
 from tests.small import assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -82,7 +83,7 @@ def test_parts_of_other_batches() -> None:
             for batches in parts.epoch(members.seeds, 0, True, 20, 8):
                 assert [(batch.n_rows, batch.first_row) for batch in batches] == [(10, 10), (10, 9)]
                 progress = mini_batches(members, rows("regression"), what)._progress(np.zeros(1, dtype=int), 2)
-                execution.run(batches, numbers_of_steps(members, what, progress))
+                execution.run(batches, inputs_of_steps(members, what, progress))
         results.append(kept(members))
     assert_close(*results, 1e-12)
 

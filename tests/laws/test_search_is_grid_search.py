@@ -19,7 +19,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, PolynomialFeatures, StandardScaler
 
-from skbig.engine.execution import thread_count
+from skbig.engine.executors.threads import thread_count
 from tests.candidates import APART, STACKED
 from tests.fitting import BINARY, MULTICLASS, N_ROWS, TASKS, WORDS, X, target
 from tests.searching import (
@@ -70,7 +70,7 @@ def test_kinds_are_kept_apart(name: str) -> None:
 @pytest.mark.parametrize(("most", "n_threads"), [(1, 1), (2, 2), (3, 1), (3, 2)])
 def test_any_composition_of_stacks(most: int, n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many are trained together, and how many stacks side by side, changes no score."""
-    monkeypatch.setattr("skbig.search.cohorts.MOST_ON_CPU", most)
+    monkeypatch.setattr("skbig.search.stack_planning.MAX_ON_CPU", most)
     parameters = EARLY | {"dropout": 0.2, "tol": 0.05, "learning_rate": 0.03}
     grid = each(n_iter_no_change=[0, 2, 20, 1], alpha=[0, 1, 0, 1], n_members=[1, 1, 1, 2])
     with thread_count(n_threads):
@@ -122,7 +122,7 @@ def test_folds_with_other_classes(cv: Any, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_validation_rows_of_the_caller(early_stopping: bool) -> None:
-    """Validation rows that are given to `fit` judge all candidates on all folds."""
+    """Validation rows that are given to `fit` tracker all candidates on all folds."""
     estimator = estimator_of("multiclass", max_iter=8, early_stopping=early_stopping, scoring="loss")
     fit = {"X_val": X[:25] + 0.1, "y_val": MULTICLASS[:25], "sample_weight_val": WEIGHT[:25]}
     grid = each(learning_rate=[0.01, 0.1, 0.1], n_iter_no_change=[1, 1, 5])

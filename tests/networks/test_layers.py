@@ -9,7 +9,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
-from skbig._sparse import sparse_rows
+from skbig._utils.sparse import sparse_rows
 from skbig.networks import layers
 from skbig.networks.layers import affine, batch_moments, batch_norm, layer_norm
 

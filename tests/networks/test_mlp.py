@@ -10,7 +10,7 @@ import torch
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor, nn
 
-from skbig._random import Noise, step_keys
+from skbig._utils.random import Noise, step_keys
 from skbig.networks.mlp import ACTIVATIONS, MLP, Training
 from tests.small import data
 

@@ -21,7 +21,7 @@ from torch import distributed
 
 from skbig import DDP, BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 from skbig.backends.context import WorkerContext
-from skbig.engine.execution import thread_count
+from skbig.engine.executors.threads import thread_count
 from skbig.engine.ranks import Ranks
 from tests.fitting import BINARY, N_ROWS, VALUES, WORDS, X, small, weights_of
 from tests.searching import last_of, seen

@@ -135,11 +135,11 @@ def test_scorers_of_early_stopping_see_the_configuration() -> None:
     """scikit-learn's configuration is the caller's wherever a network is judged."""
     seen = []
 
-    def judge(estimator: Any, X: Any, y: Any) -> float:
+    def tracker(estimator: Any, X: Any, y: Any) -> float:
         seen.append(get_config()["assume_finite"])
         return 0.0
 
-    network = small("multiclass", early_stopping=True, scoring=judge)
+    network = small("multiclass", early_stopping=True, scoring=tracker)
     with config_context(assume_finite=True):
         BigGridSearchCV(network, GRID, cv=2, error_score="raise").fit(X, WORDS)
     assert seen and all(seen)

@@ -26,7 +26,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbig import BigGridSearchCV, BigHalvingGridSearchCV, BigMLPClassifier, BigMLPRegressor, BigRandomizedSearchCV
 from skbig.exceptions import DivergenceError
-from skbig.search.tasks import Task
+from skbig.search.fit_task import Task
 from tests.fitting import VALUES, WORDS, X, fitted, small, state_of
 from tests.search.alike import GRID, assert_alike, fitted_names, piped
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.exceptions import FitFailedWarning
 
 from skbig.engine import population
-from skbig.engine.execution import thread_count
+from skbig.engine.executors.threads import thread_count
 from tests.fitting import BINARY, MULTICLASS, X, target
 from tests.searching import (
     EARLY,
@@ -59,7 +59,7 @@ def test_a_fit_that_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"scoring": "neg_mean_squared_error", "refit": True, "error_score": -9.0 if "value" in name else np.nan}
     theirs, ours = searches(estimator_of("regression", **parameters), grid, **settings)
     sizes: list[int] = []
-    monkeypatch.setattr("skbig.search.workers.Population", noting(sizes))
+    monkeypatch.setattr("skbig.search.stack_scheduler.Population", noting(sizes))
     expected = warnings_of(theirs, X, VALUES)
     assert warnings_of(ours, X, VALUES) == expected
     assert FitFailedWarning in {category for category, _ in expected}
@@ -110,7 +110,7 @@ def test_a_scorer_that_fails() -> None:
 @pytest.mark.parametrize("most", [2, 32])
 def test_a_validation_scorer_that_fails(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that cannot be judged any more fails as it does alone, whoever else is still in its stack."""
-    monkeypatch.setattr("skbig.search.cohorts.MOST_ON_CPU", most)
+    monkeypatch.setattr("skbig.search.stack_planning.MAX_ON_CPU", most)
 
     def shy(estimator: Any, X: Any, y: Any) -> float:
         certainty = float(estimator.predict_proba(X).max())

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skbig import BigGridSearchCV, BigHalvingGridSearchCV, BigMLPClassifier
-from skbig.engine.execution import thread_count
+from skbig.engine.executors.threads import thread_count
 from tests.fitting import WORDS, X, fitted, small, weights_of
 from tests.search.alike import assert_alike, piped
 from tests.searching import noting
@@ -195,7 +195,7 @@ def test_finalists_are_trained_as_without_rungs(schedule: str, aggressive: bool)
 def test_survivors_are_trained_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """At every rung those that are left make one stack for each thread."""
     sizes: list[int] = []
-    monkeypatch.setattr("skbig.search.workers.Population", noting(sizes))
+    monkeypatch.setattr("skbig.search.stack_scheduler.Population", noting(sizes))
     fitted(
         BigHalvingGridSearchCV(small("multiclass"), {"alpha": np.linspace(0, 1, 8)}, n_jobs=1, cv=2, **RUNGS), X, WORDS
     )

@@ -22,15 +22,15 @@ from torch import distributed
 from skbig import DDP, BigGridSearchCV
 from skbig.backends.context import WorkerContext
 from skbig.backends.launch import launch
-from skbig.engine.execution import thread_count
+from skbig.engine.executors.threads import thread_count
 from skbig.exceptions import WorkerError
 from skbig.search import shift
-from skbig.search.calls import collecting
-from skbig.search.cohorts import largest_first
 from skbig.search.crew import crew_of
+from skbig.search.fit_task import Task
+from skbig.search.joblib_backend import collecting
 from skbig.search.share import OwnShare
+from skbig.search.stack_planning import largest_first
 from skbig.search.started import Started
-from skbig.search.tasks import Task
 from tests.backends.test_ddp import temporary  # noqa: F401
 from tests.fitting import WORDS, X
 from tests.laws.test_ranks_agree import assert_equal

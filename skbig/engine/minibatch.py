@@ -1,0 +1,171 @@
+"""Epochs of an optimizer that takes a step per batch.
+
+Legend: M members, S steps, P parameters.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skbig.components.schedules import Progress
+from skbig.data.parted import PartedRows
+from skbig.data.rows import Batch, Rows
+from skbig.data.stacked_rows import StackedRows
+from skbig.data.streamed_rows import StreamedRows
+from skbig.engine.epoch import ADVICE, Clock, EpochResult, column
+from skbig.engine.executors.executor import Execution
+from skbig.engine.members import Members
+from skbig.engine.microbatch import Parts
+from skbig.engine.ranks import Ranks
+from skbig.engine.recipe import Recipe
+from skbig.engine.replicas import RankedExecution
+from skbig.engine.step import StepInputs, loss_and_gradient
+from skbig.engine.step_inputs import inputs_of_steps, rate_table
+from skbig.exceptions import DivergenceError
+
+AnyRows = Rows | StackedRows | StreamedRows | PartedRows
+
+STEPS_AT_ONCE = 256
+STEPS_AT_ONCE_ON_TIME = 8
+
+
+class MiniBatchEpochs:
+    """Epochs of an optimizer that takes a step per batch.
+
+    With `failed`, (M,) of bool, a member whose numbers are not finite any more is marked there, and the others go on;
+    without, it is an error.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        rows: AnyRows,
+        recipe: Recipe,
+        clock: Clock,
+        first_epoch: int,
+        failed: np.ndarray | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self._members, self._rows, self._recipe, self._clock = members, rows, recipe, clock
+        self._first_epoch = first_epoch
+        self._time_per_step = 0.0
+        self._parts = Parts()
+        self._failed, self._ranks = failed, ranks
+        self.execution: Execution | RankedExecution
+        records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
+        if isinstance(rows, PartedRows) and ranks is not None:
+            self.execution = RankedExecution(members, recipe, rows.mean_weight, ranks, records=records)
+        else:
+            self.execution = Execution(members, recipe, rows.mean_weight, records=records)
+
+    def run(self) -> EpochResult:
+        """Train one epoch."""
+        members, rows, recipe = self._members, self._rows, self._recipe
+        at_once = STEPS_AT_ONCE if recipe.max_time is None else STEPS_AT_ONCE_ON_TIME
+        total, seen = np.zeros(members.n_members), np.zeros(1, dtype=int)
+        for batches in rows.epoch(members.seeds, members.epochs, recipe.shuffle, recipe.batch_size, at_once):
+            progress = self._progress(seen, len(batches))
+            losses = self._run(batches, inputs_of_steps(members, recipe, progress))
+            sizes = _sizes(batches[: len(losses)])
+            with np.errstate(over="ignore"):  # of a member that is about to fail
+                total = total + (sizes * losses).sum(0)
+            seen = seen + sizes.sum(0)
+            members.steps += len(losses)
+            if self._clock.fraction >= 1.0:
+                break
+        rate = rate_table(members, recipe, progress)[-1].view(-1).expand(members.n_members).numpy()
+        members.epochs += 1
+        members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
+        return EpochResult(total / seen, rate, np.zeros(members.n_members, dtype=bool))
+
+    def _progress(self, rows_seen: np.ndarray, n_steps: int) -> Progress:
+        """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further."""
+        members, recipe, lengths = self._members, self._recipe, self._rows.lengths
+        steps = np.arange(n_steps)[:, None]
+        batch = np.minimum(recipe.batch_size, lengths)
+        per_step = batch / lengths / recipe.schedule_epochs
+        # Counted in rows, so that it does not depend on how many steps are asked for at once.
+        whole = members.epochs - self._first_epoch + (rows_seen + batch * steps) / lengths
+        by_epochs = whole / recipe.schedule_epochs
+        by_time = self._clock.fraction + self._time_per_step * steps
+        before = np.maximum(by_epochs, by_time)
+        after = np.maximum(by_epochs + per_step, by_time + self._time_per_step)
+        columns = (before.clip(0, 1), after.clip(0, 1), members.epochs, members.steps + steps, members.rows)
+        return Progress(*(column(values, n_steps) for values in columns))
+
+    def _run(self, batches: list[Batch], numbers: list[StepInputs]) -> np.ndarray:
+        """Run some steps; return the losses (S, M). On failure the members go back to the last good step."""
+        copy = self._members.copy()
+        began = time.perf_counter()
+        try:
+            losses = self.execution.run(batches, numbers, self._clock.deadline)
+        except torch.OutOfMemoryError:
+            if self._failed is not None and self._members.n_members > 1:  # a stack is halved, not its batches
+                raise
+            if self._ranks is not None:  # the other ranks are in the midst of the step
+                raise
+            losses = []
+        except BaseException:
+            self._members.restore(copy)
+            raise
+        if not losses:  # only now has the error let go of the memory that the step had taken
+            self._members.restore(copy)
+            self._parts.double(batches[0], self._recipe)
+            self.execution.n_parts = self._parts.count
+            return self._run(batches, numbers)
+        result = torch.stack(losses).cpu().double().numpy()
+        if not (np.isfinite(result).all() and self._members.all_finite()):
+            if self._failed is not None:
+                self._failed |= ~(np.isfinite(result).all(0) & self._members.finite())
+                return result
+            self._members.restore(copy)
+            losses = self._find_divergence(batches, numbers)
+            result = torch.stack(losses).cpu().double().numpy()
+        if self._clock.max_time is not None:
+            per_step = (time.perf_counter() - began) / len(losses)
+            self._time_per_step = self._clock.agreed(per_step / self._clock.max_time)
+        return result
+
+    def _find_divergence(self, batches: list[Batch], numbers: list[StepInputs]) -> list[Tensor]:
+        """Repeat the steps one by one up to the last good one, and say where it went wrong."""
+        if self._ranks is not None and self._ranks.steps_apart:  # only the steps of all ranks are those of before
+            raise DivergenceError(
+                f"The loss or the weights are not finite any more: in epoch {self._members.epochs + 1}, within the "
+                f"{len(batches)} steps after step {self._members.steps}. The weights from before are kept. {ADVICE}"
+            )
+        losses: list[Tensor] = []
+        for i, (batch, number) in enumerate(zip(batches, numbers, strict=True)):
+            copy = self._members.copy()
+            with torch.no_grad():
+                differentiate = self.execution.differentiate
+                _, gradient = loss_and_gradient(self._members, batch, self._recipe, number, 1, differentiate)
+                gradient = gradient.clone()  # the step may use its memory
+                self._members.restore(copy)
+                loss = self.execution.step_as_written(batch, number)
+            if not (bool(torch.isfinite(loss).all()) and self._members.all_finite()):
+                self._members.restore(copy)
+                self._members.steps += i
+                raise DivergenceError(self._explain(loss, gradient, number))
+            losses.append(loss)
+        return losses
+
+    def _explain(self, loss: Tensor, gradient: Tensor, number: StepInputs) -> str:
+        members = self._members
+        rate, norm = number.rate.flatten()[0].item(), members.norm(gradient).max().item()
+        return (
+            f"The loss or the weights are not finite any more: loss {loss.flatten().tolist()} in epoch "
+            f"{members.epochs + 1}, step {members.steps + 1}, at the learning rate {rate:g} and a gradient norm of "
+            f"{norm:g}. The weights of the step before are kept. {ADVICE}"
+        )
+
+
+def _sizes(batches: list[Batch]) -> np.ndarray:
+    """Rows of each batch and member, (S, M), or (S, 1) where members have the same number."""
+    if all(batch.sizes is None for batch in batches):
+        return np.array([[batch.counted_rows] for batch in batches])
+    n_members = batches[0].share.shape[0]
+    return np.array([batch.sizes or (batch.n_rows,) * n_members for batch in batches])

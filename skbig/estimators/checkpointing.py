@@ -1,0 +1,195 @@
+"""A fit that saves itself: checkpoints while it trains, and the way back from the newest of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from inspect import isfunction
+from numbers import Integral
+from types import CellType, CodeType
+from typing import Any
+
+import joblib
+import numpy as np
+
+from skbig.backends.backend import resolve_backend
+from skbig.components.component import Component
+from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
+from skbig.engine.fingerprint import fingerprint
+from skbig.engine.state_dict import load_state_dict, state_dict
+from skbig.engine.train import EpochReport, Training
+from skbig.estimators.inputs import Given
+from skbig.estimators.scoring import Validation
+from skbig.estimators.sklearn_compat import inside_cross_validation
+
+ENDED = ("converged", "max_iter", "max_time", "callback")
+"""Reasons to stop after which nothing is left to train."""
+
+NO_MATTER = ("verbose", "device", "backend", "warm_start", "checkpoint_dir", "checkpoint_every")
+"""Parameters that may change from run to run of one fit; of a backend, all but how its workers agree."""
+
+
+class Saver:
+    """An observer of a training that writes checkpoints.
+
+    Parameters
+    ----------
+    directory : CheckpointDirectory
+    every : int or float
+        Epochs between checkpoints if an int, seconds if a float.
+    training : Training
+    """
+
+    def __init__(self, directory: CheckpointDirectory, every: float, training: Training) -> None:
+        self.directory, self.every, self._training = directory, every, training
+        self._began = time.perf_counter() - training.elapsed
+        self._last = (training.members.epochs, time.monotonic())
+        self._terminated = threading.Event()
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether SIGTERM has come and waits."""
+        return self._terminated.is_set()
+
+    def __call__(self, report: EpochReport) -> None:
+        """Save, if it is time to; after SIGTERM save and let it take effect."""
+        if report.last:  # the end of the training saves too: with the best weights, and with its reason
+            return
+        if self.is_terminated:
+            self.save()
+            self.let_sigterm_through()
+        elif self._is_due():
+            self.save()
+
+    def let_sigterm_through(self) -> None:
+        """Let SIGTERM take effect, which has come: the handler is the caller's again."""
+        self._terminated.clear()
+        signal.raise_signal(signal.SIGTERM)
+
+    def save(self) -> None:
+        """Write where the training stands; a failure to write is an error, and the last checkpoint stays."""
+        self._training.elapsed = time.perf_counter() - self._began
+        self.directory.save(*state_dict(self._training))
+        self._last = (self._training.members.epochs, time.monotonic())
+
+    def _is_due(self) -> bool:
+        epoch, moment = self._last
+        if isinstance(self.every, Integral):
+            return self._training.members.epochs - epoch >= self.every
+        return time.monotonic() - moment >= self.every
+
+    @contextmanager
+    def on_sigterm(self) -> Iterator[None]:
+        """Wait with SIGTERM for the end of the epoch, where signals can be heard: in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGTERM)
+
+        def note(number: int, frame: Any) -> None:
+            del number, frame
+            signal.signal(signal.SIGTERM, before)
+            self._terminated.set()
+
+        if before is None:  # a handler that is not Python's cannot be put back
+            yield
+            return
+        signal.signal(signal.SIGTERM, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            if self._terminated.is_set():  # since then no epoch has ended, or the last one
+                signal.raise_signal(signal.SIGTERM)
+
+
+def directory_of(parameters: Mapping[str, Any], given: Given, held: Given | None) -> CheckpointDirectory | None:
+    """Return the directory of a fit's checkpoints, and what they must agree with; None without `checkpoint_dir`.
+
+    Raises
+    ------
+    ValueError
+        Within a cross-validation, whose fits would all write to this directory.
+    """
+    path = parameters.get("checkpoint_dir")
+    if path is None:
+        return None
+    if inside_cross_validation():
+        raise ValueError(
+            f"checkpoint_dir={str(path)!r} holds the checkpoints of one fit, and a search or a cross-validation makes "
+            "many. Set checkpoint_dir=None on the estimator, and give the search a directory: "
+            "BigGridSearchCV(..., checkpoint_dir=...)."
+        )
+    held = Given(None, None) if held is None else held
+    identity = {f"parameter {name}": text_of(value) for name, value in parameters.items() if name not in NO_MATTER}
+    identity |= {"X": _of_rows(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
+    identity |= {"X_val": _of_rows(held.X), "y_val": fingerprint(held.y)}
+    identity |= {"sample_weight_val": fingerprint(held.weight)}
+    backend = resolve_backend(parameters.get("backend"))
+    if backend is not None and backend.steps_alone > 1:
+        identity["parameter backend"] = repr(backend)
+    return CheckpointDirectory(path, identity)
+
+
+def _of_rows(X: Any) -> str:
+    """Return the fingerprint of rows, also of a selection: of the whole source, and of which are meant."""
+    return fingerprint(X.source, X.rows) if isinstance(X, LazyRows) else fingerprint(X)
+
+
+def go_on_from(training: Training, checkpoint: Checkpoint) -> None:
+    """Put a training where a checkpoint was written."""
+    load_state_dict(training, checkpoint.arrays, checkpoint.facts)
+    if isinstance(training.validation, Validation):
+        training.validation.has_loss = bool(training.history.validation_loss)
+
+
+def has_ended(training: Training) -> bool:
+    """Whether a training that was put where a checkpoint was written has nothing left to do."""
+    return training.history.stop_reason in ENDED
+
+
+# Parameters as text.
+
+
+def text_of(value: Any) -> str:
+    """Return a parameter as text: the same in every process, and another one where the parameter is another."""
+    if isinstance(value, np.random.RandomState):
+        return f"RandomState {joblib.hash(value.get_state())}"
+    if isinstance(value, np.ndarray):
+        return f"array {fingerprint(value)}"
+    if isinstance(value, Component):
+        own = ", ".join(f"{field.name}={text_of(getattr(value, field.name))}" for field in dataclasses.fields(value))
+        return f"{type(value).__qualname__}({own})"
+    if isfunction(value):
+        return f"{value.__module__}.{value.__qualname__} {joblib.hash(_essence(value))}"
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    return without_addresses(repr(value))
+
+
+def _essence(function: Any) -> list[Any]:
+    """What a function does, without the file and the line where it is written: lambdas have no name."""
+    enclosed = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]  # which is empty
+    numbers = [value for value in enclosed if isinstance(value, bool | int | float | str)]  # others may change with use
+    values = (function.__defaults__, function.__kwdefaults__, numbers)
+    return [_operations(function.__code__), without_addresses(repr(values))]
+
+
+def _operations(code: CodeType) -> list[Any]:
+    constants = [_operations(value) if isinstance(value, CodeType) else _constant(value) for value in code.co_consts]
+    return [code.co_code, code.co_names, constants]
+
+
+def _constant(value: Any) -> str:
+    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
+
+
+def without_addresses(text: str) -> str:
+    """Return a text without the places of objects in memory, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

@@ -1,0 +1,131 @@
+"""From members to what a fitted estimator keeps, and back: NumPy arrays and plain Python, no torch object.
+
+Legend: M members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from skbig.components.component import Component
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
+from skbig.engine.stopping import StoppingTracker
+
+
+def layer_arrays(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:
+    """Return the arrays of one prefix in the order of the layers."""
+    return [arrays[f"{prefix}{i}"] for i in range(sum(name.rstrip("0123456789") == prefix for name in arrays))]
+
+
+def public_weights(arrays: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return `coefs_` and `intercepts_` in scikit-learn's form; several members keep a leading axis."""
+    coefs, intercepts = layer_arrays(arrays, "weight"), layer_arrays(arrays, "bias")
+    if coefs[0].shape[0] == 1:
+        return [coef[0] for coef in coefs], [intercept[0, 0] for intercept in intercepts]
+    return coefs, [intercept[:, 0] for intercept in intercepts]
+
+
+def network_arrays(
+    coefs: list[np.ndarray], intercepts: list[np.ndarray], normalization: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The inverse of `public_weights`: named arrays (M, in, out)."""
+    named = {f"weight{i}": coef.reshape(-1, *coef.shape[-2:]) for i, coef in enumerate(coefs)}
+    n_members = named["weight0"].shape[0]
+    named |= {f"bias{i}": bias.reshape(n_members, 1, -1) for i, bias in enumerate(intercepts)}
+    return named | dict(normalization)
+
+
+def normalization_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what is neither weight nor bias: scales, offsets and running moments."""
+    return {name: value for name, value in arrays.items() if not name.startswith(("weight", "bias"))}
+
+
+def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, incremental: bool) -> dict[str, Any]:
+    """Return what training needs to go on exactly; only `partial_fit` goes on from other weights than the best."""
+    latest = tracker.latest if incremental and recipe.keep_best else None
+    return {
+        "seeds": list(members.seeds),
+        "counts": [members.steps, members.epochs, members.rows],
+        "rate_scale": members.rate_scale.copy(),
+        "optimizer": _identity(recipe.optimizer),
+        "state": [_to_arrays(state) for state in members.state],
+        "line_search": [_to_arrays(state) for state in members.line_search],
+        "tracker": {
+            "best_loss": tracker.best_loss,
+            "best_score": tracker.best_score,
+            "stalled": tracker.stalled,
+            "stopped": tracker.stopped,
+            "best": None if tracker.best is None else _array(tracker.best),
+            "latest": None if latest is None else _array(latest),
+        },
+    }
+
+
+def import_progress(members: Members, recipe: Recipe, kept: Mapping[str, Any]) -> None:
+    """Put back counts and optimizer state; another optimizer than before starts afresh."""
+    members.steps, members.epochs, members.rows = kept["counts"]
+    members.rate_scale = np.array(kept["rate_scale"])
+    members.start(recipe.optimizer)
+    if kept["optimizer"] != _identity(recipe.optimizer) or not _same_names(members.state, kept["state"]):
+        members.steps = 0
+        return
+    for state, old in zip(members.state, kept["state"], strict=True):
+        for name, tensor in state.items():
+            tensor.copy_(torch.from_numpy(np.array(old[name])))
+    if recipe.optimizer.full_batch:
+        members.line_search = [_to_tensors(state, members) for state in kept["line_search"]]
+
+
+def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], incremental: bool) -> StoppingTracker:
+    """Put back what an earlier training had judged.
+
+    Calls of `partial_fit` with early stopping are one training, also over its end and with weights that are not yet
+    the best. Any other call is a wish to go on.
+    """
+    tracker = StoppingTracker(members, recipe)
+    for name in ("best_loss", "best_score", "stalled", "stopped"):
+        setattr(tracker, name, np.array(kept["tracker"][name]))
+    for name in ("best", "latest"):
+        weights = kept["tracker"][name]
+        setattr(tracker, name, None if weights is None else torch.from_numpy(np.array(weights)).to(members.flat))
+    if incremental and recipe.keep_best:
+        tracker.restore_latest()
+    else:
+        tracker.stalled[tracker.stopped] = 0  # who asks for more after a stop is given as much patience again
+        tracker.stopped[:] = False
+        tracker.looks_again = recipe.keep_best
+    return tracker
+
+
+def _identity(component: Component) -> str:
+    """What tells whether an optimizer's state fits another: its class and the choices that shape the state."""
+    fixed = component.signature()[1:]
+    return f"{type(component).__module__}.{type(component).__qualname__}{fixed!r}"
+
+
+def _same_names(states: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+    return [set(state) for state in states] == [set(state) for state in others]
+
+
+def _to_arrays(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _array(value) if isinstance(value, torch.Tensor) else value for name, value in state.items()}
+
+
+def _to_tensors(state: Mapping[str, Any], members: Members) -> dict[str, Any]:
+    return {
+        name: _like(torch.from_numpy(np.array(value)), members.flat) if isinstance(value, np.ndarray) else value
+        for name, value in state.items()
+    }
+
+
+def _like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return tensor.to(other) if tensor.is_floating_point() else tensor.to(other.device)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return np.array(tensor.detach().cpu().numpy())

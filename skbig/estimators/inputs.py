@@ -1,0 +1,207 @@
+"""From what a user hands to `fit` to what the training loop takes: functions of values, nothing is kept.
+
+Legend: N rows, F features, K outputs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from skbig._utils.random import Purpose, generator, member_seeds
+from skbig.backends.single import SingleDevice
+from skbig.data.rows import Rows, place_rows
+from skbig.data.split import split
+from skbig.data.streamed_rows import StreamedRows, stream_rows
+from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.engine.members import Members, make_members
+from skbig.engine.recipe import Recipe
+from skbig.estimators.fitted_state import import_progress
+from skbig.estimators.parameters import Choices
+from skbig.networks.mlp import MLP
+
+
+@dataclass(frozen=True)
+class Given:
+    """Rows, targets and weights; as the user gave them, then checked."""
+
+    X: Any
+    y: Any
+    weight: np.ndarray | None = None
+
+    def take(self, index: np.ndarray) -> Given:
+        """Return some of the rows."""
+        X = self.X.take(index) if isinstance(self.X, LazyRows) else self.X[index]
+        return Given(X, self.y[index], None if self.weight is None else self.weight[index])
+
+    def without_weightless(self) -> Given:
+        """Drop rows of weight zero: they take no part in anything, not even in the size of a batch."""
+        if self.weight is None or self.weight.all():
+            return self
+        return self.take(np.flatnonzero(self.weight))
+
+
+def input_dtypes(device: torch.device, precision: str) -> list[Any]:
+    """The dtypes that X may keep: on a CPU those of the input, else the one that is computed in.
+
+    The cast is scikit-learn's, which reports a value that is too large for it.
+    """
+    if precision == "auto" and device.type == "cpu":
+        return [np.float64, np.float32]
+    return [np.float64] if precision == "float64" else [np.float32]
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether checked rows, in memory or elsewhere, are sparse."""
+    return X.is_sparse if isinstance(X, LazyRows) else not isinstance(X, np.ndarray)
+
+
+def placed(
+    X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype
+) -> Rows | StreamedRows:
+    """Put checked rows on a device, or prepare to read them from where they lie."""
+    if isinstance(X, LazyRows):
+        return stream_rows(X.source, y, weight, device, dtype, rows=X.rows)
+    return place_rows(X, y, weight, device, dtype)
+
+
+def seeds_of(random_state: Any, n_members: int) -> list[int]:
+    """Return a seed per member; None takes fresh entropy, so that NumPy's global generator stays as it was."""
+    if random_state is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    elif isinstance(random_state, np.random.RandomState):
+        seed = int(random_state.randint(2**31 - 1))
+    else:
+        seed = int(random_state)
+    return member_seeds(seed, n_members)
+
+
+def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[Given, Given]:
+    """Split rows into training and validation rows, with the classes' proportions kept where asked for."""
+    n_rows = given.X.shape[0]
+    labels = np.ravel(given.y) if stratify else None
+    try:
+        parts = split(n_rows, fraction, generator(seed, Purpose.SPLIT), labels)
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True cannot hold out validation_fraction={fraction} of {n_rows} rows: "
+            f"{error}. Change validation_fraction, or pass X_val and y_val to fit."
+        ) from None
+    if len(parts[1]) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of your dataset. "
+            f"Got {len(parts[1])} of {n_rows} rows."
+        )
+    training, validation = (given.take(part) for part in parts)
+    return training, validation
+
+
+def make_recipe(
+    parameters: SimpleNamespace,
+    choices: Choices,
+    backend: SingleDevice,
+    X: Any,
+    n_outputs: int,
+    *,
+    one_epoch: bool,
+    judged: bool,
+) -> Recipe:
+    """Put the resolved choices and the shape of the data together."""
+    n_rows, n_features = X.shape
+    if choices.augmentation is not None and is_sparse(X):
+        raise ValueError(
+            f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray()."
+        )
+    reads_all = choices.optimizer.full_batch or parameters.batch_size == "full"
+    if reads_all and isinstance(X, LazyRows):
+        name, other = ("optimizer", "optimizer='adam'") if choices.optimizer.full_batch else ("batch_size", "a number")
+        raise ValueError(
+            f"{name}={getattr(parameters, name)!r} needs all rows in memory, and X is too large to be loaded. Use "
+            f"{other}."
+        )
+    batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows)
+    network = MLP(
+        n_features,
+        choices.hidden,
+        n_outputs,
+        parameters.activation,
+        float(parameters.dropout),
+        parameters.normalization,
+    )
+    if batch_size == 1 and network.statistics_shapes:
+        raise ValueError(
+            "normalization='batch' needs batches of two rows or more: a row less its own mean is zero. Use a larger "
+            "batch_size, or normalization='layer'."
+        )
+    return Recipe(
+        network=network,
+        loss=choices.loss,
+        penalty=choices.penalty,
+        optimizer=choices.optimizer,
+        schedule=choices.schedule,
+        clipping=choices.clipping,
+        augmentation=choices.augmentation,
+        alpha=float(parameters.alpha),
+        rate=choices.rate,
+        batch_size=batch_size,
+        max_epochs=1 if one_epoch else parameters.max_iter,
+        schedule_epochs=parameters.max_iter,
+        max_time=parameters.max_time,
+        shuffle=bool(parameters.shuffle),
+        tol=parameters.tol,
+        patience=parameters.n_iter_no_change,
+        keep_best=bool(parameters.early_stopping) and judged,
+        bf16=backend.bf16,
+    )
+
+
+def _batch_rows(batch_size: Any, n_rows: int) -> int:
+    if batch_size == "full":
+        return n_rows
+    if batch_size == "auto":
+        return min(200, n_rows)
+    if batch_size > n_rows:
+        warnings.warn(
+            f"Got `batch_size`={batch_size}, larger than the number of rows ({n_rows}). It is going to be clipped.",
+            UserWarning,
+            stacklevel=6,
+        )
+    return int(min(batch_size, n_rows))
+
+
+def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int]) -> Members:
+    """Begin with drawn weights."""
+    arrays = recipe.network.initial(seeds) | recipe.network.initial_statistics(len(seeds))
+    members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
+    members.start(recipe.optimizer)
+    return members
+
+
+def continued_members(
+    recipe: Recipe, backend: SingleDevice, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], n_members: int
+) -> Members:
+    """Go on with fitted weights.
+
+    Raises
+    ------
+    ValueError
+        When the parameters now ask for another network than the fitted one.
+    """
+    shapes = recipe.network.shapes | recipe.network.statistics_shapes
+    if {name: value.shape for name, value in arrays.items()} != {
+        name: (n_members, *shape) for name, shape in shapes.items()
+    }:
+        raise ValueError(
+            "The fitted network has other layers than the parameters and the data now ask for (hidden_layer_sizes, "
+            "normalization, n_members, or the number of outputs of y). Keep them to go on training, or call fit with "
+            "warm_start=False."
+        )
+    members = make_members(recipe.network, progress["seeds"], arrays, backend.device, backend.dtype)
+    import_progress(members, recipe, progress)
+    return members

@@ -1,0 +1,309 @@
+"""Everything that depends on scikit-learn's version or touches what is not public in it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.metrics import check_scoring
+from sklearn.model_selection._validation import _insert_error_scores
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import (
+    _check_method_params,
+    _check_y,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
+
+from skbig.data.sources.base import Source
+from skbig.data.sources.open import as_source
+from skbig.data.streaming.lazy_rows import LOADED_BYTES, LazyRows
+from skbig.data.streaming.reader import largest_of
+from skbig.engine.train import EpochReport
+
+try:  # scikit-learn >= 1.9
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's callbacks where it has none."""
+
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the method as it is."""
+        return method
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "callback_observer",
+    "check_rows",
+    "check_training_rows",
+    "check_validation_labels",
+    "check_validation_rows",
+    "check_weight",
+    "format_results",
+    "hands_callbacks_on",
+    "has_callbacks",
+    "inside_cross_validation",
+    "inside_population",
+    "inside_search",
+    "params_of_rows",
+    "rows_of",
+    "scorer_of",
+    "scorers_in",
+    "with_callbacks",
+]
+
+_ACCEPTED: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "order": "C"}
+
+
+def check_training_rows(
+    estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
+) -> Any:
+    """Return checked X (dense, CSR, or a selection of rows that are read later) and y, and note the features."""
+    elsewhere = _read_elsewhere(estimator, X, dtypes, reset=reset, to_train=True)
+    if elsewhere is not None:
+        if y is None:
+            raise ValueError(f"This {type(estimator).__name__} estimator requires y to be passed, but y is None.")
+        y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+        check_consistent_length(elsewhere, y)
+        return elsewhere, y
+    options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_ACCEPTED}
+    with _quiet_casts():
+        X, y = validate_data(estimator, X, y, **options)
+    _check_magnitude(X, "X")
+    return _as_csr(X), y
+
+
+def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any) -> Any:
+    """Return checked X_val (dense, or CSR) with the features known from training."""
+    elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False, name="X_val", to_train=True)
+    if elsewhere is not None:
+        return elsewhere
+    with _quiet_casts():
+        checked = check_array(X, dtype=dtype, input_name="X_val", estimator=estimator, **_ACCEPTED)
+    validate_data(estimator, X, reset=False, skip_check_array=True)  # the names and the number of the features
+    _check_magnitude(checked, "X_val")
+    return _as_csr(checked)
+
+
+def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any]) -> Any:
+    """Return checked X (dense, CSR, or a selection) with the features known from training."""
+    elsewhere = _read_elsewhere(estimator, X, dtypes, reset=False)
+    if elsewhere is not None:
+        return elsewhere
+    with _quiet_casts():
+        return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **_ACCEPTED))
+
+
+def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool, **described: Any) -> Any:
+    """Return rows that are not in memory: read, if they are few, else as a selection; None for what is in memory."""
+    source = as_source(X)
+    if source is None:
+        return None
+    selection = LazyRows(source, np.dtype(source.dtype if source.dtype in dtypes else dtypes[0]), **described)
+    is_small = selection.n_bytes <= LOADED_BYTES
+    if is_small and (isinstance(X, np.ndarray) or sparse.issparse(X)):
+        return None  # a small memory map is an array as any other
+    _check_features(estimator, source, reset=reset)
+    return selection.load() if is_small else selection
+
+
+def _check_features(estimator: BaseEstimator, source: Source, *, reset: bool) -> None:
+    """Note, or compare, the number and the names of the features."""
+    names, known = source.feature_names, getattr(estimator, "feature_names_in_", None)
+    if reset or names is None or known is None:
+        validate_data(estimator, np.empty((1, source.shape[1])), reset=reset, skip_check_array=True)
+    elif list(names) != list(known):
+        raise ValueError(
+            "The feature names should match those that were passed during fit. Fitted with "
+            f"{list(known)[:10]}, got {list(names)[:10]}."
+        )
+    if not reset and names is not None and known is None:
+        name = type(estimator).__name__
+        warnings.warn(f"X has feature names, but {name} was fitted without feature names", UserWarning, stacklevel=4)
+    if reset and names is not None:
+        estimator.feature_names_in_ = np.asarray(names, dtype=object)
+
+
+def check_validation_labels(y: Any) -> Any:
+    """Return checked class labels, or a multilabel indicator, of validation rows."""
+    y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y_val")
+    y = y.toarray() if sparse.issparse(y) else y
+    return y if y.ndim == 2 and y.shape[1] > 1 else column_or_1d(y)
+
+
+def _quiet_casts() -> Any:
+    """Leave a value that is too large for float32 to scikit-learn's error, without NumPy's warning before it."""
+    return np.errstate(over="ignore")
+
+
+def _check_magnitude(X: Any, name: str) -> None:
+    """Raise ValueError when a square would overflow, as those of gradients do that are as large as X."""
+    values = X.data if sparse.issparse(X) else X
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if largest > largest_of(values.dtype):
+        raise ValueError(
+            f"Input {name} contains a value too large to train on in {values.dtype!r}: {largest:g}, whose square is "
+            "infinite. Scale the features (StandardScaler)."
+        )
+
+
+def _as_csr(X: Any) -> Any:
+    return sparse.csr_array(X) if sparse.issparse(X) else X
+
+
+def check_weight(sample_weight: Any, n_rows: int, name: str = "sample_weight") -> np.ndarray | None:
+    """Return checked weights as float64, or None.
+
+    Raises
+    ------
+    ValueError
+        When there is not one finite, non-negative weight per row, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    if np.isscalar(sample_weight):
+        sample_weight = np.full(n_rows, sample_weight)
+    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name=name)
+    if weight.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.ndim}D array for `{name}`.")
+    if len(weight) != n_rows:
+        raise ValueError(f"{name}.shape == {weight.shape}, expected {(n_rows,)}!")
+    if (weight < 0).any():
+        row = int(np.flatnonzero(weight < 0)[0])
+        raise ValueError(f"Negative values in data passed to `{name}`: row {row} has the weight {weight[row]}.")
+    if not weight.any():
+        raise ValueError(f"All values of `{name}` are zero. Sample weights must contain at least one non-zero number.")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weight.sum()):
+            raise ValueError(f"The values of `{name}` are too large: their sum is infinite.")
+    return weight
+
+
+def scorer_of(scoring: Any) -> Callable[..., float] | None:
+    """Return a scorer by name or as given; None means the estimator's own score.
+
+    Raises
+    ------
+    ValueError
+        When it is a metric, which takes no estimator.
+    """
+    return None if scoring is None else check_scoring(scoring=scoring)
+
+
+def scorers_in(scorer: Any) -> Any:
+    """Return what a search scores by: a dict of scorers where it has several, else the one."""
+    return getattr(scorer, "_scorers", scorer)
+
+
+def rows_of(estimator: BaseEstimator, X: Any, y: Any, index: np.ndarray) -> tuple[Any, Any]:
+    """Return some rows of X and y, as a search hands them to `fit`."""
+    return _safe_split(estimator, X, y, index)
+
+
+def params_of_rows(X: Any, params: dict[str, Any] | None, index: np.ndarray) -> dict[str, Any]:
+    """Return parameters of `fit` for some rows: those with one entry per row of X are cut as well."""
+    return _check_method_params(X, params=params or {}, indices=index)
+
+
+def format_results(
+    search: Any, parameters: list[dict[str, Any]], n_splits: int, results: list[Any], more: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a search keeps as `cv_results_`, from the result of each candidate on each split."""
+    if callable(search.scoring):  # only now is it known by which names a failed fit is scored
+        _insert_error_scores(results, search.error_score)
+    formatted: dict[str, Any] = search._format_results(parameters, n_splits, results, more)
+    return formatted
+
+
+def has_callbacks(estimator: BaseEstimator) -> bool:
+    """Whether scikit-learn's callbacks want to hear of this estimator's fits."""
+    return bool(getattr(estimator, "_skl_callbacks", None))
+
+
+def hands_callbacks_on(context: Any) -> bool:
+    """Whether callbacks of a search want to hear of what happens within the fits that it makes."""
+    for callback in getattr(context, "_callbacks", []):
+        depth = getattr(callback, "max_propagation_depth", 0)
+        if depth is None or context._propagation_depth < depth:
+            return True
+    return False
+
+
+def inside_search() -> bool:
+    """Whether a caller is scikit-learn's or joblib's own loop over fits, which one Ctrl-C should end as well."""
+    return _is_called_by("sklearn.model_selection", "joblib.")
+
+
+def inside_cross_validation() -> bool:
+    """Whether a caller makes a fit for each fold or candidate."""
+    return _is_called_by("sklearn.model_selection._validation", "skbig.search.")
+
+
+def inside_population() -> bool:
+    """Whether a search of this package makes the fit, perhaps beside others; the best candidate's last fit is none."""
+    return _is_called_by("skbig.search.fit_task")
+
+
+def _is_called_by(*modules: str) -> bool:
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(modules):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+@contextmanager
+def callback_observer(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int, attributes: Callable[[], dict[str, Any]]
+) -> Iterator[Callable[[EpochReport], bool | None] | None]:
+    """Give an observer that passes each epoch on to scikit-learn's callbacks as one task, or None without callbacks."""
+    if not hasattr(estimator, "_init_callback_context"):
+        yield None
+        return
+    metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+    facts = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+    context = estimator._init_callback_context(max_subtasks=n_epochs)
+    if not getattr(estimator, "_skl_callbacks", None):
+        yield None
+        return
+    context.call_on_fit_task_begin(**facts)
+    tasks = _EpochTasks(context, facts, attributes) if n_epochs else None
+    try:
+        yield tasks
+    finally:
+        if tasks is not None:
+            tasks.close()
+        context.call_on_fit_task_end(**facts, reconstruction_attributes=attributes)
+
+
+class _EpochTasks:
+    """Opens a task per epoch: the next begins when the last has ended, and `close` ends the one that never ran."""
+
+    def __init__(self, context: Any, facts: dict[str, Any], attributes: Callable[[], dict[str, Any]]) -> None:
+        self._context, self._facts, self._attributes = context, facts, attributes
+        self._task = self._begin()
+
+    def _begin(self) -> Any:
+        return self._context.subcontext(task_name="epoch").call_on_fit_task_begin(**self._facts)
+
+    def __call__(self, report: EpochReport) -> bool:
+        task, self._task = self._task, None  # it ends once, also when a callback fails
+        stop = task.call_on_fit_task_end(**self._facts, reconstruction_attributes=self._attributes)
+        self._task = None if stop or report.last else self._begin()
+        return bool(stop)
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.call_on_fit_task_end(**self._facts)
+            self._task = None

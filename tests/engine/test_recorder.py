@@ -1,0 +1,154 @@
+"""A recording repeats a function: on other inputs, with all that it changes in place, and with nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from skbig.engine.recorder import NotReplayable, record
+
+
+def tensors(*shapes: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(*shape, generator=generator, dtype=dtype) for shape in shapes]
+
+
+def several_losses(X: Tensor, weight: Tensor) -> Tensor:
+    """A forward and a backward pass with respect to three leaves of other shapes, gathered in one vector."""
+    leaves = [
+        weight.detach().requires_grad_(),
+        torch.ones(1, 3, dtype=X.dtype).requires_grad_(),
+        X.detach().requires_grad_(),
+    ]
+    with torch.enable_grad():
+        hidden = torch.tanh(torch.addmm(leaves[1], leaves[2], leaves[0]))
+        gradients = torch.autograd.grad((hidden * hidden).sum(), leaves)
+    return torch.cat([gradient.reshape(1, 1, -1) for gradient in gradients], -1)
+
+
+def one_of_a_list(X: Tensor, weight: Tensor) -> Tensor:
+    (only,) = (X + 1).split(10, 0)
+    return only @ weight
+
+
+FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "a product": lambda X, weight: X @ weight,
+    "views": lambda X, weight: X.t().reshape(-1, 2).t().contiguous().view(-1)[:3] + weight.flatten()[:3],
+    "transposes that undo each other": lambda X, weight: X.t().t() @ weight.t().contiguous().t(),
+    "gradients": several_losses,
+    "a list of one": one_of_a_list,
+    "a list of several": lambda X, weight: X.unbind(0)[2] * X.unbind(0)[0] + X.split(2, 1)[1].sum(),
+    "a tuple": lambda X, weight: torch.topk(X, 2, dim=1)[0] + X.max(dim=1, keepdim=True)[1],
+    "infinite numbers": lambda X, weight: X.clamp(-math.inf, math.inf) + torch.full_like(X, math.inf).reciprocal(),
+    "not a number": lambda X, weight: torch.nan_to_num(torch.full_like(X, math.nan), nan=0.5) * X,
+    "other dtypes": lambda X, weight: (X.float().to(torch.bfloat16) > 0).to(X.dtype) * X.double(),
+    "integers": lambda X, weight: X[torch.arange(X.shape[0]).flip(0)],
+    "keywords": lambda X, weight: torch.add(X, X, alpha=0.1).sum(dim=0, keepdim=True).softmax(dim=-1),
+    "an index that is computed": lambda X, weight: X.gather(1, X.argsort(dim=1)),
+    "a tensor that is changed in place": lambda X, weight: torch.zeros_like(X).add_(X).mul_(2).clamp_(-1, 1),
+    "an input passed on": lambda X, weight: X,
+    "a view of an input": lambda X, weight: X.view(-1),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_replay_is_the_function(name: str) -> None:
+    """Recording returns what the function returns, and a replay does so for inputs it has not seen."""
+    function = FUNCTIONS[name]
+    first, second = tensors((4, 3), (3, 3)), tensors((4, 3), (3, 3), seed=1)
+    result, replay = record(function, first)
+    torch.testing.assert_close(result, function(*first), rtol=0, atol=0)
+    for inputs in (second, first, second):
+        torch.testing.assert_close(replay(*inputs), function(*inputs), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_replay_without_autograd(name: str) -> None:
+    """A recording runs where autograd does not, and gives the same."""
+    inputs = tensors((4, 3), (3, 3), seed=1)
+    _, replay = record(FUNCTIONS[name], tensors((4, 3), (3, 3)))
+    with torch.inference_mode():
+        result = replay(*inputs).clone()
+    torch.testing.assert_close(result, FUNCTIONS[name](*inputs), rtol=0, atol=0)
+
+
+def test_lasting_tensors_change_once_per_call() -> None:
+    """What the function changes in place is changed while recording and by every replay, and a view of it sees that."""
+    total, view = torch.zeros(6), torch.zeros(0)
+    view = total.view(2, 3)
+
+    def function(X: Tensor) -> Tensor:
+        total.view(3, 2).add_(X)
+        return view.sum(0) * 2
+
+    (X,) = tensors((3, 2), dtype=torch.float32)
+    result, replay = record(function, [X])
+    torch.testing.assert_close(total, X.flatten())
+    torch.testing.assert_close(result, 2 * X.view(2, 3).sum(0))
+    torch.testing.assert_close(replay(X), 4 * X.view(2, 3).sum(0))
+    torch.testing.assert_close(total, 2 * X.flatten())
+
+
+def test_lasting_tensors_are_read_anew() -> None:
+    """A lasting tensor that others change between two replays is read as it is then."""
+    weight = torch.ones(3)
+    _, replay = record(lambda X: X * weight.view(1, 3), [torch.ones(2, 3)])
+    weight.fill_(5.0)
+    torch.testing.assert_close(replay(torch.ones(2, 3)), torch.full((2, 3), 5.0))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [lambda X: X.sum().item(), lambda X: float(X.max()), lambda X: bool((X > 0).any()), lambda X: int(X.argmax())],
+)
+def test_a_look_at_a_value_is_noticed(look: Callable[[Tensor], Any]) -> None:
+    """A function that looks at values is not recorded: it may do otherwise the next time. It has run all the same."""
+    ran = []
+
+    def function(X: Tensor) -> Tensor:
+        value = look(X)
+        ran.append(value)
+        return X * 2
+
+    with pytest.raises(NotReplayable):
+        record(function, tensors((4, 3)))
+    assert len(ran) == 1
+
+
+def test_an_error_goes_through() -> None:
+    """A function that fails while it is recorded fails as it would alone, and recording ends."""
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        record(lambda X: X @ X, tensors((4, 3)))
+    result, _ = record(lambda X: X + 1, tensors((4, 3)))
+    torch.testing.assert_close(result, tensors((4, 3))[0] + 1)
+
+
+def test_what_does_nothing_is_not_repeated() -> None:
+    """Detached copies, views of lasting tensors and values that nobody reads cost nothing in a replay."""
+    weight = torch.ones(3, 3)
+
+    def function(X: Tensor) -> Tensor:
+        X.sin()
+        return X.detach() @ weight.view(9).view(3, 3).detach().t().t()
+
+    _, replay = record(function, tensors((4, 3), dtype=torch.float32))
+    lines = replay.source.strip().splitlines()  # type: ignore[attr-defined]
+    assert len([line for line in lines if "=" in line]) == 1
+    assert not any(word in replay.source for word in ("sin", "detach", "view", "t_"))  # type: ignore[attr-defined]
+
+
+def test_gradients_are_computed_into_one_tensor() -> None:
+    """Gathering gradients is no copy of its own: each is computed into its place."""
+    _, replay = record(several_losses, tensors((4, 3), (3, 3)))
+    assert "cat" not in replay.source  # type: ignore[attr-defined]
+
+
+def test_values_are_released_after_their_last_use() -> None:
+    """A replay holds no more memory than the function: what is not needed any more is let go of."""
+    _, replay = record(lambda X: (X + 1).exp().sum(), tensors((4, 3)))
+    assert replay.source.count("del ") == 2  # type: ignore[attr-defined]
