@@ -24,7 +24,8 @@ from skbig.backends.launch import launch
 from skbig.engine.epoch import Clock
 from skbig.engine.step import forward
 from skbig.engine.train import epochs_of
-from skbig.estimators.inputs import Given
+from skbig.estimators.given import Given
+from skbig.estimators.session import prepare
 from skbig.estimators.teams import Joined
 
 N_RANKS = 2
@@ -129,7 +130,7 @@ class Ours:
 
     def __init__(self, task: Task, X: np.ndarray, y: np.ndarray, backend: DDP | None = None) -> None:
         model = BigMLPClassifier(**shared(task), device="cpu", backend=backend)
-        session = model._prepare(Given(X, y), Given(None, None), incremental=False, classes=None)
+        session = prepare(model, Given(X, y), Given(None, None))
         self._members, recipe = session.members, session.recipe
         ranks = session.team.ranks if isinstance(session.team, Joined) else None
         rows = session.rows if ranks is None else ranks.parted(session.rows, recipe)

@@ -3,8 +3,9 @@
 from skbig.backends.ddp import DDP
 from skbig.backends.fsdp import FSDP
 from skbig.backends.tensor import TensorParallel
-from skbig.estimators.classifier import BigMLPClassifier
-from skbig.estimators.regressor import BigMLPRegressor
+from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
+from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
+from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 
@@ -14,8 +15,12 @@ __all__ = [
     "FSDP",
     "BigGridSearchCV",
     "BigHalvingGridSearchCV",
+    "BigLinearClassifier",
+    "BigLinearRegressor",
     "BigMLPClassifier",
     "BigMLPRegressor",
+    "BigNetworkClassifier",
+    "BigNetworkRegressor",
     "BigRandomizedSearchCV",
     "TensorParallel",
     "from_sklearn",

@@ -34,9 +34,8 @@ from skbig.components import (
 )
 from skbig.components.losses.base import over_columns
 from skbig.data.targets import ClassTargets, RegressionTargets
-from skbig.estimators.adoption import adopt_network
-from skbig.estimators.classifier import BigMLPClassifier
-from skbig.estimators.regressor import BigMLPRegressor
+from skbig.estimators.initialize import initialize
+from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 
 Big = BigMLPClassifier | BigMLPRegressor
 
@@ -287,7 +286,8 @@ def _refusal(estimator: Any, name: str, wanted: str) -> ValueError:
 
 def _adopt(big: Big, estimator: Any, network: dict[str, Any]) -> Big:
     """Give the fitted network to its equal here."""
-    multilabel, n_outputs = network.pop("multilabel"), network["coefs"][-1].shape[1]
+    multilabel, coefs, intercepts = (network.pop(name) for name in ("multilabel", "coefs", "intercepts"))
+    n_outputs = coefs[-1].shape[1]
     if isinstance(big, BigMLPClassifier):
         targets: ClassTargets | RegressionTargets = ClassTargets(np.array(estimator.classes_), multilabel)
     else:
@@ -295,7 +295,9 @@ def _adopt(big: Big, estimator: Any, network: dict[str, Any]) -> Big:
     big.n_features_in_ = estimator.n_features_in_
     if hasattr(estimator, "feature_names_in_"):
         big.feature_names_in_ = estimator.feature_names_in_.copy()
-    adopt_network(big, targets, **network, n_iter=int(estimator.n_iter_))
+    arrays = {f"weight{i}": coef[None] for i, coef in enumerate(coefs)}
+    arrays |= {f"bias{i}": intercept[None, None] for i, intercept in enumerate(intercepts)}
+    initialize(big, targets, coefs[0].shape[0], arrays, **network, n_iter=int(estimator.n_iter_))
     return big
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skbig._utils.component import names, resolve
 from skbig.components import (
     L1,
     L2,
@@ -36,20 +37,20 @@ from skbig.components import (
     SquaredError,
     SwapNoise,
 )
-from skbig.components.component import names, resolve
 from skbig.data.rows import Rows, place_rows
 from skbig.engine.epoch import Clock
 from skbig.engine.members import Members, make_members
 from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import epochs_of
-from skbig.networks.mlp import ACTIVATIONS, MLP
+from skbig.networks.activations import ACTIVATIONS
+from skbig.networks.mlp import MLP
 
 N_ROWS, N_FEATURES, BATCH_SIZE = 45, 4, 20  # the last batch is a short one
 N_OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 3, "regression": 1, "multi-output": 2}
 CLASS_TASKS, VALUE_TASKS = ("binary", "multiclass", "multilabel"), ("regression", "multi-output")
 CPU = torch.device("cpu")
-NETWORK_FIELDS = ("hidden", "activation", "dropout", "normalization")
+NETWORK_FIELDS = ("hidden_layer_sizes", "activation", "dropout", "normalization")
 
 
 def data(task: str, n_rows: int = N_ROWS) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +80,9 @@ def rows(task: str, dtype: torch.dtype = torch.float64, weight: np.ndarray | Non
 
 def recipe(task: str = "regression", **changes: Any) -> Recipe:
     """Return a small recipe with some choices changed."""
-    network = {"hidden": (6,), "activation": "tanh"} | {k: changes.pop(k) for k in NETWORK_FIELDS if k in changes}
+    network: dict[str, Any] = {"hidden_layer_sizes": (6,), "activation": "tanh"} | {
+        k: changes.pop(k) for k in NETWORK_FIELDS if k in changes
+    }
     choices: dict[str, Any] = {
         "loss": LogLoss() if task in CLASS_TASKS else SquaredError(),
         "penalty": L2(),
@@ -94,7 +97,7 @@ def recipe(task: str = "regression", **changes: Any) -> Recipe:
         "schedule_epochs": 3,
         "tol": 0.0,
     }
-    return Recipe(network=MLP(N_FEATURES, n_outputs=N_OUTPUTS[task], **network), **choices | changes)
+    return Recipe(network=MLP(**network).of_shape(N_FEATURES, N_OUTPUTS[task]), **choices | changes)
 
 
 def new_members(recipe: Recipe, seeds: Sequence[int] = (0,), dtype: torch.dtype = torch.float64) -> Members:
@@ -169,11 +172,11 @@ def factors() -> dict[str, tuple[str, dict[str, Any]]]:
         {"dropout": 0.4},
         {"normalization": "batch"},
         {"normalization": "layer"},
-        {"hidden": ()},
+        {"hidden_layer_sizes": ()},
         {"shuffle": False},
     ]
-    changes += [{"hidden": (6, 5, 3), "dropout": 0.2, "normalization": "batch"}]
-    changes += [{"hidden": (6, 5), "dropout": 0.2, "normalization": "layer", "augmentation": Mixup()}]
+    changes += [{"hidden_layer_sizes": (6, 5, 3), "dropout": 0.2, "normalization": "batch"}]
+    changes += [{"hidden_layer_sizes": (6, 5), "dropout": 0.2, "normalization": "layer", "augmentation": Mixup()}]
     cases = [("regression", change) for change in changes]
     cases += [(task, {"loss": loss}) for task, loss in losses()]
     cases += [(task, {"augmentation": Mixup(1.0)}) for task in ("binary", "multiclass", "multilabel")]

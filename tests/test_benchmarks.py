@@ -38,7 +38,7 @@ from benchmarks.peers import (
     train_skorch,
     trained,
 )
-from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, products, tracker
+from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, judge, products
 from benchmarks.searchers import FASTEST_SKORCH, OURS, SKORCH, THEIRS, Contender, Network, Search, workers
 from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn, threads
@@ -269,7 +269,7 @@ def test_halving_is_judged_by_a_standard_error(best: float, verdict: str) -> Non
     """A best score that is lower by less than a standard error of the full grid's is as good."""
     folds = np.array([0.88, 0.90, 0.92])  # the error of their mean is 0.0115
     full = SimpleNamespace(best_score_=folds.mean(), best_index_=1, cv_results_={"std_test_score": [9, folds.std()]})
-    assert tracker(SimpleNamespace(best_score_=best), full, n_folds=3).endswith(verdict)
+    assert judge(SimpleNamespace(best_score_=best), full, n_folds=3).endswith(verdict)
 
 
 def test_files_hold_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,15 @@ import pytest
 import skbig
 import skbig.components
 import skbig.data
+import skbig.networks
 
 ROOT = Path(__file__).parents[1]
 
-ESTIMATORS = {"BigMLPClassifier", "BigMLPRegressor"}
+ESTIMATORS = {f"Big{kind}{task}" for kind in ("MLP", "Linear", "Network") for task in ("Classifier", "Regressor")}
 SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
 BACKENDS = {"DDP", "FSDP", "TensorParallel"}
 PUBLIC = {*ESTIMATORS, *SEARCHES, *BACKENDS, "from_sklearn"}
+NETWORKS = {"BuiltNetwork", "Dense", "Layer", "Linear", "MLP", "Network", "Parameter", "TrainingPass"}
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
@@ -40,6 +42,7 @@ TOOLS = {"hyperparameter", "Mix", "Progress"}
 def public_objects() -> list[Any]:
     names = [(skbig, name) for name in sorted(PUBLIC)]
     names += [(skbig.data, name) for name in sorted(OPENERS)]
+    names += [(skbig.networks, name) for name in sorted(NETWORKS)]
     # Component itself is the ground of the interfaces, and no user subclasses it.
     names += [(skbig.components, name) for name in sorted((COMPONENTS | INTERFACES) - {"Component"})]
     return [pytest.param(getattr(module, name, None), id=name) for module, name in names]
@@ -55,12 +58,19 @@ def test_components_are_exported() -> None:
     assert set(skbig.components.__all__) == COMPONENTS | INTERFACES | TOOLS
 
 
+def test_networks_are_exported() -> None:
+    """The room of the networks exports them, and what one of your own is made of."""
+    assert set(skbig.networks.__all__) == NETWORKS
+
+
 def test_openers_are_exported() -> None:
     """The room of the rows exports what opens files; all else in it is inside."""
     assert set(skbig.data.__all__) == OPENERS
 
 
-@pytest.mark.parametrize("module", [skbig, skbig.components, skbig.data], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [skbig, skbig.components, skbig.data, skbig.networks], ids=lambda module: module.__name__
+)
 def test_nothing_else_looks_public(module: Any) -> None:
     """What is not exported is a module, or begins with an underscore."""
     visible = {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
@@ -100,4 +110,4 @@ def documented_parameters(thing: Any) -> list[str]:
 def test_everything_public_is_in_the_reference() -> None:
     """The reference lists every public name."""
     listed = re.findall(r"^   (\w+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.MULTILINE)
-    assert PUBLIC | OPENERS | {*skbig.components.__all__} <= {*listed}
+    assert PUBLIC | OPENERS | NETWORKS | {*skbig.components.__all__} <= {*listed}

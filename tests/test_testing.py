@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from skbig._utils.component import _REGISTRY
 from skbig._utils.validation import Interval
 from skbig.components import (
     L2,
@@ -33,7 +34,6 @@ from skbig.components import (
     SquaredError,
     hyperparameter,
 )
-from skbig.components.component import _REGISTRY
 from skbig.testing import check_component
 
 SHIPPED = [cls() for kind in _REGISTRY.values() for cls in kind.values() if cls.__module__.startswith("skbig.")]
@@ -571,6 +571,6 @@ def test_an_interface_says_what_is_missing():
 def test_every_kind_has_laws():
     """No registered component is of a kind without laws."""
     assert {type(component).kind for component in SHIPPED} == {
-        *("optimizer", "loss", "penalty", "clipping", "schedule", "augmentation")
+        *("optimizer", "loss", "penalty", "clipping", "schedule", "augmentation", "network")
     }
     assert all(dataclasses.is_dataclass(component) for component in SHIPPED)

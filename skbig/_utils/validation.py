@@ -96,6 +96,20 @@ class Each(Constraint):
 
 
 @dataclass(frozen=True)
+class Instance(Constraint):
+    """An object of some classes, which `words` describe."""
+
+    kinds: tuple[type, ...]
+    words: str
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, self.kinds)
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
 class Callable(Constraint):
     """A function."""
 

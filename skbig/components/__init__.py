@@ -5,9 +5,9 @@ subclass the interface of its kind as a frozen dataclass, declare its fields wit
 `skbig.testing.check_component`.
 """
 
+from skbig._utils.component import Component, hyperparameter
 from skbig.components.augmentations import Augmentation, GaussianNoise, Mix, Mixup, SwapNoise
 from skbig.components.clipping import ClipNorm, Clipping, ClipValue
-from skbig.components.component import Component, hyperparameter
 from skbig.components.losses.base import ClassFunctionLoss, FunctionLoss, Loss
 from skbig.components.losses.classification import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
 from skbig.components.losses.regression import (

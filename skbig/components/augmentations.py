@@ -15,9 +15,9 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
+from skbig._utils.component import Component, hyperparameter
 from skbig._utils.random import Noise, Purpose
 from skbig._utils.validation import Interval
-from skbig.components.component import Component, hyperparameter
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Augmentation(Component):
 
 
 @dataclass(frozen=True)
-class Mixup(Augmentation, name="mixup"):
+class Mixup(Augmentation, name="mixup", recordable=True):
     r"""Blend every row with a partner: ``share * x + (1 - share) * x[partner]``, and their losses alike [1]_.
 
     The share is drawn once per step and member from the symmetric distribution :math:`Beta(\alpha, \alpha)`; the
@@ -110,7 +110,7 @@ class Mixup(Augmentation, name="mixup"):
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Augmentation, name="gaussian_noise"):
+class GaussianNoise(Augmentation, name="gaussian_noise", recordable=True):
     """Add independent normal noise to every cell: ``x + scale * normal``.
 
     Parameters
@@ -133,7 +133,7 @@ class GaussianNoise(Augmentation, name="gaussian_noise"):
 
 
 @dataclass(frozen=True)
-class SwapNoise(Augmentation, name="swap_noise"):
+class SwapNoise(Augmentation, name="swap_noise", recordable=True):
     """Replace cells, each with a given probability, by the same column's value of a random row of the batch.
 
     A changed value is always one that its column really takes, so it suits columns of different scales, counts and

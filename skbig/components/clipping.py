@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from skbig._utils.component import Component, hyperparameter
 from skbig._utils.validation import Interval
-from skbig.components.component import Component, hyperparameter
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Clipping(Component):
 
 
 @dataclass(frozen=True)
-class ClipNorm(Clipping, name="norm"):
+class ClipNorm(Clipping, name="norm", recordable=True):
     r"""Shorten a gradient that is longer than `max_norm`, keeping its direction: :math:`g \min(1, m / \|g\|)` [1]_.
 
     The norm is taken over all parameters of a member, as by ``torch.nn.utils.clip_grad_norm_``.
@@ -90,7 +90,7 @@ class ClipNorm(Clipping, name="norm"):
 
 
 @dataclass(frozen=True)
-class ClipValue(Clipping, name="value"):
+class ClipValue(Clipping, name="value", recordable=True):
     r"""Cut every entry of a gradient to `max_value`: :math:`\max(-m, \min(m, g))`, as ``clip_grad_value_`` of torch.
 
     Parameters

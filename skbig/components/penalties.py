@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from skbig._utils.component import Component, hyperparameter
+from skbig._utils.reduction import norm
 from skbig._utils.validation import Interval
-from skbig.components.component import Component, hyperparameter
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Penalty(Component):
 
 
 @dataclass(frozen=True)
-class L2(Penalty, name="l2"):
+class L2(Penalty, name="l2", recordable=True):
     r"""Half the sum of squares: :math:`\frac{1}{2} \sum_i w_i^2`, as in scikit-learn's ``MLPClassifier``.
 
     Examples
@@ -90,7 +91,7 @@ class L2(Penalty, name="l2"):
 
 
 @dataclass(frozen=True)
-class L1(Penalty, name="l1"):
+class L1(Penalty, name="l1", recordable=True):
     r"""The sum of sizes: :math:`\sum_i |w_i|`. Weights that the data do not need become exactly zero.
 
     Examples
@@ -116,7 +117,7 @@ class L1(Penalty, name="l1"):
 
 
 @dataclass(frozen=True)
-class ElasticNet(Penalty, name="elasticnet"):
+class ElasticNet(Penalty, name="elasticnet", recordable=True):
     r"""A blend of L1 and L2 [1]_: :math:`\rho \sum_i |w_i| + \frac{1 - \rho}{2} \sum_i w_i^2`.
 
     Parameters
@@ -152,18 +153,15 @@ class ElasticNet(Penalty, name="elasticnet"):
 
 
 def _half_square(weight: Tensor) -> Tensor:
-    return _product(weight, weight, 0.5)
+    return norm(_row(weight)).square() * 0.5
 
 
 def _sum_of_sizes(weight: Tensor) -> Tensor:
-    return _product(weight, weight.sign(), 1.0)  # a norm would have other bits on other numbers of threads
+    return norm(_row(weight), 1)
 
 
-def _product(weight: Tensor, other: Tensor, factor: float) -> Tensor:
-    """Return ``factor * (weight * other).sum()`` per member: one product of a row with a column."""
-    row = weight.reshape(len(weight), 1, -1)
-    unread = row.narrow(2, 0, 1)  # of the right shape; beta is zero
-    return torch.baddbmm(unread, row, other.reshape(len(other), -1, 1), beta=0, alpha=factor)
+def _row(weight: Tensor) -> Tensor:
+    return weight.reshape(len(weight), 1, -1)
 
 
 def _add(grad: Tensor, direction: Tensor, strength: Any) -> None:

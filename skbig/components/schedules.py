@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from skbig._utils.component import Component, hyperparameter, names, resolve
 from skbig._utils.validation import Callable, Interval, Options
-from skbig.components.component import Component, hyperparameter, names, resolve
 from skbig.components.powers import power
 
 # The rate is a product of multipliers, so a floor that it has reached is only met up to rounding.

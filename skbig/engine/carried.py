@@ -122,7 +122,7 @@ class OwnGradient:
     def __init__(self, members: Members, recipe: Recipe, ranks: Ranks, *, records: bool) -> None:
         self._members, self._recipe, self._ranks = members, recipe, ranks
         # The moments of a batch norm are summed over the ranks in between.
-        self._records = records and recipe.network.normalization != "batch"
+        self._records = records and not recipe.network.couples_rows
         self._programs: dict[Any, Callable[..., Tensor]] = {}
         self._place = 0
 

@@ -74,7 +74,8 @@ class CheckpointDirectory:
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from skbig.engine.checkpoint import CheckpointDirectory, fingerprint
+    >>> from skbig.engine.checkpoint import CheckpointDirectory
+    >>> from skbig.engine.fingerprint import fingerprint
     >>> folder = tempfile.TemporaryDirectory()
     >>> directory = CheckpointDirectory(folder.name, {"data": fingerprint(np.arange(3.0))})
     >>> directory.newest() is None

@@ -21,7 +21,7 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.step import StepInputs, add_penalty_gradient, forward, loss_and_gradient, with_penalty
 from skbig.engine.step_inputs import inputs_of_steps, rate_table
 from skbig.exceptions import DivergenceError
-from skbig.networks.mlp import Training
+from skbig.networks.layer import TrainingPass
 
 
 class LineSearchEpochs:
@@ -143,7 +143,7 @@ class _Single:
             return
         assert self._number is not None
         noise = None if self._number.keys is None else Noise(self._number.keys)
-        training = Training(noise, batch.share, moments_rate=1.0)
+        training = TrainingPass(noise, batch.share, moments_rate=1.0)
         for moment in member.statistics.values():
             moment.zero_()  # a point that was only tried may have left infinity, which no average forgets
         with torch.no_grad():

@@ -5,6 +5,7 @@ Legend: M members, P parameters of one member, W weights among them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -12,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig._utils.reduction import norm
 from skbig.components.optimizers.base import Optimizer
-from skbig.networks.layers import itself
-from skbig.networks.mlp import MLP
-
-NORM_BLOCK = 2**15 - 1
-"""Sums this long run on one thread, so that a norm has the same bits on any number of threads."""
+from skbig.networks.layer import itself
+from skbig.networks.network import BuiltNetwork
 
 
 class Members:
@@ -28,11 +27,11 @@ class Members:
 
     Attributes
     ----------
-    network : MLP
+    network : BuiltNetwork
     seeds : list of int
         One per member; every random number of a member is a function of its seed.
     flat : Tensor (M, 1, P)
-    parameters : dict of Tensor (M, in, out), or (in, out) for one member
+    parameters : dict of Tensor (M, *shape), or of its shape for one member
     statistics : dict of Tensor of the same form
         Running moments of a batch norm.
     state : list of dict of Tensor
@@ -47,7 +46,7 @@ class Members:
 
     def __init__(
         self,
-        network: MLP,
+        network: BuiltNetwork,
         seeds: list[int],
         flat: Tensor,
         statistics: dict[str, Tensor],
@@ -70,17 +69,15 @@ class Members:
         return len(self.seeds)
 
     def tensors(self, elementwise: bool, flat: Tensor | None = None) -> list[Tensor]:
-        """The parameters (or another tensor laid out as `flat`) as one tensor, or as one (M, in, out) per parameter."""
+        """The parameters (or another tensor laid out as `flat`) as one tensor, or as one matrix (M, n, k) for each."""
         flat = self.flat if flat is None else flat
-        if elementwise:
-            return [flat]
-        return [view.view(self.n_members, *view.shape[-2:]) for view in _views(flat, self.network.shapes).values()]
+        return [flat] if elementwise else _matrices(flat, self.network.shapes)
 
     def weight_tensors(self, elementwise: bool, flat: Tensor | None = None) -> list[Tensor]:
-        """The penalised part of `tensors`: one tensor (M, 1, W), or one (M, in, out) per layer."""
+        """The penalized part of `tensors`: one tensor (M, 1, W), or one matrix (M, n, k) for each parameter."""
         if not elementwise:
-            return self.tensors(False, flat)[: len(self.network.layers)]
-        return [(self.flat if flat is None else flat).narrow(2, 0, self.network.n_weights)]
+            return self.tensors(False, flat)[: len(self.network.penalized)]
+        return [(self.flat if flat is None else flat).narrow(2, 0, self.network.n_penalized)]
 
     def start(self, optimizer: Optimizer) -> None:
         """Give the optimizer its first state."""
@@ -117,10 +114,10 @@ class Members:
     def norm(self, gradient: Tensor) -> Tensor:
         """Return the 2-norm of each member's gradient (M, 1, P): (M, 1, 1)."""
         if self.total is itself:
-            return _norm(gradient)
+            return norm(gradient)
         n_parted = cast(Any, self.network).n_parted  # of which each process has a part, its own
         parted, rest = gradient.split([n_parted, gradient.shape[2] - n_parted], 2)
-        return (self.total(_norm(parted).square()) + _norm(rest).square()).sqrt()
+        return (self.total(norm(parted).square()) + norm(rest).square()).sqrt()
 
     def finite(self) -> np.ndarray:
         """Which members have finite parameters, (M,) of bool."""
@@ -136,15 +133,16 @@ class Members:
             tensor.copy_(old)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return parameters and running moments as NumPy arrays (M, in, out)."""
+        """Return parameters and running statistics as NumPy arrays (M, *shape)."""
+        shapes = self.network.shapes | self.network.statistics_shapes
         named = self.parameters | self.statistics
-        return {name: _to_numpy(value.view(self.n_members, *value.shape[-2:])) for name, value in named.items()}
+        return {name: _to_numpy(value.view(self.n_members, *shapes[name])) for name, value in named.items()}
 
 
 def make_members(
-    network: MLP, seeds: list[int], arrays: Mapping[str, np.ndarray], device: torch.device, dtype: torch.dtype
+    network: BuiltNetwork, seeds: list[int], arrays: Mapping[str, np.ndarray], device: torch.device, dtype: torch.dtype
 ) -> Members:
-    """Put named arrays (M, in, out) of parameters and running moments on a device; the arrays are copied."""
+    """Put named arrays (M, *shape) of parameters and running statistics on a device; the arrays are copied."""
     n_members = len(seeds)
     rows = [np.asarray(arrays[name]).reshape(n_members, 1, -1) for name in network.shapes]
     flat = torch.from_numpy(np.concatenate(rows, axis=2)).to(device=device, dtype=dtype)
@@ -157,24 +155,27 @@ def make_members(
     return Members(network, list(seeds), flat, statistics)
 
 
-def _views(flat: Tensor, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Tensor]:
-    """Cut a tensor (M, 1, P) into views (M, in, out); without the members axis when it is one."""
+def _views(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Cut a tensor (M, 1, P) into views (M, *shape); without the members axis when it is one."""
     views, start = {}, 0
-    for name, (n_in, n_out) in shapes.items():
-        part = flat.narrow(2, start, n_in * n_out)
-        views[name] = part.view(n_in, n_out) if flat.shape[0] == 1 else part.squeeze(1).unflatten(1, (n_in, n_out))
-        start += n_in * n_out
+    for name, shape in shapes.items():
+        size = math.prod(shape)
+        part = flat.narrow(2, start, size)
+        views[name] = part.view(shape) if flat.shape[0] == 1 else part.squeeze(1).unflatten(1, shape)
+        start += size
     return views
+
+
+def _matrices(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> list[Tensor]:
+    """Cut a tensor (M, 1, P) into matrices (M, n, k): all dims but the first of a parameter are one."""
+    views = _views(flat, shapes)
+    rows = {name: 1 if len(shape) == 1 else shape[0] for name, shape in shapes.items()}
+    return [view.view(flat.shape[0], rows[name], -1) for name, view in views.items()]
 
 
 def _shadow(tensor: Tensor) -> Tensor:
     """Return a tensor with the same form, and no numbers."""
     return torch.empty_like(tensor, device="meta")
-
-
-def _norm(gradient: Tensor) -> Tensor:
-    blocks = [torch.linalg.vector_norm(block, dim=2, keepdim=True) for block in gradient.split(NORM_BLOCK, 2)]
-    return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), dim=2, keepdim=True)
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

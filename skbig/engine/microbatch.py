@@ -25,13 +25,9 @@ class Parts:
         MemoryError
             Where a batch must stay whole, or has fewer rows than parts.
         """
-        whole = (
-            recipe.network.normalization == "batch"
-            or recipe.augmentation is not None
-            or isinstance(batch.X, SparseRows)
-        )
+        whole = recipe.network.couples_rows or recipe.augmentation is not None or isinstance(batch.X, SparseRows)
         if whole or self.count * 2 > batch.n_rows:
-            reason = "normalization='batch', augmentation and sparse rows need a batch in one part. " if whole else ""
+            reason = "Batch norm, augmentation and sparse rows need a batch in one part. " if whole else ""
             raise MemoryError(
                 f"A batch of {batch.n_rows} rows does not fit in the memory of {batch.y.device} in {self.count} "
                 f"part(s). {reason}Reduce batch_size or hidden_layer_sizes."

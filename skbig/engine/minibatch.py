@@ -56,7 +56,7 @@ class MiniBatchEpochs:
         self._parts = Parts()
         self._failed, self._ranks = failed, ranks
         self.execution: Execution | RankedExecution
-        records = recipe.is_ours and members.flat.device.type == "cpu" and not rows.is_sparse
+        records = recipe.recordable and members.flat.device.type == "cpu" and not rows.is_sparse
         if isinstance(rows, PartedRows) and ranks is not None:
             self.execution = RankedExecution(members, recipe, rows.mean_weight, ranks, records=records)
         else:

@@ -11,7 +11,7 @@ from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Schedule
-from skbig.networks.mlp import MLP
+from skbig.networks.network import BuiltNetwork
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Recipe:
 
     Attributes
     ----------
-    network : MLP
+    network : BuiltNetwork
     loss, penalty, optimizer, schedule, clipping, augmentation : component or None
     alpha, rate : float, or tensor of shape (M, 1, 1) where members differ
         Strength of the penalty; base rate of the optimizer. So may the network's dropout differ, and the fields of
@@ -43,7 +43,7 @@ class Recipe:
         Whether the forward and backward pass run in bfloat16; the weights themselves stay float32.
     """
 
-    network: MLP
+    network: BuiltNetwork
     loss: Loss
     penalty: Penalty | None
     optimizer: Optimizer
@@ -70,12 +70,10 @@ class Recipe:
     @property
     def draws_noise(self) -> bool:
         """Whether a step needs random numbers."""
-        return self.network.drops or self.augmentation is not None
+        return self.network.draws_noise or self.augmentation is not None
 
     @property
-    def is_ours(self) -> bool:
-        """Whether no component is the user's own code, which may branch on values or leave torch."""
-        parts = (self.loss, self.penalty, self.optimizer, self.clipping, self.augmentation)
-        return all(type(part).__module__.startswith("skbig.") for part in parts if part is not None) and not hasattr(
-            self.loss, "function"
-        )
+    def recordable(self) -> bool:
+        """Whether every component lets a step be recorded and replayed: none branches on values, or leaves torch."""
+        parts = (self.network.network, self.loss, self.penalty, self.optimizer, self.clipping, self.augmentation)
+        return all(part.recordable for part in parts if part is not None)

@@ -5,6 +5,7 @@ Legend: M members, P parameters of one member, S steps.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from math import inf
@@ -58,13 +59,19 @@ class Replica(nn.Module):
         self._members, self._recipe, self._ranks, self._signals = members, recipe, ranks, signals
         self.told = nn.Parameter(members.flat.new_zeros(members.n_members + len(signals(members.flat))))
         start = 0
-        for name, (n_in, n_out) in members.network.shapes.items():
-            part = members.flat.narrow(2, start, n_in * n_out).squeeze(1)
-            self.register_parameter(name, nn.Parameter(part.view(-1) if members.n_members == 1 else part))
-            start += n_in * n_out
+        for name, shape in members.network.shapes.items():
+            size = math.prod(shape)
+            part = members.flat.narrow(2, start, size).squeeze(1)
+            self.register_parameter(
+                name.replace(".", "/"), nn.Parameter(part.view(-1) if members.n_members == 1 else part)
+            )
+            start += size
 
     def forward(self, batch: Augmented, numbers: StepInputs) -> Tensor:
-        parameters = {name: getattr(self, name).view(like.shape) for name, like in self._members.parameters.items()}
+        own = dict(self.named_parameters(recurse=False))
+        parameters = {
+            name: own[name.replace(".", "/")].view(like.shape) for name, like in self._members.parameters.items()
+        }
         loss = weighted_loss(parameters, self._members, batch, self._recipe, numbers, self._ranks.total)
         telling = torch.cat([loss.detach().view(-1), self._signals(loss)])
         return loss.sum() + torch.dot(self.told, telling)

@@ -27,7 +27,7 @@ from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import EpochReport, Training
 from skbig.networks.cuts import Cut
 from skbig.networks.fully_sharded import FullySharded
-from skbig.networks.mlp import MLP
+from skbig.networks.network import BuiltNetwork
 from skbig.networks.tensor_parallel import TensorSplit
 
 
@@ -98,9 +98,9 @@ class Shard:
         like: dict[str, Any] = {"dtype": old.flat.dtype, "device": self._ranks.device}
         axis = () if old.n_members == 1 else (old.n_members,)
         statistics = {name: torch.zeros(*axis, *shape, **like) for name, shape in network.statistics_shapes.items()}
-        n_numbers = sum(n_in * n_out for n_in, n_out in network.shapes.values())
+        n_numbers = sum(map(prod, network.shapes.values()))
         flat = torch.zeros(old.n_members, 1, n_numbers, **like)
-        members = Members(cast(MLP, network), list(old.seeds), flat, statistics, self._ranks.add_up)
+        members = Members(cast(BuiltNetwork, network), list(old.seeds), flat, statistics, self._ranks.add_up)
         members.start(self._whole.recipe.optimizer)
         return members
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.components.component import Component, place, stack, stack_values
+from skbig._utils.component import Component, place, stack, stack_values
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows, same_rows
 from skbig.engine.history import History
@@ -21,6 +21,7 @@ from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
+from skbig.networks.network import BuiltNetwork
 
 COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation")
 PLACED = ("loss", "penalty", "clipping", "augmentation")
@@ -38,7 +39,7 @@ def cohort(training: Training) -> tuple[Any, ...]:
     # An augmentation draws partners among the rows of a batch, so none may be padding.
     length = rows.n_rows if recipe.augmentation is not None else -(-rows.n_rows // recipe.batch_size)
     return (
-        dataclasses.replace(recipe.network, dropout=0.0),
+        (recipe.network.network.signature(), recipe.network.n_features, recipe.network.n_outputs),
         tuple(_signature(getattr(recipe, name)) for name in COMPONENTS),
         tuple(getattr(recipe, name) for name in SHARED),
         None if whole else recipe.batch_size,
@@ -55,7 +56,11 @@ def stackable(training: Training) -> bool:
     recipe, rows = training.recipe, training.rows
     in_memory = isinstance(rows, Rows) and not rows.is_sparse
     return (
-        training.stacks and in_memory and recipe.is_ours and recipe.max_time is None and not recipe.optimizer.full_batch
+        training.stacks
+        and in_memory
+        and recipe.recordable
+        and recipe.max_time is None
+        and not recipe.optimizer.full_batch
     )
 
 
@@ -133,7 +138,7 @@ def _give_members(whole: Members, part: Members, own: slice) -> None:
 
 
 def _with_axis(part: Members, value: Tensor) -> Tensor:
-    return value.view(part.n_members, *value.shape[-2:])
+    return value.view(part.n_members, *(value.shape if part.n_members == 1 else value.shape[1:]))
 
 
 # Recipes and rows.
@@ -142,11 +147,10 @@ def _with_axis(part: Members, value: Tensor) -> Tensor:
 def stack_recipes(recipes: Sequence[Recipe], copies: Sequence[int], max_epochs: int, like: Tensor) -> Recipe:
     """Return one recipe in which numbers that differ are tensors (M, 1, 1), or arrays (M,) where they count epochs."""
     every = [recipe for recipe, n in zip(recipes, copies, strict=True) for _ in range(n)]
-    dropout = stack_values([recipe.network.dropout for recipe in every])
     return dataclasses.replace(
         every[0],
         **{name: _stack_components([getattr(recipe, name) for recipe in every], name, like) for name in COMPONENTS},
-        network=dataclasses.replace(every[0].network, dropout=dropout),
+        network=_stack_networks([recipe.network for recipe in every], like),
         alpha=stack_values([recipe.alpha for recipe in every]),
         rate=stack_values([recipe.rate for recipe in every]),
         batch_size=max(recipe.batch_size for recipe in every),
@@ -165,6 +169,14 @@ def _stack_components(components: Sequence[Any], name: str, like: Tensor) -> Any
     if name == "optimizer" and like.device.type == "cuda":  # nothing may be copied from the host in a step
         return place(together, like.new_empty((), dtype=torch.float64))
     return place(together, like) if name in PLACED else together
+
+
+def _stack_networks(networks: Sequence[BuiltNetwork], like: Tensor) -> BuiltNetwork:
+    """Return one network for all members: numbers that differ, as a dropout, are tensors (M, 1, 1) in float64."""
+    together = stack([built.network for built in networks])
+    if like.device.type == "cuda":
+        together = place(together, like.new_empty((), dtype=torch.float64))
+    return dataclasses.replace(networks[0], network=together)
 
 
 def _one_or_array(values: Sequence[Any]) -> Any:

@@ -16,8 +16,8 @@ from skbig._utils.sparse import SparseRows
 from skbig.data.rows import Batch
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
-from skbig.networks.layers import Total, itself
-from skbig.networks.mlp import MLP, Training
+from skbig.networks.layer import Total, TrainingPass, itself
+from skbig.networks.network import BuiltNetwork
 
 
 class StepInputs(NamedTuple):
@@ -154,7 +154,7 @@ def weighted_loss(
     """
     batch = augmented.batch
     noise = None if numbers.keys is None else Noise(numbers.keys, batch.first_row)
-    training = Training(noise, batch.share, total=total)
+    training = TrainingPass(noise, batch.share, total=total)
     raw = forward(members.network, parameters, members.statistics, batch.X, training, bf16=recipe.bf16)
     per_row = recipe.loss.per_row(raw, batch.y)
     if augmented.partner_y is not None and augmented.blend is not None:
@@ -164,11 +164,11 @@ def weighted_loss(
 
 
 def forward(
-    network: MLP,
+    network: BuiltNetwork,
     parameters: Mapping[str, Tensor],
     statistics: Mapping[str, Tensor],
     X: Tensor | SparseRows,
-    training: Training | None = None,
+    training: TrainingPass | None = None,
     *,
     bf16: bool = False,
 ) -> Tensor:

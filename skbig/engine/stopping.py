@@ -31,7 +31,7 @@ class StoppingTracker:
     latest : Tensor (M, 1, P + S) or None
         Those of the last epoch, once the best ones have taken their place.
     looks_again : bool
-        Whether the weights at hand have to be scored first: other rows or another score may tracker them now.
+        Whether the weights at hand have to be scored first: other rows or another score may judge them now.
     """
 
     def __init__(self, members: Members, recipe: Recipe) -> None:

@@ -233,7 +233,7 @@ class _Run:
         return "max_iter" if epoch == self.recipe.max_epochs else ""
 
     def _track(self, result: EpochResult) -> np.ndarray | None:
-        """Validate, note down and tracker an epoch; return its validation scores."""
+        """Validate, note down and judge an epoch; return its validation scores."""
         loss, score = (None, None) if self.validation is None else self.validation(self.members, self.recipe)
         self._note(self.history.loss, result.loss)
         self._note(self.history.rate, result.rate)

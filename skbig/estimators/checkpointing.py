@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import isfunction
 from numbers import Integral
@@ -17,22 +17,21 @@ from typing import Any
 import joblib
 import numpy as np
 
+from skbig._utils.component import Component
 from skbig.backends.backend import resolve_backend
-from skbig.components.component import Component
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.fingerprint import fingerprint
 from skbig.engine.state_dict import load_state_dict, state_dict
 from skbig.engine.train import EpochReport, Training
-from skbig.estimators.inputs import Given
+from skbig.estimators.declaration import identifying_parameters
+from skbig.estimators.given import Given
+from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.scoring import Validation
 from skbig.estimators.sklearn_compat import inside_cross_validation
 
 ENDED = ("converged", "max_iter", "max_time", "callback")
 """Reasons to stop after which nothing is left to train."""
-
-NO_MATTER = ("verbose", "device", "backend", "warm_start", "checkpoint_dir", "checkpoint_every")
-"""Parameters that may change from run to run of one fit; of a backend, all but how its workers agree."""
 
 
 class Saver:
@@ -109,7 +108,7 @@ class Saver:
                 signal.raise_signal(signal.SIGTERM)
 
 
-def directory_of(parameters: Mapping[str, Any], given: Given, held: Given | None) -> CheckpointDirectory | None:
+def directory_of(estimator: EstimatorInterface, given: Given, held: Given | None) -> CheckpointDirectory | None:
     """Return the directory of a fit's checkpoints, and what they must agree with; None without `checkpoint_dir`.
 
     Raises
@@ -117,7 +116,7 @@ def directory_of(parameters: Mapping[str, Any], given: Given, held: Given | None
     ValueError
         Within a cross-validation, whose fits would all write to this directory.
     """
-    path = parameters.get("checkpoint_dir")
+    path = getattr(estimator, "checkpoint_dir", None)
     if path is None:
         return None
     if inside_cross_validation():
@@ -127,11 +126,11 @@ def directory_of(parameters: Mapping[str, Any], given: Given, held: Given | None
             "BigGridSearchCV(..., checkpoint_dir=...)."
         )
     held = Given(None, None) if held is None else held
-    identity = {f"parameter {name}": text_of(value) for name, value in parameters.items() if name not in NO_MATTER}
+    identity = {f"parameter {name}": text_of(value) for name, value in identifying_parameters(estimator).items()}
     identity |= {"X": _of_rows(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
     identity |= {"X_val": _of_rows(held.X), "y_val": fingerprint(held.y)}
     identity |= {"sample_weight_val": fingerprint(held.weight)}
-    backend = resolve_backend(parameters.get("backend"))
+    backend = resolve_backend(getattr(estimator, "backend", None))
     if backend is not None and backend.steps_alone > 1:
         identity["parameter backend"] = repr(backend)
     return CheckpointDirectory(path, identity)

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from skbig.data.targets import ClassTargets
-from skbig.estimators.inputs import Given
+from skbig.estimators.given import Given
 from skbig.estimators.sklearn_compat import check_weight
 
 

@@ -11,38 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from skbig.components.component import Component
-from skbig.engine.members import Members
+from skbig._utils.component import Component
+from skbig.backends.single import SingleDevice
+from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 
 
-def layer_arrays(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:
-    """Return the arrays of one prefix in the order of the layers."""
-    return [arrays[f"{prefix}{i}"] for i in range(sum(name.rstrip("0123456789") == prefix for name in arrays))]
-
-
-def public_weights(arrays: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return `coefs_` and `intercepts_` in scikit-learn's form; several members keep a leading axis."""
-    coefs, intercepts = layer_arrays(arrays, "weight"), layer_arrays(arrays, "bias")
-    if coefs[0].shape[0] == 1:
-        return [coef[0] for coef in coefs], [intercept[0, 0] for intercept in intercepts]
-    return coefs, [intercept[:, 0] for intercept in intercepts]
-
-
-def network_arrays(
-    coefs: list[np.ndarray], intercepts: list[np.ndarray], normalization: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """The inverse of `public_weights`: named arrays (M, in, out)."""
-    named = {f"weight{i}": coef.reshape(-1, *coef.shape[-2:]) for i, coef in enumerate(coefs)}
-    n_members = named["weight0"].shape[0]
-    named |= {f"bias{i}": bias.reshape(n_members, 1, -1) for i, bias in enumerate(intercepts)}
-    return named | dict(normalization)
-
-
-def normalization_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what is neither weight nor bias: scales, offsets and running moments."""
-    return {name: value for name, value in arrays.items() if not name.startswith(("weight", "bias"))}
+def curve_means(curve: list[np.ndarray]) -> list[float]:
+    """Return the mean over the members of each epoch."""
+    return [float(value.mean()) for value in curve]
 
 
 def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, incremental: bool) -> dict[str, Any]:
@@ -100,6 +78,30 @@ def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], in
         tracker.stopped[:] = False
         tracker.looks_again = recipe.keep_best
     return tracker
+
+
+def continued_members(
+    recipe: Recipe, backend: SingleDevice, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], n_members: int
+) -> Members:
+    """Go on with fitted weights.
+
+    Raises
+    ------
+    ValueError
+        When the parameters now ask for another network than the fitted one.
+    """
+    shapes = recipe.network.shapes | recipe.network.statistics_shapes
+    if {name: value.shape for name, value in arrays.items()} != {
+        name: (n_members, *shape) for name, shape in shapes.items()
+    }:
+        raise ValueError(
+            "The fitted network has other layers than the parameters and the data now ask for (hidden_layer_sizes, "
+            "normalization, n_members, or the number of outputs of y). Keep them to go on training, or call fit with "
+            "warm_start=False."
+        )
+    members = make_members(recipe.network, progress["seeds"], arrays, backend.device, backend.dtype)
+    import_progress(members, recipe, progress)
+    return members
 
 
 def _identity(component: Component) -> str:

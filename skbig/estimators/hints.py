@@ -7,25 +7,14 @@ scikeras, pytabkit and Lightning. A name that is in none of them is compared wit
 from __future__ import annotations
 
 import difflib
-import functools
-import inspect
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
+from skbig._utils.component import names
 from skbig.backends.single import PRECISIONS
-from skbig.components.component import names
-from skbig.networks.mlp import ACTIVATIONS, NORMALIZATIONS
-
-Init = TypeVar("Init", bound=Callable[..., None])
-
-PARAMETERS = (
-    *("hidden_layer_sizes", "activation", "loss", "penalty", "alpha", "optimizer", "learning_rate", "schedule"),
-    *("clipping", "augmentation", "dropout", "normalization", "n_members", "batch_size", "max_iter", "max_time"),
-    *("shuffle", "class_weight", "early_stopping", "validation_fraction", "n_iter_no_change", "tol", "scoring"),
-    *("warm_start", "random_state", "device", "precision", "backend", "verbose", "checkpoint_dir"),
-    "checkpoint_every",
-)
+from skbig.networks.activations import ACTIVATIONS
+from skbig.networks.dense import NORMALIZATIONS
 
 # What is called otherwise here, with a note in brackets.
 _RENAMED: dict[str, str] = {
@@ -216,21 +205,21 @@ _RENAMED_BY_NAME, _INSTEAD_BY_NAME, _SENTENCE_BY_NAME = map(_by_word, (_RENAMED,
 _MEANINGS = {parameter: _by_word(table) for parameter, table in _VALUES.items()}
 
 
-def hint_for(name: str) -> str:
-    """Return a sentence on an unknown parameter: what it is called here, or what it resembles; or "".
+def hint_for(name: str, known: Iterable[str]) -> str:
+    """Return a sentence on an unknown parameter: what it is called here, or which known one it resembles; or "".
 
     Examples
     --------
-    >>> hint_for("lr")
+    >>> hint_for("lr", ["learning_rate"])
     "'lr' is called learning_rate here."
-    >>> hint_for("hidden_layer_size")
+    >>> hint_for("hidden_layer_size", ["hidden_layer_sizes"])
     "Did you mean 'hidden_layer_sizes'?"
     """
     owner, nested, field = name.partition("__")
     if not nested:
-        return _familiar(name) or _nearest(name)
-    if owner not in PARAMETERS:
-        return _familiar(owner) or _nearest(owner)
+        return _familiar(name) or _nearest(name, known)
+    if owner not in known:
+        return _familiar(owner) or _nearest(owner, known)
     return _familiar(field) or f"Give {field!r} to the component itself, or to set_params({name}=...)."
 
 
@@ -254,21 +243,6 @@ def hint_for_value(parameter: str, value: Any) -> str:
     return "" if meaning else _misplaced(parameter, value)
 
 
-def with_hints(init: Init) -> Init:
-    """Let an ``__init__`` answer an unknown keyword with a hint; its signature stays what it is."""
-    known = set(inspect.signature(init).parameters)
-
-    @functools.wraps(init)
-    def hinting(self: Any, *args: Any, **kwargs: Any) -> None:
-        unknown = [name for name in kwargs if name not in known]
-        if unknown:
-            message = f"{init.__qualname__}() got an unexpected keyword argument {unknown[0]!r}. {hint_for(unknown[0])}"
-            raise TypeError(message.rstrip())
-        init(self, *args, **kwargs)
-
-    return hinting  # type: ignore[return-value]
-
-
 def _familiar(name: str) -> str:
     """Return what the tables say of a name."""
     if name in _RENAMED_BY_NAME:
@@ -279,8 +253,8 @@ def _familiar(name: str) -> str:
     return _INSTEAD_BY_NAME.get(name, "")
 
 
-def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.7)
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"Did you mean {close[0]!r}?" if close else ""
 
 

@@ -6,9 +6,6 @@ Legend: N rows, F features, K outputs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,29 +19,8 @@ from skbig.data.streamed_rows import StreamedRows, stream_rows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
-from skbig.estimators.fitted_state import import_progress
-from skbig.estimators.parameters import Choices
-from skbig.networks.mlp import MLP
-
-
-@dataclass(frozen=True)
-class Given:
-    """Rows, targets and weights; as the user gave them, then checked."""
-
-    X: Any
-    y: Any
-    weight: np.ndarray | None = None
-
-    def take(self, index: np.ndarray) -> Given:
-        """Return some of the rows."""
-        X = self.X.take(index) if isinstance(self.X, LazyRows) else self.X[index]
-        return Given(X, self.y[index], None if self.weight is None else self.weight[index])
-
-    def without_weightless(self) -> Given:
-        """Drop rows of weight zero: they take no part in anything, not even in the size of a batch."""
-        if self.weight is None or self.weight.all():
-            return self
-        return self.take(np.flatnonzero(self.weight))
+from skbig.estimators.choices import Choices
+from skbig.estimators.given import Given
 
 
 def input_dtypes(device: torch.device, precision: str) -> list[Any]:
@@ -103,38 +79,14 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
 
 
 def make_recipe(
-    parameters: SimpleNamespace,
-    choices: Choices,
-    backend: SingleDevice,
-    X: Any,
-    n_outputs: int,
-    *,
-    one_epoch: bool,
-    judged: bool,
+    choices: Choices, backend: SingleDevice, X: Any, n_outputs: int, *, one_epoch: bool, judged: bool
 ) -> Recipe:
     """Put the resolved choices and the shape of the data together."""
     n_rows, n_features = X.shape
-    if choices.augmentation is not None and is_sparse(X):
-        raise ValueError(
-            f"augmentation={parameters.augmentation!r} needs dense rows, and X is sparse. Use X.toarray()."
-        )
-    reads_all = choices.optimizer.full_batch or parameters.batch_size == "full"
-    if reads_all and isinstance(X, LazyRows):
-        name, other = ("optimizer", "optimizer='adam'") if choices.optimizer.full_batch else ("batch_size", "a number")
-        raise ValueError(
-            f"{name}={getattr(parameters, name)!r} needs all rows in memory, and X is too large to be loaded. Use "
-            f"{other}."
-        )
-    batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows)
-    network = MLP(
-        n_features,
-        choices.hidden,
-        n_outputs,
-        parameters.activation,
-        float(parameters.dropout),
-        parameters.normalization,
-    )
-    if batch_size == 1 and network.statistics_shapes:
+    _check_memory(choices, X)
+    batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(choices["batch_size"], n_rows)
+    network = choices.network.of_shape(n_features, n_outputs)
+    if batch_size == 1 and network.couples_rows:
         raise ValueError(
             "normalization='batch' needs batches of two rows or more: a row less its own mean is zero. Use a larger "
             "batch_size, or normalization='layer'."
@@ -147,18 +99,32 @@ def make_recipe(
         schedule=choices.schedule,
         clipping=choices.clipping,
         augmentation=choices.augmentation,
-        alpha=float(parameters.alpha),
+        alpha=float(choices["alpha"]),
         rate=choices.rate,
         batch_size=batch_size,
-        max_epochs=1 if one_epoch else parameters.max_iter,
-        schedule_epochs=parameters.max_iter,
-        max_time=parameters.max_time,
-        shuffle=bool(parameters.shuffle),
-        tol=parameters.tol,
-        patience=parameters.n_iter_no_change,
-        keep_best=bool(parameters.early_stopping) and judged,
+        max_epochs=1 if one_epoch else choices["max_iter"],
+        schedule_epochs=choices["max_iter"],
+        max_time=choices["max_time"],
+        shuffle=bool(choices["shuffle"]),
+        tol=choices["tol"],
+        patience=choices["n_iter_no_change"],
+        keep_best=bool(choices["early_stopping"]) and judged,
         bf16=backend.bf16,
     )
+
+
+def _check_memory(choices: Choices, X: Any) -> None:
+    """Refuse what needs dense rows, or all rows in memory, where X is not so."""
+    if choices.augmentation is not None and is_sparse(X):
+        raise ValueError(
+            f"augmentation={choices['augmentation']!r} needs dense rows, and X is sparse. Use X.toarray()."
+        )
+    reads_all = choices.optimizer.full_batch or choices["batch_size"] == "full"
+    if reads_all and isinstance(X, LazyRows):
+        name, other = ("optimizer", "optimizer='adam'") if choices.optimizer.full_batch else ("batch_size", "a number")
+        raise ValueError(
+            f"{name}={choices[name]!r} needs all rows in memory, and X is too large to be loaded. Use {other}."
+        )
 
 
 def _batch_rows(batch_size: Any, n_rows: int) -> int:
@@ -180,28 +146,4 @@ def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int]) -> Memb
     arrays = recipe.network.initial(seeds) | recipe.network.initial_statistics(len(seeds))
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
-    return members
-
-
-def continued_members(
-    recipe: Recipe, backend: SingleDevice, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], n_members: int
-) -> Members:
-    """Go on with fitted weights.
-
-    Raises
-    ------
-    ValueError
-        When the parameters now ask for another network than the fitted one.
-    """
-    shapes = recipe.network.shapes | recipe.network.statistics_shapes
-    if {name: value.shape for name, value in arrays.items()} != {
-        name: (n_members, *shape) for name, shape in shapes.items()
-    }:
-        raise ValueError(
-            "The fitted network has other layers than the parameters and the data now ask for (hidden_layer_sizes, "
-            "normalization, n_members, or the number of outputs of y). Keep them to go on training, or call fit with "
-            "warm_start=False."
-        )
-    members = make_members(recipe.network, progress["seeds"], arrays, backend.device, backend.dtype)
-    import_progress(members, recipe, progress)
     return members

@@ -28,11 +28,12 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.state_dict import load_state_dict, state_dict
 from skbig.engine.train import EpochReport, Observer
 from skbig.estimators.checkpointing import Saver
-from skbig.estimators.inputs import Given
+from skbig.estimators.declaration import given_parameters
+from skbig.estimators.given import Given
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.scoring import Validation
 from skbig.estimators.sklearn_compat import inside_population
-from skbig.estimators.teams import ALONE, Errand, Joined, Team, check_parts, parameters_of
+from skbig.estimators.teams import ALONE, Errand, Joined, Team, check_parts
 
 T = TypeVar("T")
 
@@ -303,5 +304,5 @@ def _unfitted(estimator: BaseEstimator) -> BaseEstimator:
     """Return an estimator with the same parameters, and nothing that it has learnt."""
     kind: Any = type(estimator)
     copy: BaseEstimator = kind.__new__(kind)
-    vars(copy).update(parameters_of(estimator))
+    vars(copy).update(given_parameters(estimator))
     return copy

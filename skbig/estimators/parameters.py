@@ -1,47 +1,34 @@
-"""From an estimator's parameters to resolved, checked choices: the one door that names and instances go through."""
+"""The parameters that every estimator has: how it is trained, and on what."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable as Function
 from dataclasses import dataclass
 from math import inf
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.metrics import get_scorer_names
 
-from skbig._utils.validation import Boolean, Callable, Constraint, Interval, Options, check
-from skbig.backends.backend import Backend, resolve_backend
-from skbig.backends.single import PRECISIONS, choose_device
+from skbig._utils.validation import Boolean, Callable, Constraint, Instance, Interval, Options
+from skbig.backends.backend import Backend
+from skbig.backends.single import PRECISIONS
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
-from skbig.components.component import Component, resolve
-from skbig.components.losses.base import Loss, resolve_loss
+from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
-from skbig.components.schedules import Schedule, resolve_schedule
-from skbig.estimators.hints import hint_for_value
-from skbig.networks.mlp import ACTIVATIONS, NORMALIZATIONS
+from skbig.components.schedules import Schedule
+from skbig.estimators.declaration import declared, estimator, parameter
+
+COUNT = Interval(1, None, integer=True)
 
 
 @dataclass(frozen=True)
-class _Instance(Constraint):
-    kinds: tuple[type, ...]
-    words: str
+class ScorerName(Constraint):
+    """The name of a scorer."""
 
-    def accepts(self, value: Any) -> bool:
-        return isinstance(value, self.kinds)
-
-    def __str__(self) -> str:
-        return self.words
-
-
-@dataclass(frozen=True)
-class _ScorerName(Constraint):
     def accepts(self, value: Any) -> bool:
         return isinstance(value, str) and value in get_scorer_names()
 
@@ -49,174 +36,208 @@ class _ScorerName(Constraint):
         return "a name of sklearn.metrics.get_scorer_names()"
 
 
-_COUNT = Interval(1, None, integer=True)
+@estimator
+class TrainingParameters:
+    """How an estimator is trained, and on what."""
 
-CONSTRAINTS: dict[str, tuple[Constraint, ...]] = {
-    "activation": (Options(tuple(ACTIVATIONS)),),
-    "alpha": (Interval(0, None),),
-    "learning_rate": (Options(("auto",)), Interval(0, None, "neither")),
-    "dropout": (Interval(0, 1, "left"),),
-    "normalization": (Options(NORMALIZATIONS),),
-    "n_members": (_COUNT,),
-    "batch_size": (Options(("auto", "full")), _COUNT),
-    "max_iter": (_COUNT,),
-    "max_time": (Options((None,)), Interval(0, None, "neither")),
-    "shuffle": (Boolean(),),
-    "class_weight": (
-        Options(("balanced", None)),
-        _Instance((Mapping, list), "a dict of weights (a list of them for multilabel y)"),
-    ),
-    "early_stopping": (Boolean(),),
-    "validation_fraction": (Interval(0, 1, "neither"),),
-    "n_iter_no_change": (Interval(0, None, integer=True), Options((inf,))),
-    "tol": (Interval(0, None),),
-    "scoring": (Options(("loss", None)), _ScorerName(), Callable()),
-    "warm_start": (Boolean(),),
-    "random_state": (
+    loss: str | Loss | Function[..., Any] = parameter(
+        "squared_error", words="str, Loss or callable", doc="What training minimises.", kind=Loss
+    )
+    penalty: str | Penalty | None = parameter(
+        "l2",
+        words="{'l2', 'l1', 'elasticnet'}, Penalty or None",
+        doc="""What is added to the loss for large weights (biases are free). 'l1' and 'elasticnet' give exact
+        zeros.""",
+        kind=Penalty,
+    )
+    alpha: float = parameter(
+        0.0001,
+        Interval(0, None),
+        words="float",
+        doc="""Strength of the penalty, divided by the weight of the batch as in scikit-learn:
+        ``loss + alpha / n * penalty``.""",
+        stacks=True,
+    )
+    optimizer: str | Optimizer = parameter(
+        "adam",
+        words="str or Optimizer",
+        doc="""'sgd', 'adagrad', 'rmsprop', 'adam', 'adamw', 'nadam', 'lion', 'muon', 'lbfgs', or a component such as
+        ``AdamW(betas=(0.9, 0.95))``. 'lbfgs' reads the whole set in each iteration and is often the best choice for
+        a few thousand rows or less.""",
+        kind=Optimizer,
+    )
+    learning_rate: str | float = parameter(
+        "auto",
+        Options(("auto",)),
+        Interval(0, None, "neither"),
+        words="'auto' or float",
+        doc="Base rate of the steps. 'auto' is the optimizer's own default, 0.001 for adam.",
+        stacks=True,
+    )
+    schedule: str | Schedule | Function[[float], float] = parameter(
+        "constant",
+        words="str, Schedule or callable",
+        doc="""How the rate changes: 'constant', 'exponential', 'linear', 'cosine', 'step', 'inverse_time',
+        'invscaling', 'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function of the share of
+        training done, in [0, 1], that returns the factor of the base rate.""",
+        kind=Schedule,
+    )
+    clipping: str | Clipping | None = parameter(
+        None,
+        words="{'norm', 'value'}, Clipping or None",
+        doc="""How gradients are kept small: 'norm' shortens a member's gradient to length 1, 'value' cuts each entry to
+        [-1, 1]; other bounds by ``ClipNorm(max_norm=5.0)``.""",
+        kind=Clipping,
+    )
+    augmentation: str | Augmentation | None = parameter(
+        None,
+        words="{'mixup', 'gaussian_noise', 'swap_noise'}, Augmentation or None",
+        doc="What changes training batches. Validation and prediction see the rows as they are.",
+        kind=Augmentation,
+    )
+    n_members: int = parameter(
+        1,
+        COUNT,
+        words="int",
+        doc="Networks trained side by side from different seeds; their predictions are averaged.",
+        stacks=True,
+    )
+    batch_size: str | int = parameter(
+        "auto",
+        Options(("auto", "full")),
+        COUNT,
+        words="int, 'auto' or 'full'",
+        doc="Rows per step; 'auto' is ``min(200, n_samples)``, 'full' the whole set.",
+    )
+    max_iter: int = parameter(
+        200,
+        COUNT,
+        words="int",
+        doc="Epochs: how often each row is read (iterations for 'lbfgs').",
+        stacks=True,
+    )
+    max_time: float | None = parameter(
+        None,
+        Options((None,)),
+        Interval(0, None, "neither"),
+        words="float or None",
+        doc="Seconds after which training ends; the schedule then ends on time too.",
+    )
+    shuffle: bool = parameter(
+        True, Boolean(), words="bool", doc="Whether rows are read in a new random order in each epoch."
+    )
+    early_stopping: bool = parameter(
+        False,
+        Boolean(),
+        words="bool",
+        doc="""Whether training stops when the validation score stops improving; the best weights are kept. The
+        validation rows are `X_val` of `fit`, else held out from X.""",
+    )
+    validation_fraction: float = parameter(
+        0.1,
+        Interval(0, 1, "neither"),
+        words="float in (0, 1)",
+        doc="Share of the rows held out for early stopping.",
+        stacks=True,
+    )
+    n_iter_no_change: float = parameter(
+        10,
+        Interval(0, None, integer=True),
+        Options((inf,)),
+        words="int",
+        doc="Epochs without improvement after which training stops.",
+        stacks=True,
+    )
+    tol: float = parameter(
+        1e-4,
+        Interval(0, None),
+        words="float",
+        doc="""By how much the validation score, or without early stopping the training loss, must improve to count.
+        For 'lbfgs': training stops when no entry of the gradient is larger.""",
+        stacks=True,
+    )
+    scoring: str | Function[..., float] | None = parameter(
+        "loss",
+        Options(("loss", None)),
+        ScorerName(),
+        Callable(),
+        words="'loss', str, callable or None",
+        doc="""What validation rows are scored by: their negative loss, any scorer of scikit-learn, or None for the
+        estimator's own `score`.""",
+        stacks=True,
+    )
+    warm_start: bool = parameter(
+        False,
+        Boolean(),
+        words="bool",
+        doc="Whether `fit` goes on from the last fit, optimizer state included.",
+        stacks=True,
+        identifies=False,
+    )
+    random_state: int | np.random.RandomState | None = parameter(
+        None,
         Options((None,)),
         Interval(0, 2**32 - 1, integer=True),
-        _Instance((np.random.RandomState,), "a numpy.random.RandomState"),
-    ),
-    "device": (_Instance((str,), "a str"),),
-    "precision": (Options(PRECISIONS),),
-    "verbose": (Boolean(), Interval(0, None, integer=True)),
-    "checkpoint_dir": (Options((None,)), _Instance((str, os.PathLike), "a path")),
-    "checkpoint_every": (Interval(1, None, integer=True), Interval(0, None, "neither")),
-}
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The components of an estimator, resolved and checked."""
-
-    loss: Loss
-    penalty: Penalty | None
-    optimizer: Optimizer
-    schedule: Schedule
-    clipping: Clipping | None
-    augmentation: Augmentation | None
-    hidden: tuple[int, ...]
-    rate: float
-
-
-def resolve_choices(parameters: Mapping[str, Any], owner: str, *, for_classes: bool) -> Choices:
-    """Resolve and check all parameters of an estimator.
-
-    Raises
-    ------
-    ValueError
-        Naming the parameter, what it must be and what it is.
-    """
-    for name, allowed in CONSTRAINTS.items():
-        if name in parameters:
-            _checked(name, parameters[name], owner, lambda value, n=name, a=allowed: check(n, owner, value, *a))
-    how: dict[str, Any] = {
-        "loss": lambda value: resolve_loss(value, for_classes=for_classes),
-        "penalty": lambda value: resolve(Penalty, value, optional=True),
-        "optimizer": lambda value: resolve(Optimizer, value),
-        "schedule": resolve_schedule,
-        "clipping": lambda value: resolve(Clipping, value, optional=True),
-        "augmentation": lambda value: resolve(Augmentation, value, optional=True),
-    }
-    if "backend" in parameters:  # a subclass may have other parameters
-        _checked("backend", parameters["backend"], owner, resolve_backend)
-    components: dict[str, Any] = {name: _resolved(name, parameters[name], owner, how[name]) for name in how}
-    rate = parameters["learning_rate"]
-    choices = Choices(
-        **components,
-        hidden=hidden_sizes(parameters["hidden_layer_sizes"], owner),
-        rate=components["optimizer"].default_rate if rate == "auto" else float(rate),
+        Instance((np.random.RandomState,), "a numpy.random.RandomState"),
+        words="int, RandomState instance or None",
+        doc="""The same int gives the same bits, on one device. Initial weights are those of scikit-learn's MLP with
+        this seed.""",
+        stacks=True,
     )
-    _check_together(choices, parameters)
-    return choices
+    device: str = parameter(
+        "auto",
+        Instance((str,), "a str"),
+        words="{'auto', 'cpu', 'cuda', 'cuda:1', 'mps'}",
+        doc="Where to compute; 'auto' takes a GPU if there is one.",
+        identifies=False,
+    )
+    precision: str = parameter(
+        "auto",
+        Options(PRECISIONS),
+        words="{'auto', 'float32', 'float64', 'tf32', 'bf16'}",
+        doc="""'auto' follows X on a CPU (float64 in, float64 trained) and is float32 on a GPU. 'bf16' computes in
+        bfloat16 and keeps the weights in float32.""",
+    )
+    backend: str | Backend | None = parameter(
+        None,
+        words="{'ddp', 'fsdp', 'tensor'}, DDP, FSDP, TensorParallel or None",
+        doc="""Where training runs: None is this process alone, 'ddp' several processes, one for each GPU, with the same
+        result; :class:`~skbig.DDP` says how many, and when to start them again. They are started by `fit`, which joins
+        a launch by torchrun, SLURM or Ray instead, if there is one. For networks that one device does not hold,
+        :class:`~skbig.FSDP` and :class:`~skbig.TensorParallel` leave to each process a part of the weights.""",
+        stacks=True,
+        identifies=False,
+    )
+    verbose: bool | int = parameter(
+        False,
+        Boolean(),
+        Interval(0, None, integer=True),
+        words="bool or int",
+        doc="Whether a progress line is shown.",
+        stacks=True,
+        identifies=False,
+    )
+    checkpoint_dir: str | os.PathLike[str] | None = parameter(
+        None,
+        Options((None,)),
+        Instance((str, os.PathLike), "a path"),
+        words="path or None",
+        doc="""A directory in which `fit` saves its training. A fit that was killed goes on from the newest checkpoint,
+        bit by bit, when it is repeated with the same data and parameters; one that has ended returns its model at once.
+        `partial_fit` saves nothing.""",
+        stacks=True,
+        identifies=False,
+    )
+    checkpoint_every: float = parameter(
+        60.0,
+        COUNT,
+        Interval(0, None, "neither"),
+        words="int or float",
+        doc="How often: an int counts epochs, a float seconds.",
+        stacks=True,
+        identifies=False,
+    )
 
 
-def component_of(name: str, value: Any, *, for_classes: bool) -> Component | Backend | None:
-    """Return the component, or the backend, that a parameter's value stands for, or None when there is none."""
-    if value is None:
-        return None
-    if name == "backend":
-        return resolve_backend(value)
-    if name == "loss":
-        return resolve_loss(value, for_classes=for_classes)
-    if name == "schedule":
-        return resolve_schedule(value)
-    interfaces: dict[str, type[Component]] = {
-        "penalty": Penalty, "optimizer": Optimizer, "clipping": Clipping, "augmentation": Augmentation,
-    }  # fmt: skip
-    return resolve(interfaces[name], value) if name in interfaces else None
-
-
-def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
-    """Return the widths of the hidden layers as a tuple."""
-    sizes = (value,) if isinstance(value, Integral) else value
-    # A generator could be read only once, so it must have a length.
-    valid = isinstance(sizes, Sized) and isinstance(sizes, Iterable) and all(map(_COUNT.accepts, sizes))
-    if not valid:
-        raise ValueError(
-            f"The 'hidden_layer_sizes' parameter of {owner} must be a sequence of ints > 0, or one int. "
-            f"Got {value!r} instead."
-        )
-    return tuple(int(size) for size in sizes)
-
-
-def device_of(value: Any, owner: str) -> torch.device:
-    """Return the device that a parameter's value stands for."""
-    device: torch.device = _checked("device", value, owner, choose_device)
-    return device
-
-
-def _resolved(name: str, value: Any, owner: str, how: Any) -> Any:
-    component = _checked(name, value, owner, how)
-    if component is not None:
-        component.check()
-    return component
-
-
-def _checked(name: str, value: Any, owner: str, how: Any) -> Any:
-    """Say in an error whose parameter it is, and add a hint when the value is one that another library understands."""
-    try:
-        return how(value)
-    except ValueError as error:
-        message = re.sub(r"^(The '\w+' parameter)(?: of a \w+)? must", rf"\1 of {owner} must", str(error))
-        raise ValueError(f"{message} {hint_for_value(name, value)}".rstrip()) from None
-
-
-def _check_parts(choices: Choices, parameters: Mapping[str, Any]) -> None:
-    """Refuse what needs whole matrices, where each worker has a part of them."""
-    backend = resolve_backend(parameters.get("backend"))
-    if backend is None or not backend.shares_parameters or choices.optimizer.full_batch:
-        return
-    for name in ("optimizer", "penalty"):
-        component = getattr(choices, name)
-        if component is not None and not component.elementwise:
-            raise ValueError(
-                f"{name}={parameters[name]!r} needs whole matrices, and with backend={parameters['backend']!r} each "
-                f"worker holds a part of them. Use backend='ddp', or another {name}."
-            )
-
-
-def _check_together(choices: Choices, parameters: Mapping[str, Any]) -> None:
-    """Refuse what would have to be ignored."""
-    if parameters.get("checkpoint_dir") is not None and parameters["warm_start"]:
-        raise ValueError(
-            "checkpoint_dir goes on with a fit that was killed, warm_start=True with one that has ended. Use one of "
-            "the two."
-        )
-    _check_parts(choices, parameters)
-    if not choices.optimizer.full_batch:
-        return
-    name = f"optimizer={parameters['optimizer']!r}"
-    if parameters.get("backend") is not None:
-        raise ValueError(
-            f"{name} searches along lines in one process. Use backend=None, or optimizer='adam' with "
-            f"backend={parameters['backend']!r}."
-        )
-    if choices.clipping is not None:
-        raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
-    if choices.penalty is not None and choices.penalty.proximal:
-        raise ValueError(
-            f"{name} needs a smooth penalty. Use penalty='l2', or optimizer='adam' with {choices.penalty!r}."
-        )
-    if isinstance(parameters["batch_size"], Integral):
-        raise ValueError(f"{name} reads the whole set in each iteration. Use batch_size='auto' or 'full'.")
+FREE = frozenset(name for name, field in declared(TrainingParameters).items() if not field.metadata["identifies"])
+"""Parameters that may change from run to run of one fit."""

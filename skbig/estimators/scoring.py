@@ -5,7 +5,7 @@ Legend: M members, N rows, K raw outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,17 +15,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from skbig._utils.sparse import SparseRows, sparse_rows
+from skbig.backends.single import SingleDevice
+from skbig.components.losses.base import Loss
 from skbig.data.rows import Rows, place_rows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
-from skbig.engine.step import forward
 from skbig.engine.train import Training
-from skbig.networks.mlp import MLP
-
-PREDICT_BYTES = 2**20
-"""How large the activations of a block of rows may be: they should stay in the cache."""
+from skbig.estimators.given import Given
+from skbig.estimators.interface import EstimatorInterface
+from skbig.estimators.prediction import raw_predictions
+from skbig.estimators.sklearn_compat import scorer_of
 
 
 class Validation:
@@ -149,51 +149,24 @@ def validation_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: to
     return replace(targets, X=X)
 
 
-def raw_predictions(
-    network: MLP,
-    parameters: Mapping[str, Tensor],
-    statistics: Mapping[str, Tensor],
-    X: Any,
-    blocks: Callable[[Any, int], Iterator[tuple[int, Any]]] | None = None,
-) -> Tensor:
-    """Return raw predictions (M, N, K) of dense rows (a tensor) or sparse ones (SciPy CSR), block by block.
+def validation_of(
+    estimator: EstimatorInterface, held: Given | None, targets: Any, loss: Loss, backend: SingleDevice
+) -> Validation | None:
+    """Return what validates an estimator's training on the checked rows that it holds out."""
+    if held is None:
+        return None
+    rows = validation_rows(held.X, targets.encode(held.y), held.weight, backend.device, backend.dtype)
+    if estimator.scoring == "loss":
+        return Validation(rows, None)
+    scorer, keywords = scorer_of(estimator.scoring), {} if held.weight is None else {"sample_weight": held.weight}
 
-    How X is cut in blocks may be given, as that of other processes must be the same.
-    """
-    weight = parameters["weight0"]
-    n_members = 1 if weight.dim() == 2 else weight.shape[0]
-    width = max((network.n_features, *network.hidden, network.n_outputs))
-    block = max(256, PREDICT_BYTES // (width * n_members * weight.element_size()))
-    n_rows = X.shape[0]
-    with torch.no_grad():
-        if blocks is None and n_rows <= block and not isinstance(X, LazyRows):
-            raw = forward(network, parameters, statistics, _as_read(X, n_members, weight))
-            return raw.view(n_members, n_rows, -1)
-        raw = weight.new_empty(n_members, n_rows, network.n_outputs)
-        for first, rows in (blocks or blocks_of)(X, block):
-            part = forward(network, parameters, statistics, _as_read(rows, n_members, weight))
-            raw[:, first : first + rows.shape[0]] = part
-    return raw
+    def score(raw: np.ndarray) -> float:
+        predicted = estimator._predicted(raw, targets, loss)
+        if scorer is None:
+            return float(predicted.score(held.X, held.y, **keywords))
+        return float(scorer(predicted, held.X, held.y, **keywords))
 
-
-def blocks_of(X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
-    """Yield the first row's number and the rows, at most `n_rows` at a time."""
-    if isinstance(X, LazyRows):
-        yield from X.blocks(n_rows)
-    else:
-        for start in range(0, X.shape[0], n_rows):
-            yield start, X[start : start + n_rows]
-
-
-def _as_read(rows: Any, n_members: int, like: Tensor) -> Tensor | SparseRows:
-    """Some rows, as the network reads them: (R, F), or (M, R, F) for several members."""
-    if isinstance(rows, np.ndarray):
-        rows = torch.from_numpy(rows).to(like.device)
-    if not isinstance(rows, Tensor):
-        if n_members == 1:
-            return sparse_rows(rows, like.device, for_training=False)
-        rows = torch.from_numpy(rows.toarray()).to(like.device)
-    return rows if n_members == 1 else rows.expand(n_members, *rows.shape)
+    return Validation(rows, score)
 
 
 class _Predicted(BaseEstimator):

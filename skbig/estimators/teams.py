@@ -21,9 +21,11 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.state_dict import state_dict
 from skbig.engine.train import Observer, Training, nothing
 from skbig.engine.train import Validation as AnyValidation
-from skbig.estimators.checkpointing import NO_MATTER, Saver, text_of
-from skbig.estimators.inputs import Given
-from skbig.estimators.scoring import Validation, blocks_of, raw_predictions
+from skbig.estimators.checkpointing import Saver, text_of
+from skbig.estimators.declaration import identifying_parameters
+from skbig.estimators.given import Given
+from skbig.estimators.prediction import blocks_of, raw_predictions
+from skbig.estimators.scoring import Validation
 from skbig.estimators.sklearn_compat import inside_population
 from skbig.exceptions import DivergenceError
 
@@ -199,7 +201,7 @@ class RankedValidation:
 
 def check_parts(recipe: Recipe, sync_every: int, n_workers: int) -> None:
     """Raise ValueError when a part would be too small to be a batch of its own."""
-    alone = sync_every > 1 and recipe.network.statistics_shapes
+    alone = sync_every > 1 and recipe.network.couples_rows
     if alone and recipe.batch_size < 2 * n_workers:
         raise ValueError(
             f"normalization='batch' with sync_every={sync_every} needs two rows of a batch or more for each of "
@@ -228,8 +230,8 @@ def check_alike(training: Training, estimator: Any, ranks: Ranks) -> None:
 def _identity(training: Training, estimator: Any) -> dict[str, str]:
     """What must be the same in all ranks, as texts by name."""
     arrays, facts = state_dict(training)
-    compared = {name: value for name, value in parameters_of(estimator).items() if name not in NO_MATTER}
-    texts = {name: text_of(value) for name, value in (compared | {"backend": estimator.backend}).items()}
+    compared = identifying_parameters(estimator) | {"backend": estimator.backend}
+    texts = {name: text_of(value) for name, value in compared.items()}
     texts["state of the training"] = fingerprint(*(arrays[name] for name in sorted(arrays)), str(facts["counts"]))
     rows = training.rows
     assert isinstance(rows, Rows | StreamedRows)
@@ -240,8 +242,3 @@ def _identity(training: Training, estimator: Any) -> dict[str, str]:
     weight = None if rows.weight is None else rows.weight.cpu().numpy()
     texts["sample_weight"] = fingerprint(weight, rows.mean_weight)
     return texts
-
-
-def parameters_of(estimator: Any) -> dict[str, Any]:
-    """Return what an estimator was given by its user, and nothing that it has learnt."""
-    return {name: value for name, value in vars(estimator).items() if name[0] != "_" and name[-1] != "_"}

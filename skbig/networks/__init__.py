@@ -1,0 +1,14 @@
+"""The networks: what is trained.
+
+Read `network.py` first: what a network is, declared (`Network`) and for the shape of the data (`BuiltNetwork`). A
+network is a list of layers (`layer.py`); `dense.py` is one, and `mlp.py` the network that is made of it. What layers
+compute is in `functional.py`, their first weights in `initialization.py`.
+"""
+
+from skbig.networks.dense import Dense
+from skbig.networks.layer import Layer, Parameter, TrainingPass
+from skbig.networks.linear import Linear
+from skbig.networks.mlp import MLP
+from skbig.networks.network import BuiltNetwork, Network
+
+__all__ = ["MLP", "BuiltNetwork", "Dense", "Layer", "Linear", "Network", "Parameter", "TrainingPass"]

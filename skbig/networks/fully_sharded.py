@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from torch.distributed.fsdp import fully_shard
 
 from skbig._utils.sparse import SparseRows
 from skbig.networks.cuts import Cut
-from skbig.networks.mlp import MLP, Training
+from skbig.networks.layer import TrainingPass
+from skbig.networks.network import BuiltNetwork
 
 
 class FullySharded:
-    """Takes the place of an `MLP` whose `parameters` are lines of numbers, cut into one part per process.
+    """Takes the place of a network whose `parameters` are lines of numbers, cut into one part per process.
 
     The forward pass puts the parameters of one layer after another together, and lets go of them again; so does the
     backward pass, which leaves to each process the gradient of its own part. All processes must take part in each.
@@ -32,29 +34,36 @@ class FullySharded:
     cuts : dict of Cut
     """
 
-    def __init__(self, mlp: MLP, mesh: DeviceMesh, n_members: int, dtype: torch.dtype, *, bf16: bool = False) -> None:
-        self.mlp, self._bf16 = mlp, bf16
-        self.n_features, self.hidden, self.n_outputs = mlp.n_features, mlp.hidden, mlp.n_outputs
-        self.drops, self.layers, self.statistics_shapes = mlp.drops, mlp.layers, mlp.statistics_shapes
+    def __init__(
+        self, whole: BuiltNetwork, mesh: DeviceMesh, n_members: int, dtype: torch.dtype, *, bf16: bool = False
+    ) -> None:
+        self.whole, self._bf16 = whole, bf16
+        self.network, self.n_features, self.n_outputs = whole.network, whole.n_features, whole.n_outputs
+        self.width, self.statistics_shapes, self.penalized = whole.width, whole.statistics_shapes, whole.penalized
+        self.draws_noise, self.couples_rows = whole.draws_noise, whole.couples_rows
         rank, n_ranks = mesh.get_local_rank(), mesh.size()
-        self.cuts = {name: Cut((n_in * n_out, 1), 0) for name, (n_in, n_out) in mlp.shapes.items()}
-        self.cuts |= {name: Cut(shape, None) for name, shape in mlp.statistics_shapes.items()}
-        self.shapes = {name: self.cuts[name].part_shape(rank, n_ranks) for name in mlp.shapes}
-        self.n_weights = sum(self.shapes[f"weight{i}"][0] for i in range(len(mlp.layers)))
+        self.cuts = {name: Cut((prod(shape), 1), 0) for name, shape in whole.shapes.items()}
+        self.cuts |= {name: Cut((prod(shape), 1), None) for name, shape in whole.statistics_shapes.items()}
+        self.shapes = {name: self.cuts[name].part_shape(rank, n_ranks) for name in whole.shapes}
+        self.n_penalized = sum(self.shapes[name][0] for name in whole.penalized)
         self.n_parted = sum(length for length, _ in self.shapes.values())
-        self._model = _Model(mlp, n_members, dtype)
+        self._model = _Model(whole, n_members, dtype)
         for layer in self._model.layers:
             fully_shard(layer, mesh=mesh)
         fully_shard(self._model, mesh=mesh)
         self._model.to_empty(device=mesh.device_type)
-        self._sharded: dict[str, Any] = {name.rpartition(".")[2]: p for name, p in self._model.named_parameters()}
+        self._sharded: dict[str, Any] = {
+            _Layer.full_name(name): parameter
+            for layer in self._model.layers
+            for name, parameter in layer.named_parameters()
+        }
 
     def forward(
         self,
         parameters: Mapping[str, Tensor],
         statistics: Mapping[str, Tensor],
         X: Tensor | SparseRows,
-        training: Training | None,
+        training: TrainingPass | None,
     ) -> Tensor:
         """Return the raw prediction: X (M, R, F) -> (M, R, K), or the same without M."""
         with torch.no_grad():
@@ -85,36 +94,40 @@ class FullySharded:
 class _Layer(nn.Module):
     """One layer's parameters, (numbers,) or (numbers, M): cut along the first dim, the parts may differ by a number."""
 
-    def __init__(self, mlp: MLP, i: int, n_members: int, dtype: torch.dtype) -> None:
+    def __init__(self, whole: BuiltNetwork, i: int, n_members: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self._mlp, self._i, self._n_members = mlp, i, n_members
+        self._whole, self._i, self._n_members = whole, i, n_members
         members = (n_members,) if n_members > 1 else ()
-        for kind in ("weight", "bias", "scale", "offset"):
-            if f"{kind}{i}" in mlp.shapes:
-                n_in, n_out = mlp.shapes[f"{kind}{i}"]
-                numbers = torch.empty(n_in * n_out, *members, dtype=dtype, device="meta")
-                self.register_parameter(f"{kind}{i}", nn.Parameter(numbers))
+        for name in whole.layer_names[i][0].values():
+            numbers = torch.empty(prod(whole.shapes[name]), *members, dtype=dtype, device="meta")
+            self.register_parameter(name.replace(".", "/"), nn.Parameter(numbers))
+
+    @staticmethod
+    def full_name(name: str) -> str:
+        """Return the network's name of a parameter; a module takes none with a point in it."""
+        return name.replace("/", ".")
 
     def forward(
-        self, X: Tensor | SparseRows, statistics: Mapping[str, Tensor], training: Training | None, halves: bool
+        self, X: Tensor | SparseRows, statistics: Mapping[str, Tensor], training: TrainingPass | None, halves: bool
     ) -> Tensor:
-        parameters = {name: self._matrix(name, value) for name, value in self.named_parameters()}
+        named = {self.full_name(name): value for name, value in self.named_parameters()}
+        parameters = {name: self._shaped(name, value) for name, value in named.items()}
         if halves:
             parameters = {name: value.bfloat16() for name, value in parameters.items()}
-        Z = self._mlp.layer(self._i, X, parameters, statistics, training)
+        Z = self._whole.layer(self._i, X, parameters, statistics, training)
         return Z.clone() if Z._is_view() else Z  # torch warns of views: its hooks would not see them change in place
 
-    def _matrix(self, name: str, numbers: Tensor) -> Tensor:
-        shape = self._mlp.shapes[name]
+    def _shaped(self, name: str, numbers: Tensor) -> Tensor:
+        shape = self._whole.shapes[name]
         return numbers.view(shape) if numbers.dim() == 1 else numbers.t().reshape(self._n_members, *shape)
 
 
 class _Model(nn.Module):
     """The layers, and whatever is to be done with them: it must be done within `forward`, where torch's hooks are."""
 
-    def __init__(self, mlp: MLP, n_members: int, dtype: torch.dtype) -> None:
+    def __init__(self, whole: BuiltNetwork, n_members: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(mlp, i, n_members, dtype) for i in range(len(mlp.layers)))
+        self.layers = nn.ModuleList(_Layer(whole, i, n_members, dtype) for i in range(len(whole.layers)))
 
     def forward(self, function: Callable[[nn.ModuleList], Tensor]) -> Tensor:
         return function(self.layers)
@@ -124,7 +137,7 @@ def _through(
     layers: nn.ModuleList,
     X: Any,
     statistics: Mapping[str, Tensor],
-    training: Training | None,
+    training: TrainingPass | None,
     halves: bool,
 ) -> Tensor:
     for layer in layers:

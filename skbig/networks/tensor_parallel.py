@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -21,13 +22,12 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from skbig._utils.random import Noise
 from skbig._utils.sparse import SparseRows
 from skbig.networks.cuts import Cut
-from skbig.networks.mlp import MLP, Training
-
-BY_INPUTS, BY_OUTPUTS = 0, 1
+from skbig.networks.layer import TrainingPass
+from skbig.networks.network import BuiltNetwork
 
 
 class TensorSplit:
-    """Takes the place of an `MLP` whose `parameters` are this process's parts of them.
+    """Takes the place of a network whose `parameters` are this process's parts of them.
 
     Attributes
     ----------
@@ -39,29 +39,30 @@ class TensorSplit:
         How many numbers the parameters have that are this process's alone; they come first.
     """
 
-    def __init__(self, mlp: MLP, mesh: DeviceMesh) -> None:
-        self.mlp, self._mesh = mlp, mesh
-        self.n_features, self.hidden, self.n_outputs = mlp.n_features, mlp.hidden, mlp.n_outputs
-        self.drops, self.layers = mlp.drops, mlp.layers
+    def __init__(self, whole: BuiltNetwork, mesh: DeviceMesh) -> None:
+        self.whole, self._mesh = whole, mesh
+        self.network, self.n_features, self.n_outputs = whole.network, whole.n_features, whole.n_outputs
+        self.width, self.draws_noise, self.couples_rows = whole.width, whole.draws_noise, whole.couples_rows
+        self.penalized = whole.penalized
         rank, n_ranks = mesh.get_local_rank(), mesh.size()
-        self.cuts = _cuts(mlp, n_ranks)
-        parts = {name: self.cuts[name].part_shape(rank, n_ranks) for name in mlp.shapes | mlp.statistics_shapes}
-        parted = [name for name in mlp.shapes if self.cuts[name].dim is not None]
-        self.shapes = {name: parts[name] for name in [*parted, *(name for name in mlp.shapes if name not in parted)]}
-        self.statistics_shapes = {name: parts[name] for name in mlp.statistics_shapes}
-        self.n_weights = sum(_size(parts[f"weight{i}"]) for i in range(len(mlp.layers)))
-        self.n_parted = sum(_size(parts[name]) for name in parted)
+        self.cuts = cuts_of(whole, n_ranks)
+        parts = {name: cut.part_shape(rank, n_ranks) for name, cut in self.cuts.items()}
+        parted = [name for name in whole.shapes if self.cuts[name].dim is not None]
+        self.shapes = {name: parts[name] for name in [*parted, *(name for name in whole.shapes if name not in parted)]}
+        self.statistics_shapes = {name: parts[name] for name in whole.statistics_shapes}
+        self.n_penalized = sum(prod(parts[name]) for name in whole.penalized)
+        self.n_parted = sum(prod(parts[name]) for name in parted)
 
     def forward(
         self,
         parameters: Mapping[str, Tensor],
         statistics: Mapping[str, Tensor],
         X: Tensor | SparseRows,
-        training: Training | None,
+        training: TrainingPass | None,
     ) -> Tensor:
         """Return the raw prediction, the same in every process: X (M, R, F) -> (M, R, K), or the same without M."""
         dense = X.dense() if isinstance(X, SparseRows) else X
-        raw = self.mlp.forward(
+        raw = self.whole.forward(
             {name: self._split(name, value) for name, value in parameters.items()},
             {name: self._split(name, value) for name, value in statistics.items()},
             self._everywhere(dense if dense.dim() == 3 else dense.unsqueeze(0)),
@@ -83,7 +84,7 @@ class TensorSplit:
         """Return a tensor that every process has whole as one of all processes."""
         return DTensor.from_local(tensor, self._mesh, [Replicate()], run_check=False)
 
-    def _parallel(self, training: Training) -> Training:
+    def _parallel(self, training: TrainingPass) -> TrainingPass:
         noise = None if training.noise is None else cast(Noise, _NoiseEverywhere(training.noise, self))
         return replace(training, noise=noise, share=self._everywhere(training.share))
 
@@ -98,24 +99,32 @@ class _NoiseEverywhere:
         return self._network._everywhere(self._noise.keep(n_rows, width, purpose, share, dtype))
 
 
-def _cuts(mlp: MLP, n_ranks: int) -> dict[str, Cut]:
-    """Decide for each layer how it is split: by outputs, where there are enough and the one before it is not."""
-    cuts, ways = {}, _ways(mlp, n_ranks)
-    for name, shape in (mlp.shapes | mlp.statistics_shapes).items():
-        kind = name.rstrip("0123456789")
-        way = ways[int(name.removeprefix(kind))]
-        whole = way == BY_INPUTS and kind != "weight"  # what is added to, or done with, a sum
-        cuts[name] = Cut(shape, None if whole else way)
+def cuts_of(whole: BuiltNetwork, n_ranks: int) -> dict[str, Cut]:
+    """Decide how each parameter and statistic is cut.
+
+    Raises
+    ------
+    ValueError
+        When a layer does not say how it can be cut.
+    """
+    cuts: dict[str, Cut] = {}
+    shapes = whole.shapes | whole.statistics_shapes
+    for layer, by_outputs, names in zip(whole.layers, _ways(whole, n_ranks), whole.layer_names, strict=True):
+        dims = layer.cuts(by_outputs=by_outputs)
+        if dims is None:
+            raise ValueError(
+                f"backend='tensor' splits every layer, and {type(layer).__name__} does not say how it is split. Use "
+                "backend='fsdp', or define its `cuts`."
+            )
+        for own in names:
+            cuts |= {full: Cut(cast(tuple[int, int], shapes[full]), dims[name]) for name, full in own.items()}
     return cuts
 
 
-def _ways(mlp: MLP, n_ranks: int) -> list[int]:
-    ways: list[int] = []
-    for width in mlp.hidden:
-        before = ways[-1] if ways else BY_INPUTS
-        ways.append(BY_OUTPUTS if before == BY_INPUTS and width >= n_ranks else BY_INPUTS)
-    return [*ways, BY_INPUTS]
-
-
-def _size(shape: tuple[int, int]) -> int:
-    return shape[0] * shape[1]
+def _ways(whole: BuiltNetwork, n_ranks: int) -> list[bool]:
+    """Decide for each layer whether it is split by outputs: where there are enough and the one before it is not."""
+    ways: list[bool] = []
+    for layer in whole.layers[:-1]:
+        after_outputs = bool(ways) and ways[-1]
+        ways.append(not after_outputs and layer.n_units >= n_ranks)
+    return [*ways, False]

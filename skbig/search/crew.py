@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from skbig.backends.backend import Backend, resolve_backend
-from skbig.estimators.base import BaseBigMLP
+from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.launching import place_of
 from skbig.search.fit_task import Task, last_step
 from skbig.search.joined import Joined
@@ -77,7 +77,7 @@ def crew_of(estimator: Any, tasks: Sequence[Task]) -> Crew | None:
 
 def _follows(last: Any, device: str) -> bool:
     """Whether a candidate can be trained where the search says, by one process."""
-    if not isinstance(last, BaseBigMLP):
+    if not isinstance(last, NetworkEstimator):
         return True
     backend = _backend_of(last)
     return last.device == device and (backend is None or backend.spreads_searches)
@@ -86,7 +86,7 @@ def _follows(last: Any, device: str) -> bool:
 def _backend_of(estimator: Any) -> Backend | None:
     """Return the backend of an estimator of ours; one that is no backend is left to `fit` and its error."""
     last = last_step(estimator)
-    if not isinstance(last, BaseBigMLP):
+    if not isinstance(last, NetworkEstimator):
         return None
     try:
         return resolve_backend(getattr(last, "backend", None))

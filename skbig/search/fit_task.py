@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,10 @@ from sklearn.pipeline import Pipeline
 
 from skbig.backends.single import plain_torch
 from skbig.engine.train import Observer
-from skbig.estimators.base import BaseBigMLP, Session
+from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.checkpointing import without_addresses
-from skbig.estimators.inputs import Given
+from skbig.estimators.given import Given
+from skbig.estimators.session import Session, prepare
 from skbig.estimators.sklearn_compat import hands_callbacks_on, has_callbacks, params_of_rows
 from skbig.search.joblib_backend import Call
 from skbig.search.pipeline_cache import PipelineCache, content_hash, pipelines_of
@@ -32,7 +33,7 @@ class Task:
     ----------
     estimator : estimator
         What is fitted and scored: one of ours, or a Pipeline that ends in one.
-    last : BaseBigMLP or None
+    last : NetworkEstimator or None
         The estimator whose training joins others; None where scikit-learn's call has to fit on its own.
     key : str
         What tells the task from others of its search, also in another process.
@@ -55,7 +56,7 @@ class Task:
         self.split, self.n_splits = call.keywords["split_progress"]
         self.key = f"{hash_of(self.parameters)}-{self.split}"
         self.name = ""
-        self.last: BaseBigMLP | None = None
+        self.last: NetworkEstimator | None = None
         self.session: Session | None = None
         self.seconds = 0.0
         self._error: BaseException | None = None
@@ -93,7 +94,7 @@ class Task:
         except Exception:
             return
         last = last_step(self.estimator)
-        if isinstance(last, BaseBigMLP) and _fits_as_ours(last) and not self.is_heard():
+        if isinstance(last, NetworkEstimator) and _fits_as_ours(last) and not self.is_heard():
             self.last = last
 
     def is_heard(self) -> bool:
@@ -131,7 +132,7 @@ class Task:
         try:
             given = _given_to(last, self.estimator, X, y, fit_params, steps)
             with plain_torch(), _placed(last, device):
-                self.session = last._prepare(*given, incremental=False, classes=None)
+                self.session = prepare(last, *given)
         except Exception:
             self.last = None
         finally:  # who has to begin again draws the same seeds
@@ -142,21 +143,15 @@ class Task:
         """Make the estimator a fitted one, unless the fit has failed."""
         if self.last is None or self.session is None or self._error is not None:
             return
-        self.last._keep(self.last._fitted(self.session))
+        self.session.keep()
 
     def train_alone(self, on_epoch: Observer) -> None:
         """Train without others; an error is kept, to be raised where scikit-learn expects it, and so is a warning."""
         assert self.last is not None and self.session is not None
-        run, before = self.session.run, dict(vars(self.last))
-
-        def observed(observers: Sequence[Observer]) -> None:
-            run([*observers, on_epoch])
-
-        with _method(self.session, "run", observed), _method(self.last, "_after", lambda session: None):
-            try:
-                self.last._run_and_keep(self.session, before)
-            except Exception as error:
-                self._error = error
+        try:
+            self.session.fit([on_epoch])
+        except Exception as error:
+            self._error = error
 
     def score(self) -> Any:
         """Let scikit-learn fit, which is done already, score and report."""
@@ -173,7 +168,7 @@ class Task:
             raise self._error
         assert self.last is not None and self.session is not None
         if self._limit is None:
-            self.last._after(self.session)
+            self.session.conclude()
 
     def forget(self) -> None:
         """Let go of rows and weights."""
@@ -195,13 +190,13 @@ def last_step(estimator: Any) -> Any:
     return estimator
 
 
-def _fits_as_ours(estimator: BaseBigMLP) -> bool:
+def _fits_as_ours(estimator: NetworkEstimator) -> bool:
     """Whether its `fit` is ours: a subclass may have another."""
     return type(estimator).fit.__module__.startswith("skbig.estimators.")
 
 
 def _given_to(
-    last: BaseBigMLP, estimator: Any, X: Any, y: Any, fit_params: Mapping[str, Any], steps: PipelineCache
+    last: NetworkEstimator, estimator: Any, X: Any, y: Any, fit_params: Mapping[str, Any], steps: PipelineCache
 ) -> tuple[Given, Given]:
     """Fit what comes before the last step, and return what would be given to its `fit`."""
     received: list[tuple[Given, Given]] = []
@@ -239,7 +234,7 @@ def done_ahead(estimator: Any, conclude: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _placed(estimator: BaseBigMLP, device: str | None) -> Iterator[None]:
+def _placed(estimator: NetworkEstimator, device: str | None) -> Iterator[None]:
     given = estimator.device
     estimator.device = given if device is None else device
     try:

@@ -12,7 +12,7 @@ from joblib import effective_n_jobs
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV, ParameterGrid
 
-from skbig.estimators.base import BaseBigMLP
+from skbig.estimators.base import NetworkEstimator
 from skbig.search.evaluation import Evaluation
 from skbig.search.fit_task import Task, hash_of, last_step
 from skbig.search.grid import TrainsTogether
@@ -171,7 +171,7 @@ n_features_in_, feature_names_in_
             self.resource, self.max_resources = given
 
     def _grows_epochs(self) -> bool:
-        ours = isinstance(last_step(self.estimator), BaseBigMLP)
+        ours = isinstance(last_step(self.estimator), NetworkEstimator)
         return ours and self.resource in (EPOCHS, _name_of_epochs(self.estimator))
 
     def _evaluation(self) -> Evaluation:

@@ -20,9 +20,10 @@ from sklearn.base import BaseEstimator
 from skbig.engine.checkpoint import CheckpointDirectory
 from skbig.engine.fingerprint import fingerprint
 from skbig.engine.state_dict import load_state_dict, state_dict
-from skbig.estimators.base import Session
-from skbig.estimators.checkpointing import NO_MATTER, text_of
-from skbig.estimators.inputs import Given
+from skbig.estimators.checkpointing import text_of
+from skbig.estimators.given import Given
+from skbig.estimators.parameters import FREE
+from skbig.estimators.session import Session
 from skbig.estimators.sklearn_compat import scorers_in
 from skbig.search.fit_task import Task, hash_of
 from skbig.search.joblib_backend import Call
@@ -161,7 +162,7 @@ def identity_of(calls: Sequence[Call]) -> dict[str, str]:
 
 def _parameters_that_matter(estimator: BaseEstimator) -> dict[str, Any]:
     parameters: dict[str, Any] = estimator.get_params(deep=True)
-    return {name: value for name, value in parameters.items() if not set(name.split("__")[-2:]) & set(NO_MATTER)}
+    return {name: value for name, value in parameters.items() if not set(name.split("__")[-2:]) & set(FREE)}
 
 
 def _text(value: Any) -> str:

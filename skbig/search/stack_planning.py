@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stacking import COMPONENTS, stackable
-from skbig.estimators.base import Session
-from skbig.estimators.hints import PARAMETERS
-from skbig.estimators.parameters import resolve_choices
+from skbig.estimators.choices import resolve_choices
+from skbig.estimators.declaration import declared
+from skbig.estimators.session import Session
 from skbig.search.fit_task import Task
 
 LARGE_STEP = 3_000_000
@@ -29,8 +28,6 @@ WORK_OF_STACK = 24_000_000
 MAX_ON_GPU = 1024
 
 SHARE_OF_MEMORY = 0.5
-
-FIXED = ("activation", "normalization", "batch_size", "shuffle", "early_stopping", "precision", "device", "max_time")
 
 
 def likely_cohorts(tasks: Sequence[Task]) -> list[list[Task]]:
@@ -56,14 +53,14 @@ def _kind(task: Task) -> Any:
     last = task.last
     if last is None:
         return None
-    parameters = {name: getattr(last, name) for name in PARAMETERS if hasattr(last, name)}
     try:
-        choices = resolve_choices(parameters, type(last).__name__, for_classes=last._for_classes)
+        choices = resolve_choices(last)
     except Exception:
         return None
-    components = [getattr(choices, name) for name in COMPONENTS]
+    components = [choices.network, *(getattr(choices, name) for name in COMPONENTS)]
     signatures = tuple(None if component is None else component.signature() for component in components)
-    return (type(last), choices.hidden, signatures, tuple(parameters.get(name) for name in FIXED))
+    fixed = [name for name, field in declared(last).items() if not (field.metadata["stacks"] or field.metadata["kind"])]
+    return (type(last), signatures, tuple(choices.parameters.get(name) for name in fixed))
 
 
 def largest_first(groups: Sequence[list[Task]]) -> list[list[Task]]:
@@ -75,8 +72,8 @@ def _likely_cost(task: Task) -> float:
     """Return about how many products a training takes; nothing for what is not known, or cannot be trained."""
     last: Any = task.last
     try:
-        widths = [1, *np.atleast_1d(last.hidden_layer_sizes), 1]
-        return float(last.max_iter * last.n_members * sum(a * b for a, b in pairwise(widths)))
+        network = last._make_network().of_shape(1, 1)  # what all of a search share makes no difference
+        return float(last.max_iter * last.n_members * sum(map(prod, network.shapes.values())))
     except (AttributeError, TypeError, ValueError):
         return 0.0
 
@@ -109,6 +106,6 @@ def _fitting_in_memory(members: Members, recipe: Recipe) -> int:
     """How many members fit in half of the free memory: weights, gradients, state and copies, and the activations."""
     free, _ = torch.cuda.mem_get_info(members.flat.device)
     n_states = sum(tensor.numel() for state in members.state for tensor in state.values()) // members.n_members
-    widths = recipe.network.n_features + 4 * sum((*recipe.network.hidden, recipe.network.n_outputs))
+    widths = 4 * recipe.network.n_units
     numbers = 6 * _n_parameters(members) + 3 * n_states + 2 * recipe.batch_size * widths
     return int(free * SHARE_OF_MEMORY) // (numbers * members.flat.element_size())

@@ -19,7 +19,7 @@ from skbig.engine.executors.threads import thread_count
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.engine.train import EpochReport, Training
-from skbig.estimators.base import Session
+from skbig.estimators.session import Session
 from skbig.search.fit_task import Task
 from skbig.search.joblib_backend import Call
 from skbig.search.observer import SearchObserver

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from skbig._utils.component import Component
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
-from skbig.components.component import Component
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Schedule
+from skbig.networks.network import Network
 from skbig.testing.augmentations import check_augmentation
 from skbig.testing.clipping import check_clipping
 from skbig.testing.losses import check_loss
+from skbig.testing.networks import check_network
 from skbig.testing.optimizers import check_optimizer
 from skbig.testing.penalties import check_penalty
+from skbig.testing.recording import check_recordable
 from skbig.testing.schedules import check_schedule
 from skbig.testing.values import check_value
 
@@ -29,6 +32,7 @@ LAWS: dict[type[Component], Callable[[Any], None]] = {
     Clipping: check_clipping,
     Schedule: check_schedule,
     Augmentation: check_augmentation,
+    Network: check_network,
 }
 
 
@@ -45,6 +49,10 @@ def check_component(component: Component) -> None:
     - *clipping*: a gradient never grows.
     - *schedule*: finite, not negative, a function of the progress.
     - *augmentation*: new rows of the same shape, a function of the noise.
+    - *network*: shapes, the right gradient, rows apart unless it says that it couples them, and two processes that
+      share a batch come to what one comes to.
+
+    One that claims to be `recordable` gives the same parameters whether its steps are recorded or not.
 
     Parameters
     ----------
@@ -86,3 +94,4 @@ def check_component(component: Component) -> None:
         raise AssertionError(f"A component must be an instance of one of {kinds}. Got {component!r} instead.")
     check_value(component)
     laws[0](component)
+    check_recordable(component)

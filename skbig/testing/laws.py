@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from skbig.components.component import Component, place, stack
+from skbig._utils.component import Component, place, stack
 
 Run = Callable[[Any, slice, torch.dtype], Tensor]
 """Takes a component, a slice of the two members and a dtype; returns what becomes of these in it, [members, ...]."""
 
 BOTH = slice(0, 2)
-IN_DOUBLE = ("optimizer", "schedule")
+IN_DOUBLE = ("optimizer", "schedule", "network")
 """The kinds whose hyperparameters stay in float64, for what they compute beforehand."""
 
 LOOKS = {"item", "tolist", "numpy", "equal", "allclose", "nonzero", "unique"}

@@ -11,7 +11,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from skbig.components.component import Component
+from skbig._utils.component import Component
 from skbig.testing.laws import expect
 
 
@@ -24,7 +24,7 @@ def check_value(component: Component) -> None:
     expect(list(values) == fields, component, "must return exactly its fields from get_params.")
     made = cls(**values)
     untouched = all(getattr(made, name) is value for name, value in values.items())
-    expect(untouched, component, "must store its parameters as they are given; check() is the place to tracker them.")
+    expect(untouched, component, "must store its parameters as they are given; check() is the place to judge them.")
     _check_legal(component)
     for name, copied in _ways_to_copy(component).items():
         other = copied(component)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import joblib
 import numpy as np
@@ -28,7 +29,7 @@ from skbig.backends.folder import private_folder
 from skbig.components import LBFGS
 from skbig.data import open_csr, save_csr
 from skbig.estimators import labour, launching
-from skbig.estimators.base import BaseBigMLP
+from skbig.estimators.session import Session
 from skbig.exceptions import DivergenceError, InterruptedWarning, WorkerError
 from tests.laws.rank_jobs import CLASSES, FITS, INEXACT, SPARSE, VALUES, X, classifier, learnt, quiet, regressor
 from tests.laws.test_ranks_agree import TOLERANCE, assert_equal
@@ -225,8 +226,9 @@ def test_sigterm_saves_and_ends(tmp_path: Path, temporary: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["checkpoint-0000000001"]
     began = []
     model = regressor(checkpoint_dir=place, **LONG)
-    model._run = lambda session: (began.append(session.members.epochs), BaseBigMLP._run(model, session))
-    model.fit(X, VALUES)
+    fit = Session.fit
+    with mock.patch.object(Session, "fit", lambda session: (began.append(session.members.epochs), fit(session))):
+        model.fit(X, VALUES)
     assert 0 < began[0] < LONG["max_iter"] == model.n_iter_
     np.testing.assert_allclose(model.coefs_[0], regressor(**LONG).fit(X, VALUES).coefs_[0], rtol=1e-6)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
+from skbig._utils.component import names, resolve, stack
 from skbig._utils.random import Noise, step_keys
 from skbig.components.augmentations import Augmentation, GaussianNoise, Mixup, SwapNoise
-from skbig.components.component import names, resolve, stack
 
 AUGMENTATIONS = [resolve(Augmentation, name) for name in names("augmentation")]
 every_augmentation = pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda a: type(a).__name__)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from skbig._utils.component import names, resolve, stack
 from skbig.components.clipping import ClipNorm, Clipping, ClipValue
-from skbig.components.component import names, resolve, stack
 
 
 def label(value: object) -> str:

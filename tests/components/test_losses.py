@@ -17,7 +17,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.linear_model import _sgd_fast as sgd
 from torch import Tensor
 
-from skbig.components.component import names, resolve, stack
+from skbig._utils.component import names, resolve, stack
 from skbig.components.losses.base import ClassFunctionLoss, FunctionLoss, Loss, function_loss, resolve_loss
 from skbig.components.losses.classification import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
 from skbig.components.losses.regression import (

@@ -13,7 +13,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skbig.components import component
+from skbig._utils import component
 from skbig.components.optimizers.adagrad import Adagrad
 from skbig.components.optimizers.adam import Adam, AdamW, NAdam
 from skbig.components.optimizers.base import Optimizer

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skbig.components.component import names, resolve, stack
+from skbig._utils.component import names, resolve, stack
 from skbig.components.penalties import L1, L2, ElasticNet, Penalty
 
 

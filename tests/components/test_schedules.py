@@ -14,7 +14,7 @@ import torch
 from sklearn.neural_network import MLPClassifier
 from torch.optim import lr_scheduler
 
-from skbig.components.component import names, resolve, stack
+from skbig._utils.component import names, resolve, stack
 from skbig.components.schedules import (
     Constant,
     Cosine,

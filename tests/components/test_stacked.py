@@ -19,15 +19,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from skbig._utils.component import _REGISTRY, Component, place, stack
 from skbig._utils.random import Noise, step_keys
 from skbig._utils.validation import Boolean, Each, Interval, Options
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
-from skbig.components.component import _REGISTRY, Component, place, stack
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Plateau, Progress, Schedule
+from skbig.networks import Network, TrainingPass
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 SHIPPED = [cls for kind in _REGISTRY.values() for cls in kind.values() if cls.__module__.startswith("skbig.")]
@@ -63,7 +64,7 @@ class Place:
         together = stack(members)
         if isinstance(together, Schedule):
             return together
-        in_double = isinstance(together, Optimizer)
+        in_double = isinstance(together, Optimizer | Network)
         return place(together, torch.empty((), dtype=torch.float64 if in_double else self.dtype, device=self.device))
 
 
@@ -179,6 +180,23 @@ def play_schedule(schedule: Schedule, own: slice, where: Place) -> Iterator[Tens
             yield schedule.exhausted(rate).double()
 
 
+def play_network(network: Network, own: slice, where: Place) -> Iterator[Tensor]:
+    """Raw predictions, running statistics and gradients of a training pass, and a prediction after it."""
+    built, seeds = network.of_shape(4, 2), [5, 6, 7][own]
+    keys = torch.from_numpy(step_keys(seeds, 0, 1)[0]).to(where.device)
+    share = where.put(torch.full((len(seeds), 9), 1 / 9, dtype=torch.float64))
+    X = where.put(numbers(3, 9, 4)[own])
+    weights = {name: where.put(torch.from_numpy(value)) for name, value in built.initial(seeds).items()}
+    moments = built.initial_statistics(len(seeds))
+    statistics = {name: where.put(torch.from_numpy(value)) for name, value in moments.items()}
+    leaves = {name: value.requires_grad_() for name, value in weights.items()}
+    with where.watched():
+        raw = built.forward(leaves, statistics, X, TrainingPass(Noise(keys), share))
+        gradients = torch.autograd.grad(raw.square().sum(), list(leaves.values()))
+        yield from (raw.detach(), *statistics.values(), *gradients)
+        yield built.forward(weights, statistics, X, None).detach()
+
+
 PLAYS: dict[type[Component], Callable[[Any, slice, Place], Iterator[Tensor]]] = {
     Loss: play_loss,
     Penalty: play_penalty,
@@ -186,6 +204,7 @@ PLAYS: dict[type[Component], Callable[[Any, slice, Place], Iterator[Tensor]]] = 
     Clipping: play_clipping,
     Augmentation: play_augmentation,
     Schedule: play_schedule,
+    Network: play_network,
 }
 
 
@@ -310,6 +329,6 @@ def test_every_number_may_differ() -> None:
         for constraint in field.metadata["allowed"]
         if isinstance(constraint, Interval | Each) and not field.metadata["varies"]
     }
-    counts = {"lbfgs.history_size", "lbfgs.max_fun", "muon.ns_steps"}
+    counts = {"lbfgs.history_size", "lbfgs.max_fun", "muon.ns_steps", "mlp.hidden_layer_sizes"}
     # The search of a line compares its change on the host; and a product takes its coefficients as plain floats.
     assert fixed == counts | {"lbfgs.tolerance_change", "muon.ns_coefficients"}

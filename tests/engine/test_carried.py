@@ -70,7 +70,7 @@ def test_a_divergence_tells_the_gradient_of_the_step(rank: Ranks) -> None:
     """The gradient in the error is the one that led there, though Adam has used its memory since."""
     messages = []
     growing = {"schedule": FunctionSchedule(lambda fraction: 10.0 ** (9 * fraction)), "rate": 1e300}
-    linear = {"hidden": (), "loss": AbsoluteError(), "penalty": None}  # gradients stay finite
+    linear = {"hidden_layer_sizes": (), "loss": AbsoluteError(), "penalty": None}  # gradients stay finite
     what = recipe("regression", **growing, **linear, max_epochs=10, schedule_epochs=10)
     for ranks in (rank, None):
         with thread_count(1), pytest.raises(DivergenceError) as caught:

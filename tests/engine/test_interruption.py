@@ -35,7 +35,7 @@ def interrupted_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Adam, "update", pressed)
     # Only a step as written calls the optimizer each time.
-    monkeypatch.setattr("skbig.engine.recipe.Recipe.is_ours", False)
+    monkeypatch.setattr("skbig.engine.recipe.Recipe.recordable", False)
 
 
 @pytest.mark.parametrize("n_members", [1, 2])

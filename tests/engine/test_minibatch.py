@@ -19,7 +19,7 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
 from skbig.estimators.scoring import Validation
 from skbig.exceptions import DivergenceError, MemorySplitWarning
-from skbig.networks.mlp import Training
+from skbig.networks import TrainingPass
 from tests.small import N_ROWS, assert_close, kept, new_members, recipe, rows
 
 STEP = 0.01
@@ -158,7 +158,7 @@ def test_a_line_search_knows_the_moments_of_the_whole_set(n_members: int) -> Non
     network, parameters = what.network, members.parameters
     statistics = {name: value.clone() for name, value in members.statistics.items()}
     predicted = network.forward(parameters, members.statistics, X, None)
-    torch.testing.assert_close(predicted, network.forward(parameters, statistics, X, Training(None, share)))
+    torch.testing.assert_close(predicted, network.forward(parameters, statistics, X, TrainingPass(None, share)))
 
 
 # Divergence.
@@ -192,7 +192,7 @@ def test_divergence_keeps_the_last_finite_step(
     assert diverged.steps == int(at) - 1 >= 1
     # A clock that is up at that very step shows what one step less would have given.
     shorter = exploding(
-        optimizer, normalization=what.network.normalization, rate=300.0, max_time=(int(at) - 1.5) * STEP
+        optimizer, normalization=what.network.network.normalization, rate=300.0, max_time=(int(at) - 1.5) * STEP
     )
     before = new_members(shorter, seeds, dtype)
     history = train(before, rows("regression", dtype), shorter)
@@ -244,7 +244,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 SPLITTABLE: list[tuple[str, dict[str, Any]]] = [
     ("regression", {}),
-    ("multi-output", {"hidden": (6, 5), "dropout": 0.3}),
+    ("multi-output", {"hidden_layer_sizes": (6, 5), "dropout": 0.3}),
     ("multiclass", {"normalization": "layer", "optimizer": SGD(momentum=0.9)}),
     ("multilabel", {"shuffle": False, "batch_size": N_ROWS}),
     ("multiclass", {"optimizer": LBFGS(), "rate": 1.0, "batch_size": N_ROWS, "dropout": 0.3}),

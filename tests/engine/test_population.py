@@ -151,7 +151,7 @@ def test_who_has_ended_leaves(name: str) -> None:
 # What must be the same.
 
 UNLIKE: list[dict[str, Any]] = [
-    {"hidden": (5,)},
+    {"hidden_layer_sizes": (5,)},
     {"activation": "relu"},
     {"normalization": "layer"},
     {"optimizer": SGD()},

@@ -83,7 +83,7 @@ def test_early_stopping_ends_with_the_best_weights(normalization: str | None) ->
 
 def test_a_line_search_converges() -> None:
     """On a small problem a line search stops at a vanishing gradient, long before its last epoch."""
-    what = recipe(hidden=(), optimizer=LBFGS(), rate=1.0, max_epochs=500, tol=1e-6, penalty=None)
+    what = recipe(hidden_layer_sizes=(), optimizer=LBFGS(), rate=1.0, max_epochs=500, tol=1e-6, penalty=None)
     members = new_members(what)
     history = train(members, rows("regression"), what)
     X, y = data("regression")
@@ -158,8 +158,8 @@ def sparse_data(task: str) -> tuple[sparse.csr_array, np.ndarray]:
     "changes",
     [
         {},
-        {"hidden": ()},
-        {"hidden": (6, 5), "dropout": 0.3, "normalization": "batch", "optimizer": SGD(momentum=0.9)},
+        {"hidden_layer_sizes": ()},
+        {"hidden_layer_sizes": (6, 5), "dropout": 0.3, "normalization": "batch", "optimizer": SGD(momentum=0.9)},
         {"normalization": "layer", "penalty": None},
         {"optimizer": LBFGS(), "rate": 1.0, "batch_size": N_ROWS},
         {"batch_size": 1, "max_epochs": 1},

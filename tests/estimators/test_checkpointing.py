@@ -29,7 +29,8 @@ from skbig.components import AdamW, Cosine, GaussianNoise
 from skbig.engine import checkpoint as checkpoint_module
 from skbig.engine.checkpoint import CheckpointDirectory
 from skbig.estimators import checkpointing as saving
-from skbig.estimators.hints import PARAMETERS
+from skbig.estimators.declaration import declared
+from skbig.estimators.parameters import FREE
 from skbig.exceptions import CheckpointWarning, DivergenceError, InterruptedWarning
 from tests.fitting import BINARY, BOTH, VALUES, WORDS, X, fitted, small, state_of, target
 from tests.killing import (
@@ -310,7 +311,7 @@ def test_another_parameter_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_every_parameter_matters_or_does_not() -> None:
     """No parameter is forgotten."""
-    assert {*OTHER, *saving.NO_MATTER, "class_weight"} == {*PARAMETERS}
+    assert {*OTHER, *FREE} == {*declared(BigMLPRegressor)}
 
 
 @pytest.mark.parametrize("weights", [({0: 1.0, 1: 2.0}, {0: 1.0, 1: 3.0}), ("balanced", None)], ids=str)

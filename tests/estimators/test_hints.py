@@ -16,10 +16,11 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 import skbig
 import skbig.components as components
 from skbig import BigMLPClassifier, BigMLPRegressor
-from skbig.components.component import names
+from skbig._utils.component import names, resolve
 from skbig.estimators import hints
-from skbig.estimators.hints import PARAMETERS, hint_for, hint_for_value, with_hints
-from skbig.estimators.parameters import resolve_choices
+from skbig.estimators.choices import resolve_choices
+from skbig.estimators.declaration import declared, estimator, parameter
+from skbig.estimators.hints import hint_for, hint_for_value
 
 RENAMED = [
     *[(name, "max_iter") for name in ("n_epochs", "epochs", "max_epochs")],
@@ -79,29 +80,31 @@ VALUES = [
     ("dropout", None, 0.0),
 ]
 
+PARAMETERS = {*declared(BigMLPClassifier), *declared(BigMLPRegressor)}
+
 
 @pytest.mark.parametrize(("name", "ours"), RENAMED)
 def test_a_familiar_name_is_answered_with_ours(name: str, ours: str) -> None:
     """A name from another library is answered with the parameter that has its meaning here."""
-    assert re.match(rf"{name!r} is called {ours} here\b", hint_for(name))
+    assert re.match(rf"{name!r} is called {ours} here\b", hint_for(name, PARAMETERS))
 
 
 @pytest.mark.parametrize(("name", "ours"), INSTEAD)
 def test_what_is_no_parameter_is_answered_with_where_it_went(name: str, ours: str) -> None:
     """A parameter that is a component's here, an argument of fit, or nothing, is answered with a sentence on that."""
-    assert ours in hint_for(name)
+    assert ours in hint_for(name, PARAMETERS)
 
 
 @pytest.mark.parametrize("theirs", [MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor])
 def test_every_parameter_of_scikit_learns_kin_is_known(theirs: Any) -> None:
     """Each parameter of the estimators that are converted is one here, or is answered with a hint."""
-    silent = {name for name in theirs().get_params() if name not in PARAMETERS and not hint_for(name)}
+    silent = {name for name in theirs().get_params() if name not in PARAMETERS and not hint_for(name, PARAMETERS)}
     assert not silent
 
 
 def test_a_misspelt_parameter_is_answered_with_the_nearest() -> None:
     """A slip of the pen is answered with the parameter that was meant."""
-    assert [hint_for(name) for name in ("hidden_layer_size", "max_iters")] == [
+    assert [hint_for(name, PARAMETERS) for name in ("hidden_layer_size", "max_iters")] == [
         "Did you mean 'hidden_layer_sizes'?",
         "Did you mean 'max_iter'?",
     ]
@@ -109,13 +112,13 @@ def test_a_misspelt_parameter_is_answered_with_the_nearest() -> None:
 
 def test_a_strange_name_is_answered_with_nothing() -> None:
     """Where nothing is known, nothing is guessed."""
-    assert hint_for("zzyzx") == "" == hint_for_value("alpha", "zzyzx")
+    assert hint_for("zzyzx", PARAMETERS) == "" == hint_for_value("alpha", "zzyzx")
 
 
 def test_nested_names_lead_to_the_component() -> None:
     """A nested name given to a constructor is answered by the component it belongs to."""
-    assert "AdamW(weight_decay=" in hint_for("optimizer__weight_decay")
-    assert "set_params(schedule__start=...)" in hint_for("schedule__start")
+    assert "AdamW(weight_decay=" in hint_for("optimizer__weight_decay", PARAMETERS)
+    assert "set_params(schedule__start=...)" in hint_for("schedule__start", PARAMETERS)
 
 
 @pytest.mark.parametrize(("parameter", "value", "ours"), VALUES)
@@ -159,11 +162,6 @@ def test_numbers_are_answered_where_a_choice_is_asked_for() -> None:
     assert hint_for_value("clipping", 0.5) == "0.5 is clipping=ClipNorm(max_norm=0.5) here."
 
 
-def test_the_parameters_are_the_constructors() -> None:
-    """The names that hints know are those of the estimators."""
-    assert set(PARAMETERS) == {*BigMLPClassifier().get_params(deep=False), *BigMLPRegressor().get_params(deep=False)}
-
-
 def test_no_word_has_two_meanings_nor_is_our_own() -> None:
     """A foreign word stands in one table once, and is no parameter of ours."""
     tables = [hints._RENAMED, hints._INSTEAD, hints._SENTENCES]
@@ -175,12 +173,12 @@ def test_no_word_has_two_meanings_nor_is_our_own() -> None:
 @pytest.mark.parametrize("name", sorted({*hints._RENAMED_BY_NAME, *hints._INSTEAD_BY_NAME}))
 def test_what_a_hint_names_exists(name: str) -> None:
     """Parameters and components that a hint speaks of are there."""
-    for parameter, component, field in re.findall(r"(\w+)=(?:([A-Z]\w+)\((\w+)=)", hint_for(name)):
-        assert parameter in PARAMETERS
-        owner = skbig if parameter == "backend" else components
+    for owned, component, field in re.findall(r"(\w+)=(?:([A-Z]\w+)\((\w+)=)", hint_for(name, PARAMETERS)):
+        assert owned in PARAMETERS
+        owner = skbig if owned == "backend" else components
         assert field in inspect.signature(getattr(owner, component)).parameters
-    if " is called " in hint_for(name):
-        assert re.search(r"is called (\w+) here", hint_for(name))[1] in PARAMETERS
+    if " is called " in hint_for(name, PARAMETERS):
+        assert re.search(r"is called (\w+) here", hint_for(name, PARAMETERS))[1] in PARAMETERS
 
 
 @pytest.mark.parametrize("parameter", sorted(hints._VALUES))
@@ -188,16 +186,14 @@ def test_the_values_that_hints_propose_are_legal(parameter: str) -> None:
     """What a hint says a value is here can be written in Python, and an estimator takes it."""
     for meaning in hints._VALUES[parameter]:
         value = eval(compile(ast.parse(meaning, mode="eval"), parameter, "eval"), vars(components).copy())
-        for_classes = parameter != "loss" or components.component.resolve(components.Loss, value).for_classes
-        estimator = (BigMLPClassifier if for_classes else BigMLPRegressor)(**{parameter: value})
-        resolve_choices(estimator.get_params(deep=False), "the estimator", for_classes=for_classes)
+        for_classes = parameter != "loss" or resolve(components.Loss, value).for_classes
+        resolve_choices((BigMLPClassifier if for_classes else BigMLPRegressor)(**{parameter: value}))
 
 
+@estimator
 class Estimator(BaseEstimator):
-    @with_hints
-    def __init__(self, max_iter: int = 5, *, alpha: float = 0.1) -> None:
-        self.max_iter = max_iter
-        self.alpha = alpha
+    max_iter: int = parameter(5, words="int", doc="Epochs.", kw_only=False)
+    alpha: float = parameter(0.1, words="float", doc="Strength.")
 
 
 def test_an_unknown_keyword_is_an_error_with_a_hint() -> None:

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skbig import BigGridSearchCV, BigMLPClassifier
-from skbig.data import open_csr, open_parquet, save_csr, streamed
+from skbig.data import open_csr, open_parquet, save_csr, streamed_rows
 from skbig.estimators import inputs
 from tests.fitting import content_of, fitted, small, state_of, weights_of
 
@@ -173,11 +173,11 @@ def no_thread_is_left() -> Iterator[None]:
 def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Sets are streamed however small they are, in windows of some 20 rows; a test in which none is, fails."""
     monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
-    monkeypatch.setattr(streamed, "MIN_BUFFER_BYTES", 800)
-    monkeypatch.setattr(streamed, "CHUNK_BYTES", (400, 80))
+    monkeypatch.setattr(streamed_rows, "MIN_BUFFER_BYTES", 800)
+    monkeypatch.setattr(streamed_rows, "CHUNK_BYTES", (400, 80))
     n_streamed = []
-    read = streamed.Reader._check
-    monkeypatch.setattr(streamed.Reader, "_check", lambda *args: (n_streamed.append(1), read(*args))[1])
+    read = streamed_rows.Reader._check
+    monkeypatch.setattr(streamed_rows.Reader, "_check", lambda *args: (n_streamed.append(1), read(*args))[1])
     yield
     assert n_streamed
 
@@ -339,8 +339,8 @@ def test_labels_in_their_order_are_mixed(tmp_path: Path, monkeypatch: pytest.Mon
     order = np.argsort(label[:n_rows], kind="stable")
     train, y = rows[:n_rows][order], label[:n_rows][order]
     # A model of a file some hundred times as large: its buffer has 5% of the rows, in as many blocks.
-    monkeypatch.setattr(streamed, "MIN_BUFFER_BYTES", 0)
-    monkeypatch.setattr(streamed, "CHUNK_BYTES", (2**20, 2**8))
+    monkeypatch.setattr(streamed_rows, "MIN_BUFFER_BYTES", 0)
+    monkeypatch.setattr(streamed_rows, "CHUNK_BYTES", (2**20, 2**8))
     source = mapped(tmp_path, train)
     model = BigMLPClassifier((16,), batch_size=64, learning_rate=0.01, max_iter=3, schedule="cosine")
     scores = {"mixed": [], "in memory": [], "sorted": []}
@@ -361,7 +361,7 @@ def test_labels_in_their_order_are_mixed(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_a_bounded_part_is_asked_for_at_once(early_stopping: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rows there are, no more are read at once than the buffer asks for; held-out rows stay there too."""
-    monkeypatch.setattr("skbig.estimators.scoring.PREDICT_BYTES", 2**12)
+    monkeypatch.setattr("skbig.estimators.prediction.PREDICT_BYTES", 2**12)
     source = Counted(np.tile(X, (20, 1)))
     model = estimator("regression", early_stopping=early_stopping, max_iter=2)
     fitted(model, source, np.tile(SIGNAL[:, 0], 20), np.tile(WEIGHT, 20))
@@ -374,7 +374,7 @@ def test_a_bounded_part_is_asked_for_at_once(early_stopping: bool, monkeypatch: 
 @streaming
 def test_prediction_reads_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are read once for a prediction, in their order, a block at a time."""
-    monkeypatch.setattr("skbig.estimators.scoring.PREDICT_BYTES", 2**12)
+    monkeypatch.setattr("skbig.estimators.prediction.PREDICT_BYTES", 2**12)
     source = Counted(np.tile(X, (20, 1)))
     model = fitted(estimator("regression"), X, SIGNAL[:, 0])
     np.testing.assert_array_equal(model.predict(source), model.predict(source.values))
@@ -686,7 +686,7 @@ def test_a_killed_fit_goes_on(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
     source, _ = opened(kind, tmp_path)
     model = estimator(max_iter=6, checkpoint_dir=tmp_path / "checkpoints", checkpoint_every=1)
     whole = fitted(estimator(max_iter=6), source, WORDS)
-    epoch, begun = streamed.StreamedRows.epoch, []
+    epoch, begun = streamed_rows.StreamedRows.epoch, []
 
     def breaking_off(rows: Any, seeds: Any, number: int, *args: Any) -> Any:
         begun.append(number)
@@ -694,7 +694,7 @@ def test_a_killed_fit_goes_on(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError("the disk is gone")
         return epoch(rows, seeds, number, *args)
 
-    monkeypatch.setattr(streamed.StreamedRows, "epoch", breaking_off)
+    monkeypatch.setattr(streamed_rows.StreamedRows, "epoch", breaking_off)
     with pytest.raises(OSError, match="the disk is gone"):
         fitted(clone(model), source, WORDS)
     assert_same(fitted(model, source, WORDS), whole)

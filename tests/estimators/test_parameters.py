@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 import skbig.components as components
 from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig._utils.component import names
 from skbig.components import L2, SGD, Adam, AdamW, ClipNorm, Component, Cosine, ElasticNet, Huber, Plateau
-from skbig.components.component import names
 from skbig.components.losses.base import resolve_loss
 from tests.fitting import BINARY, BOTH, VALUES, X, fitted, small, state_of, target, trained, weights_of
 

@@ -3,7 +3,14 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig import (
+    BigLinearClassifier,
+    BigLinearRegressor,
+    BigMLPClassifier,
+    BigMLPRegressor,
+    BigNetworkClassifier,
+    BigNetworkRegressor,
+)
 
 ESTIMATORS = [
     BigMLPClassifier(),
@@ -12,6 +19,10 @@ ESTIMATORS = [
     BigMLPRegressor(),
     BigMLPRegressor(optimizer="sgd"),
     BigMLPRegressor(optimizer="lbfgs"),
+    BigLinearClassifier(),
+    BigLinearRegressor(),
+    BigNetworkClassifier(),
+    BigNetworkRegressor(),
 ]
 
 

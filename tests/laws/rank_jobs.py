@@ -159,7 +159,7 @@ def quiet(fit: Callable[[], Any]) -> Any:
 
 def learnt(estimator: Any) -> dict[str, Any]:
     """Return what a fit has come to, but for times."""
-    names = [name for name in vars(estimator) if name[-1] == "_" or name in ("_progress", "_curves", "_normalization")]
+    names = [name for name in vars(estimator) if name[-1] == "_" or name in ("_progress", "_curves")]
     return {name: getattr(estimator, name) for name in names}
 
 
@@ -216,7 +216,7 @@ def needs_matrices(name: str) -> bool:
 
 def held(ranks: Ranks, n_members: int) -> dict[str, Any]:
     """Return how many numbers each rank holds of parameters and of optimizer state, and how many there are."""
-    what = recipe("multiclass", normalization="layer", hidden=(31, 17, 1))
+    what = recipe("multiclass", normalization="layer", hidden_layer_sizes=(31, 17, 1))
     members = new_members(what, SEEDS[n_members])
     training = Training(members, rows("multiclass"), what, StoppingTracker(members, what), History(), None, 0)
     n_numbers = members.flat.numel()

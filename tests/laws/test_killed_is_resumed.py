@@ -16,8 +16,8 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import make_scorer, median_absolute_error
 
+from skbig._utils.component import names
 from skbig.components import SGD, AdamW, Cosine, LogLoss, Plateau
-from skbig.components.component import names
 from tests.fitting import N_ROWS, X, small, target
 from tests.killing import (
     Died,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig._utils.component import stack
 from skbig._utils.random import member_seeds
 from skbig.components import (
     L1,
@@ -33,7 +34,6 @@ from skbig.components import (
     StepDecay,
     SwapNoise,
 )
-from skbig.components.component import stack
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.history import History
 from skbig.engine.members import Members

@@ -101,7 +101,7 @@ def test_weighted_rows(task: str, n_members: int) -> None:
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_bfloat16(hidden: tuple[int, ...], n_members: int) -> None:
     """The casts to bfloat16 and back are recorded like anything else."""
-    case = ("multiclass", {"bf16": True, "hidden": hidden, "dropout": 0.2})
+    case = ("multiclass", {"bf16": True, "hidden_layer_sizes": hidden, "dropout": 0.2})
     assert_close(*[trained(case, torch.float32, n_members, records=records) for records in (True, False)], 1e-6)
 
 
@@ -113,7 +113,7 @@ def test_everything_at_once() -> None:
         "augmentation": Mixup(),
         "normalization": "batch",
         "dropout": 0.3,
-        "hidden": (8, 8),
+        "hidden_layer_sizes": (8, 8),
         "activation": "mish",
     }
     results = [
@@ -123,12 +123,16 @@ def test_everything_at_once() -> None:
 
 
 @pytest.mark.parametrize("slow", [True, False])
-@pytest.mark.parametrize("case", [("regression", {"hidden": (800, 700)}), ("multiclass", {"hidden": (900,)})], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [("regression", {"hidden_layer_sizes": (800, 700)}), ("multiclass", {"hidden_layer_sizes": (900,)})],
+    ids=str,
+)
 def test_every_kernel(
     case: tuple[str, dict[str, Any]], slow: bool, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Large layers, and those with few outputs, are recorded with the kernels that some processors have for them."""
-    monkeypatch.setattr("skbig.networks.layers._mkl_is_slow", lambda: slow)
+    monkeypatch.setattr("skbig.networks.functional._mkl_is_slow", lambda: slow)
     replayed = trained(case, torch.float32, 1, records=True)
     assert len(written) == 2
     assert_close(replayed, trained(case, torch.float32, 1, records=False), 1e-6)

@@ -17,9 +17,10 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig._utils.component import names, resolve
 from skbig.backends.single import SingleDevice
 from skbig.components import Penalty
-from skbig.components.component import names, resolve
+from skbig.estimators.mlp import LISTS
 from skbig.exceptions import DivergenceError
 from tests.small import data
 
@@ -61,9 +62,7 @@ def digest(name: str, **changes: Any) -> str:
     X, y = rows("large" in name)
     model = BigMLPClassifier(random_state=settings.pop("random_state", 3), **settings).fit(X, y)
     arrays = [
-        *model.coefs_,
-        *model.intercepts_,
-        *model._normalization.values(),
+        *(array for name in LISTS for array in getattr(model, name)),
         model.loss_curve_,
         model.predict_proba(X),
     ]

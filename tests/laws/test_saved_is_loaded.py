@@ -15,6 +15,7 @@ import torch
 
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.components import LBFGS, Plateau
+from skbig.estimators.mlp import LISTS
 from tests.small import data, optimizers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -143,13 +144,11 @@ def test_going_on_with_warm_start(settings: dict[str, Any], tmp_path: Path) -> N
     model = through_pickle(first, tmp_path).set_params(max_iter=4).fit(X, y, **held)
     whole = classifier(**settings).set_params(max_iter=7).fit(X, y, **held)
     for name in (
-        "coefs_",
-        "intercepts_",
+        *LISTS,
         "loss_curve_",
         "learning_rates_",
         "validation_scores_",
         "t_",
-        "_normalization",
     ):
         assert_same_bits(getattr(model, name), getattr(whole, name), name)
 

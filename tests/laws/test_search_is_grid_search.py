@@ -122,7 +122,7 @@ def test_folds_with_other_classes(cv: Any, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_validation_rows_of_the_caller(early_stopping: bool) -> None:
-    """Validation rows that are given to `fit` tracker all candidates on all folds."""
+    """Validation rows that are given to `fit` judge all candidates on all folds."""
     estimator = estimator_of("multiclass", max_iter=8, early_stopping=early_stopping, scoring="loss")
     fit = {"X_val": X[:25] + 0.1, "y_val": MULTICLASS[:25], "sample_weight_val": WEIGHT[:25]}
     grid = each(learning_rate=[0.01, 0.1, 0.1], n_iter_no_change=[1, 1, 5])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor, nn
 
 from skbig._utils.random import Noise, step_keys
-from skbig.networks.mlp import ACTIVATIONS, MLP, Training
+from skbig.networks import MLP, BuiltNetwork, Dense, TrainingPass
+from skbig.networks.activations import ACTIVATIONS
 from tests.small import data
 
 MODULES: dict[str, nn.Module] = {
@@ -29,7 +30,7 @@ MODULES: dict[str, nn.Module] = {
 N_MEMBERS, N_ROWS, N_FEATURES, N_OUTPUTS = 3, 11, 4, 2
 
 
-def begun(network: MLP, one: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def begun(network: BuiltNetwork, one: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return parameters and running moments, moved away from where they begin, with a members axis unless `one`."""
     generator = torch.Generator().manual_seed(1)
     seeds = list(range(1 if one else N_MEMBERS))
@@ -41,18 +42,21 @@ def begun(network: MLP, one: bool = False) -> tuple[dict[str, Tensor], dict[str,
     return both[0], both[1]
 
 
-def as_module(network: MLP, parameters: dict[str, Tensor], statistics: dict[str, Tensor], m: int) -> nn.Sequential:
+def as_module(
+    network: BuiltNetwork, parameters: dict[str, Tensor], statistics: dict[str, Tensor], m: int
+) -> nn.Sequential:
     """Build the same network of torch's own modules, with the weights of one member."""
     layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(network.layers):
-        linear = nn.Linear(n_in, n_out, dtype=torch.float64)
+    mlp = cast(MLP, network.network)
+    for i, layer in enumerate(cast(list[Dense], network.layers)):
+        linear = nn.Linear(layer.n_in, layer.n_out, dtype=torch.float64)
         linear.weight.data, linear.bias.data = parameters[f"weight{i}"][m].T, parameters[f"bias{i}"][m, 0]
         layers.append(linear)
-        if i == len(network.hidden):
+        if i == len(mlp.hidden_layer_sizes):
             break
-        if network.normalization is not None:
-            layers.append(_normalization(network.normalization, n_out, i, parameters, statistics, m))
-        layers.append(MODULES[network.activation])
+        if mlp.normalization is not None:
+            layers.append(_normalization(mlp.normalization, layer.n_out, i, parameters, statistics, m))
+        layers.append(MODULES[mlp.activation])
     return nn.Sequential(*layers)
 
 
@@ -84,7 +88,7 @@ def test_prediction_is_that_of_torchs_modules(
     hidden: tuple[int, ...], activation: str, normalization: str | None
 ) -> None:
     """Each member predicts what Linear, BatchNorm1d or LayerNorm, and the activation's module do in turn."""
-    network = MLP(N_FEATURES, hidden, N_OUTPUTS, activation, 0.5, normalization)
+    network = MLP(hidden, activation, 0.5, normalization).of_shape(N_FEATURES, N_OUTPUTS)
     parameters, statistics = begun(network)
     X = rows()
     raw = network.forward(parameters, statistics, X, None)
@@ -96,10 +100,10 @@ def test_prediction_is_that_of_torchs_modules(
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
 def test_training_is_that_of_torchs_modules(normalization: str | None) -> None:
     """While training too; a batch norm's running variance is the biased one, where torch's is n / (n - 1) times it."""
-    network = MLP(N_FEATURES, (5, 3), N_OUTPUTS, "tanh", 0.0, normalization)
+    network = MLP((5, 3), "tanh", 0.0, normalization).of_shape(N_FEATURES, N_OUTPUTS)
     parameters, statistics = begun(network)
     X, before = rows(), {name: value.clone() for name, value in statistics.items()}
-    raw = network.forward(parameters, statistics, X, Training(None, equal_shares()))
+    raw = network.forward(parameters, statistics, X, TrainingPass(None, equal_shares()))
     for m in range(N_MEMBERS):
         module = as_module(network, parameters, before, m).train()
         torch.testing.assert_close(raw[m], module(X[m]).detach())
@@ -112,11 +116,11 @@ def test_training_is_that_of_torchs_modules(normalization: str | None) -> None:
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
 def test_the_gradient_is_that_of_torchs_modules(normalization: str | None) -> None:
     """Backwards it is the same network as well."""
-    network = MLP(N_FEATURES, (5,), N_OUTPUTS, "silu", 0.0, normalization)
+    network = MLP((5,), "silu", 0.0, normalization).of_shape(N_FEATURES, N_OUTPUTS)
     parameters, statistics = begun(network)
     module = as_module(network, parameters, {name: value.clone() for name, value in statistics.items()}, 1)
     leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
-    network.forward(leaves, statistics, rows(), Training(None, equal_shares())).square().sum().backward()
+    network.forward(leaves, statistics, rows(), TrainingPass(None, equal_shares())).square().sum().backward()
     module(rows()[1]).square().sum().backward()
     torch.testing.assert_close(leaves["weight0"].grad[1], module[0].weight.grad.T)
     torch.testing.assert_close(leaves["bias1"].grad[1, 0], module[-1].bias.grad)
@@ -128,20 +132,20 @@ def test_the_gradient_is_that_of_torchs_modules(normalization: str | None) -> No
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
 def test_one_member_needs_no_members_axis(normalization: str | None) -> None:
     """The same lines serve tensors with and without a members axis."""
-    network = MLP(N_FEATURES, (5, 3), N_OUTPUTS, "relu", 0.4, normalization)
+    network = MLP((5, 3), "relu", 0.4, normalization).of_shape(N_FEATURES, N_OUTPUTS)
     parameters, statistics = begun(network, one=True)
     with_axis = [{name: value[None].clone() for name, value in each.items()} for each in (parameters, statistics)]
     noise = Noise(torch.from_numpy(step_keys([5], 0, 1)[0]))
-    raw = network.forward(parameters, statistics, rows(1), Training(noise, equal_shares(1)))
-    stacked = network.forward(*with_axis, rows(1)[None], Training(noise, equal_shares(1)[None]))
+    raw = network.forward(parameters, statistics, rows(1), TrainingPass(noise, equal_shares(1)))
+    stacked = network.forward(*with_axis, rows(1)[None], TrainingPass(noise, equal_shares(1)[None]))
     torch.testing.assert_close(raw, stacked[0])
     for name, value in statistics.items():
         torch.testing.assert_close(value, with_axis[1][name][0])
 
 
-def hidden_values(network: MLP, training: Training | None) -> Tensor:
+def hidden_values(network: BuiltNetwork, training: TrainingPass | None) -> Tensor:
     """Return what the last layer is given, by a last layer that passes it on; the rows are all one."""
-    width = network.hidden[-1]
+    width = network.n_outputs
     parameters = {
         "weight0": torch.zeros(N_MEMBERS, 1, width),
         "bias0": torch.ones(N_MEMBERS, 1, width),
@@ -154,9 +158,9 @@ def hidden_values(network: MLP, training: Training | None) -> Tensor:
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
     """While training, that share of the values is zero and the others grow as Dropout's do; a prediction drops none."""
-    network = MLP(1, (100,), 100, "identity", rate)
+    network = MLP((100,), "identity", rate).of_shape(1, 100)
     noise = Noise(torch.from_numpy(step_keys([1, 2, 3], 0, 1)[0]))
-    values = hidden_values(network, Training(noise, torch.full((N_MEMBERS, 200), 1 / 200)))
+    values = hidden_values(network, TrainingPass(noise, torch.full((N_MEMBERS, 200), 1 / 200)))
     expected = nn.Dropout(rate)(torch.ones(1000)).max()
     torch.testing.assert_close(values.unique(), torch.tensor([0.0, expected]))
     deviation = (rate * (1 - rate) / values[0].numel()) ** 0.5
@@ -171,7 +175,7 @@ def test_each_member_drops_at_its_own_rate() -> None:
     rates = torch.tensor([0.0, 0.3, 0.8], dtype=torch.float64).view(-1, 1, 1)
     noise = Noise(torch.from_numpy(step_keys([1, 2, 3], 0, 1)[0]))
     values = hidden_values(
-        MLP(1, (100,), 100, "identity", rates), Training(noise, torch.full((N_MEMBERS, 200), 1 / 200))
+        MLP((100,), "identity", rates).of_shape(1, 100), TrainingPass(noise, torch.full((N_MEMBERS, 200), 1 / 200))
     )
     zeros = (values == 0).double().mean((1, 2))
     torch.testing.assert_close(zeros, rates.flatten(), atol=0.02, rtol=0)
@@ -186,9 +190,9 @@ def test_layers_drop_independently() -> None:
     share = torch.full((1, 40), 1 / 40)
     kept = []
     for hidden, step in (((50,), 0), ((50, 50), 0), ((50,), 1)):
-        network = MLP(50, hidden, 50, "identity", 0.5)
+        network = MLP(hidden, "identity", 0.5).of_shape(50, 50)
         noise = Noise(torch.from_numpy(step_keys([7], step, 1)[0]))
-        kept.append(network.forward(parameters, {}, torch.ones(1, 40, 50), Training(noise, share)) != 0)
+        kept.append(network.forward(parameters, {}, torch.ones(1, 40, 50), TrainingPass(noise, share)) != 0)
     first, both, other = (mask.double() for mask in kept)
     assert abs(both.mean() - 0.25) < 0.05  # a value survives two independent masks, so a quarter of them do
     assert abs((first * other).mean() - 0.25) < 0.05
@@ -203,7 +207,7 @@ def test_it_begins_with_scikit_learns_weights(task: str, activation: str) -> Non
     theirs = kind(
         hidden_layer_sizes=(5, 3), activation=activation, random_state=9, solver="sgd", learning_rate_init=1e-300
     ).partial_fit(X, y.ravel(), **({} if task == "regression" else {"classes": np.unique(y)}))
-    network = MLP(X.shape[1], (5, 3), theirs.n_outputs_, activation)
+    network = MLP((5, 3), activation).of_shape(X.shape[1], theirs.n_outputs_)
     ours = network.initial([9, 10])
     for i, (coef, intercept) in enumerate(zip(theirs.coefs_, theirs.intercepts_, strict=True)):
         np.testing.assert_array_equal(ours[f"weight{i}"][0], coef)
@@ -214,7 +218,7 @@ def test_it_begins_with_scikit_learns_weights(task: str, activation: str) -> Non
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
 def test_shapes(normalization: str | None) -> None:
     """Parameters come in the declared shapes and order: the weights, which alone are penalised, first."""
-    network = MLP(N_FEATURES, (5, 3), N_OUTPUTS, normalization=normalization)
+    network = MLP((5, 3), normalization=normalization).of_shape(N_FEATURES, N_OUTPUTS)
     initial, moments = network.initial([1, 2]), network.initial_statistics(2)
     assert {name: value.shape for name, value in initial.items()} == {k: (2, *v) for k, v in network.shapes.items()}
     assert {name: value.shape for name, value in moments.items()} == {
@@ -222,6 +226,6 @@ def test_shapes(normalization: str | None) -> None:
     }
     assert list(initial) == list(network.shapes)
     assert [name for name in initial if name.startswith("weight")] == list(initial)[:3]
-    assert network.n_weights == sum(value[0].size for name, value in initial.items() if name.startswith("weight"))
+    assert network.n_penalized == sum(value[0].size for name, value in initial.items() if name.startswith("weight"))
     assert len(initial) == (6 if normalization is None else 10)
     assert len(moments) == (4 if normalization == "batch" else 0)

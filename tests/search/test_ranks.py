@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 from sklearn.model_selection import GridSearchCV
 from torch import distributed
 
-from skbig import DDP, BigGridSearchCV
+from skbig import DDP, BigGridSearchCV, BigMLPClassifier
 from skbig.backends.context import WorkerContext
 from skbig.backends.launch import launch
 from skbig.engine.executors.threads import thread_count
@@ -220,7 +219,7 @@ def test_the_largest_are_taken_first() -> None:
     class Costing:
         def __init__(self, *parameters: Any) -> None:
             names = ("hidden_layer_sizes", "max_iter", "n_members")
-            self.last = SimpleNamespace(**dict(zip(names, parameters, strict=False))) if parameters else None
+            self.last = BigMLPClassifier(**dict(zip(names, parameters, strict=False))) if parameters else None
 
     groups: Any = [[Costing(*parameters)] for parameters in [(), ("no",), (5, 9, 1), ((5, 5), 9, 1), ((5,), 9, 9)]]
     assert [groups.index(group) for group in largest_first(groups)] == [4, 3, 2, 0, 1]

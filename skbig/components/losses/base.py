@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig._utils.component import Component, _suggestion, hyperparameter, names, resolve
 from skbig._utils.validation import Callable
-from skbig.components.component import Component, _suggestion, hyperparameter, names, resolve
 
 # From raw prediction to prediction, under scikit-learn's words for an output activation where it has one.
 INVERSE_LINKS: dict[str, Function[[Tensor], Tensor]] = {

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Interval
-from skbig.components.component import hyperparameter
 from skbig.components.losses.base import Loss, along_rows, over_columns, rows_of_members
 
 FEW_CLASSES = 64
@@ -23,7 +23,7 @@ FEW_CLASSES = 64
 
 
 @dataclass(frozen=True)
-class LogLoss(Loss, name="log_loss"):
+class LogLoss(Loss, name="log_loss", recordable=True):
     r"""The logistic loss, or cross-entropy: :math:`-\log p_y`, the loss of logistic regression.
 
     :math:`p` is the softmax of the raw prediction, or its logistic function for two classes and for labels.
@@ -68,7 +68,7 @@ class LogLoss(Loss, name="log_loss"):
 
 
 @dataclass(frozen=True)
-class FocalLoss(Loss, name="focal"):
+class FocalLoss(Loss, name="focal", recordable=True):
     r"""The focal loss [1]_: :math:`-(1 - p_y)^\gamma \log p_y`, the log loss with little weight on easy rows.
 
     It suits rare classes. :math:`p` is as in `LogLoss`; the paper's :math:`\alpha` is the estimator's ``class_weight``.
@@ -102,7 +102,7 @@ class FocalLoss(Loss, name="focal"):
 
 
 @dataclass(frozen=True)
-class Hinge(Loss, name="hinge"):
+class Hinge(Loss, name="hinge", recordable=True):
     r"""The loss of the linear support vector machine: :math:`\max(0, 1 - t z)` for a raw prediction z and t = -1 or 1.
 
     Three classes or more are each set against the rest, and the losses added. It gives no probabilities.
@@ -122,7 +122,7 @@ class Hinge(Loss, name="hinge"):
 
 
 @dataclass(frozen=True)
-class SquaredHinge(Loss, name="squared_hinge"):
+class SquaredHinge(Loss, name="squared_hinge", recordable=True):
     r"""The hinge loss squared: :math:`\max(0, 1 - t z)^2` for a raw prediction z and t = -1 or 1.
 
     Three classes or more are each set against the rest, and the losses added. It gives no probabilities.
@@ -142,7 +142,7 @@ class SquaredHinge(Loss, name="squared_hinge"):
 
 
 @dataclass(frozen=True)
-class ModifiedHuber(Loss, name="modified_huber"):
+class ModifiedHuber(Loss, name="modified_huber", recordable=True):
     r"""The squared hinge loss, but straight for rows far on the wrong side [1]_.
 
     It is :math:`\max(0, 1 - t z)^2` where :math:`t z \ge -1`, else :math:`-4 t z`, for a raw prediction z and t = -1 or

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Interval
-from skbig.components.component import hyperparameter
 from skbig.components.losses.base import Loss, over_columns, require_targets
 
 
 @dataclass(frozen=True)
-class SquaredError(Loss, name="squared_error"):
+class SquaredError(Loss, name="squared_error", recordable=True):
     r"""Half the squared error: :math:`(y - z)^2 / 2`, as in scikit-learn's ``MLPRegressor``. It estimates the mean.
 
     Examples
@@ -36,7 +36,7 @@ class SquaredError(Loss, name="squared_error"):
 
 
 @dataclass(frozen=True)
-class AbsoluteError(Loss, name="absolute_error"):
+class AbsoluteError(Loss, name="absolute_error", recordable=True):
     r"""The absolute error: :math:`|y - z|`. It estimates the median.
 
     Examples
@@ -52,7 +52,7 @@ class AbsoluteError(Loss, name="absolute_error"):
 
 
 @dataclass(frozen=True)
-class Huber(Loss, name="huber"):
+class Huber(Loss, name="huber", recordable=True):
     r"""Huber's loss [1]_: half the square of a small error, a straight line for a large one.
 
     It is :math:`d^2 / 2` for an error :math:`d = |y - z|` of at most `delta`, else :math:`\delta (d - \delta / 2)`. It
@@ -88,7 +88,7 @@ class Huber(Loss, name="huber"):
 
 
 @dataclass(frozen=True)
-class LogCosh(Loss, name="log_cosh"):
+class LogCosh(Loss, name="log_cosh", recordable=True):
     r"""The logarithm of the hyperbolic cosine: :math:`\log \cosh(y - z)`, like Huber's loss but smooth everywhere.
 
     It is near :math:`d^2 / 2` for a small error d, and near :math:`d - \log 2` for a large one.
@@ -108,7 +108,7 @@ class LogCosh(Loss, name="log_cosh"):
 
 
 @dataclass(frozen=True)
-class SquaredLogError(Loss, name="squared_log_error"):
+class SquaredLogError(Loss, name="squared_log_error", recordable=True):
     r"""Half the squared error of logarithms: :math:`(\log(1 + y) - z)^2 / 2`; the prediction is :math:`e^z - 1`.
 
     It weighs relative errors, and needs targets greater than -1.
@@ -136,7 +136,7 @@ class SquaredLogError(Loss, name="squared_log_error"):
 
 
 @dataclass(frozen=True)
-class Poisson(Loss, name="poisson"):
+class Poisson(Loss, name="poisson", recordable=True):
     r"""Half the Poisson deviance, for counts: :math:`y \log(y / \mu) - y + \mu` with the prediction :math:`\mu = e^z`.
 
     As in scikit-learn's ``MLPRegressor``. It estimates the mean, and needs targets of at least 0 that are not all 0.
@@ -164,7 +164,7 @@ class Poisson(Loss, name="poisson"):
 
 
 @dataclass(frozen=True)
-class Gamma(Loss, name="gamma"):
+class Gamma(Loss, name="gamma", recordable=True):
     r"""Half the Gamma deviance: :math:`\log(\mu / y) + y / \mu - 1` with the prediction :math:`\mu = e^z`.
 
     It estimates the mean, weighs relative errors, and needs targets greater than 0.
@@ -188,7 +188,7 @@ class Gamma(Loss, name="gamma"):
 
 
 @dataclass(frozen=True)
-class Quantile(Loss, name="quantile"):
+class Quantile(Loss, name="quantile", recordable=True):
     r"""The pinball loss [1]_: :math:`q (y - z)` where the target is above, :math:`(1 - q) (z - y)` where it is below.
 
     It estimates the quantile `q`.
@@ -218,7 +218,7 @@ class Quantile(Loss, name="quantile"):
 
 
 @dataclass(frozen=True)
-class EpsilonInsensitive(Loss, name="epsilon_insensitive"):
+class EpsilonInsensitive(Loss, name="epsilon_insensitive", recordable=True):
     r"""The loss of support vector regression: :math:`\max(0, |y - z| - \epsilon)`.
 
     Parameters

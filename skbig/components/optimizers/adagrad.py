@@ -12,12 +12,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skbig.components.component import hyperparameter
+from skbig._utils.component import hyperparameter
 from skbig.components.optimizers.base import NOT_NEGATIVE, Factors, Optimizer, State, add_scaled, as_like, is_zero
 
 
 @dataclass(frozen=True)
-class Adagrad(Optimizer, name="adagrad"):
+class Adagrad(Optimizer, name="adagrad", recordable=True):
     """Rates that fall where gradients have been large.
 
     ``s += g^2`` and ``param -= rate / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps)`` in step t (Duchi, Hazan &

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Boolean, Each
-from skbig.components.component import hyperparameter
 from skbig.components.optimizers.base import (
     BELOW_ONE,
     NOT_NEGATIVE,
@@ -60,7 +60,7 @@ def adam_reach(state: State, scale: Tensor, eps: Any) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer, name="adam"):
+class Adam(Optimizer, name="adam", recordable=True):
     """Adaptive moments: an averaged gradient over the square root of its averaged square.
 
     ``m = b1 * m + (1 - b1) * g``, ``v = b2 * v + (1 - b2) * g^2``, and in step t
@@ -109,7 +109,7 @@ class Adam(Optimizer, name="adam"):
 
 
 @dataclass(frozen=True)
-class AdamW(Optimizer, name="adamw"):
+class AdamW(Optimizer, name="adamw", recordable=True):
     """Adam with decoupled weight decay.
 
     ``param -= rate * weight_decay * param``, then Adam's move (Loshchilov & Hutter, 2019, arXiv:1711.05101).
@@ -152,7 +152,7 @@ class AdamW(Optimizer, name="adamw"):
 
 
 @dataclass(frozen=True)
-class NAdam(Optimizer, name="nadam"):
+class NAdam(Optimizer, name="nadam", recordable=True):
     """Adam with Nesterov's momentum.
 
     With ``mu_t = b1 * (1 - 0.96^(t * momentum_decay) / 2)`` and ``p_t = mu_1 * ... * mu_t``, the averaged gradient of

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from skbig._utils.component import Component
 from skbig._utils.validation import Interval
-from skbig.components.component import Component
 
 State = dict[str, Tensor]
 Factors = tuple[Tensor, ...]

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Interval
-from skbig.components.component import hyperparameter
 from skbig.components.optimizers.base import NOT_NEGATIVE, Evaluate, Optimizer
 
 MAX_LINE_SEARCH = 25

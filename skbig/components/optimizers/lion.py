@@ -12,13 +12,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Each
-from skbig.components.component import hyperparameter
 from skbig.components.optimizers.base import BELOW_ONE, NOT_NEGATIVE, Factors, Optimizer, State, as_like, average, decay
 
 
 @dataclass(frozen=True)
-class Lion(Optimizer, name="lion"):
+class Lion(Optimizer, name="lion", recordable=True):
     """Moves of one size: the sign of an averaged gradient.
 
     ``param -= rate * (sign(b1 * m + (1 - b1) * g) + weight_decay * param)``, then ``m = b2 * m + (1 - b2) * g``

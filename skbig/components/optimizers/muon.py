@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Boolean, Each, Interval, Options
-from skbig.components.component import hyperparameter
 from skbig.components.optimizers.adam import adam_factors, adam_move, adam_state
 from skbig.components.optimizers.base import (
     BELOW_ONE,
@@ -28,7 +28,7 @@ from skbig.components.optimizers.base import (
 
 
 @dataclass(frozen=True)
-class Muon(Optimizer, name="muon"):
+class Muon(Optimizer, name="muon", recordable=True):
     """Momentum with all its singular values brought near one.
 
     ``b = momentum * b + (1 - momentum) * g`` and ``param -= rate * r * orthogonal(b)``, where a few Newton-Schulz steps

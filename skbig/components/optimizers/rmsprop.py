@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Boolean
-from skbig.components.component import hyperparameter
 from skbig.components.optimizers.base import (
     BELOW_ONE,
     NOT_NEGATIVE,
@@ -30,7 +30,7 @@ from skbig.components.optimizers.base import (
 
 
 @dataclass(frozen=True)
-class RMSprop(Optimizer, name="rmsprop"):
+class RMSprop(Optimizer, name="rmsprop", recordable=True):
     """Gradients divided by a running average of their size.
 
     ``v = alpha * v + (1 - alpha) * g^2`` and ``param -= rate * g / (sqrt(v) + eps)`` (Tieleman & Hinton, 2012, lecture

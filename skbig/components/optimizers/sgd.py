@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Boolean
-from skbig.components.component import hyperparameter
 from skbig.components.optimizers.base import (
     NOT_NEGATIVE,
     SHARE,
@@ -28,7 +28,7 @@ from skbig.components.optimizers.base import (
 
 
 @dataclass(frozen=True)
-class SGD(Optimizer, name="sgd"):
+class SGD(Optimizer, name="sgd", recordable=True):
     """Stochastic gradient descent, with momentum.
 
     ``b = momentum * b + (1 - dampening) * g`` and ``param -= rate * b``, where the first b is g itself.

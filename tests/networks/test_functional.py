@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from skbig._utils.sparse import sparse_rows
-from skbig.networks import layers
-from skbig.networks.layers import affine, batch_moments, batch_norm, layer_norm
+from skbig.networks import functional as ours
+from skbig.networks.functional import affine, batch_moments, batch_norm, layer_norm
 
 needs_onednn = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),
@@ -61,7 +61,7 @@ def test_the_onednn_product_is_the_product(shape: tuple[int, int, int], needs_X:
     X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=torch.float32)
     X = X if needs_X else X.detach()
     leaves = (X, weight, bias) if needs_X else (weight, bias)
-    actual = gradients(layers._OneDnnAffine.apply(X, weight, bias), *leaves)
+    actual = gradients(ours._OneDnnAffine.apply(X, weight, bias), *leaves)
     expected = gradients(torch.addmm(bias.double(), X.double(), weight.double()), *leaves)
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=1e-4)
@@ -76,7 +76,7 @@ def test_the_transposed_product_is_the_product(shape: tuple[int, int, int], dtyp
     X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=dtype)
     X = X if needs_X else X.detach()
     leaves = (X, weight, bias) if needs_X else (weight, bias)
-    actual = gradients(layers._NarrowAffine.apply(X, weight, bias), *leaves)
+    actual = gradients(ours._NarrowAffine.apply(X, weight, bias), *leaves)
     torch.testing.assert_close(actual, gradients(torch.addmm(bias, X, weight), *leaves), rtol=1e-4, atol=1e-5)
 
 
@@ -85,11 +85,11 @@ def test_each_kernel_has_its_sizes(slow: bool, monkeypatch: pytest.MonkeyPatch) 
     """Large products and those with few outputs take another kernel where torch's own is slow, to the same result."""
     calls = []
     for name in ("_OneDnnAffine", "_NarrowAffine"):
-        kernel = getattr(layers, name)
+        kernel = getattr(ours, name)
         monkeypatch.setattr(
             kernel, "apply", lambda *a, kernel=kernel, apply=kernel.apply: calls.append(kernel) or apply(*a)
         )
-    monkeypatch.setattr(layers, "_mkl_is_slow", lambda: slow)
+    monkeypatch.setattr(ours, "_mkl_is_slow", lambda: slow)
     shapes = {
         "small": (20, 30, 70),
         "few outputs": (200, 300, 3),
@@ -102,8 +102,8 @@ def test_each_kernel_has_its_sizes(slow: bool, monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(affine(X, weight, bias), torch.addmm(bias, X, weight), rtol=1e-4, atol=1e-4)
         used[name] = [kernel for kernel in calls if kernel is not None]
         calls.clear()
-    large = [layers._OneDnnAffine] if slow and layers._has_onednn() else []
-    narrow = [layers._NarrowAffine] if slow else []
+    large = [ours._OneDnnAffine] if slow and ours._has_onednn() else []
+    narrow = [ours._NarrowAffine] if slow else []
     assert used == {"small": [], "few outputs": narrow, "one output": [], "large": large}
 
 
@@ -111,11 +111,11 @@ def test_the_kernel_is_chosen_by_the_processor(monkeypatch: pytest.MonkeyPatch) 
     """The same machine always computes the same way; Intel's own library is left to Intel's processors."""
     choices = {}
     for name in ("GenuineIntel", "AuthenticAMD"):
-        layers._mkl_is_slow.cache_clear()
-        monkeypatch.setattr(layers, "_processor", lambda name=name: f"vendor_id : {name}")
-        monkeypatch.setattr(layers.platform, "machine", lambda: "x86_64")
-        choices[name] = layers._mkl_is_slow()
-    layers._mkl_is_slow.cache_clear()
+        ours._mkl_is_slow.cache_clear()
+        monkeypatch.setattr(ours, "_processor", lambda name=name: f"vendor_id : {name}")
+        monkeypatch.setattr(ours.platform, "machine", lambda: "x86_64")
+        choices[name] = ours._mkl_is_slow()
+    ours._mkl_is_slow.cache_clear()
     assert choices == {"GenuineIntel": False, "AuthenticAMD": True}
 
 

@@ -1,4 +1,4 @@
-"""The layers of a network, as functions of tensors.
+"""What layers compute, as functions of tensors.
 
 Legend: M members, R rows, I inputs, O outputs, W width. A plain fit (M = 1) runs the same lines without the members
 axis: every formula looks at the last two axes only.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,9 @@ import torch
 from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
-
-BATCH_NORM_RATE = 0.1
-"""How far the running mean and variance move towards those of a batch, as torch's ``momentum``."""
+from skbig.networks.layer import Total, itself
 
 _EPSILON = 1e-5
-
-Total = Callable[[Tensor], Tensor]
-"""Sums a tensor of each part of a batch over the parts, so that gradients flow back into all of them."""
 
 
 def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
@@ -51,11 +45,6 @@ def layer_norm(X: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
 def batch_norm(X: Tensor, scale: Tensor, offset: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Normalise each feature by a given mean and variance of shape (M, 1, W) (Ioffe & Szegedy, 2015)."""
     return torch.addcmul(offset, X - mean, scale * torch.rsqrt(variance + _EPSILON))
-
-
-def itself(tensor: Tensor) -> Tensor:
-    """The sum over all parts of a batch that is not parted."""
-    return tensor
 
 
 def batch_moments(X: Tensor, share: Tensor, total: Total = itself) -> tuple[Tensor, Tensor]:

@@ -37,15 +37,18 @@ class Component:
     """A hyperparameter with hyperparameters of its own: an optimizer, a loss, a schedule, ...
 
     Subclass the interface of its kind (`Optimizer`, `Loss`, ...) as a frozen dataclass. Give it a ``name`` to use it
-    by that name: ``class Mine(Optimizer, name="mine")``.
+    by that name: ``class Mine(Optimizer, name="mine")``. Where its formula neither looks at the value of a tensor, nor
+    leaves torch, nor keeps anything in Python, say so, and a step is recorded once and replayed, which is faster:
+    ``class Mine(Optimizer, recordable=True)``; `skbig.testing.check_component` verifies it.
     """
 
     kind: ClassVar[str] = ""
     name: ClassVar[str | None] = None
+    recordable: ClassVar[bool] = False
 
-    def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, name: str | None = None, recordable: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.name = name
+        cls.name, cls.recordable = name, recordable
         if name is not None:
             _REGISTRY.setdefault(cls.kind, {})[name] = cls
 
@@ -76,6 +79,12 @@ class Component:
         """What two components must share to be stacked: their class and the fields that may not vary."""
         fixed = [f.name for f in dataclasses.fields(self) if not f.metadata.get("varies", False)]
         return (type(self), *((name, getattr(self, name)) for name in fixed))
+
+
+def constraints_of(owner: type, name: str) -> tuple[Constraint, ...]:
+    """Return what a declared hyperparameter, or a parameter of an estimator, may be."""
+    allowed: tuple[Constraint, ...] = vars(owner)["__dataclass_fields__"][name].metadata["allowed"]
+    return allowed
 
 
 def names(kind: str) -> list[str]:

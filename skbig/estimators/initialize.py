@@ -1,8 +1,8 @@
-"""Give an estimator weights that were trained elsewhere."""
+"""Give an estimator weights that were trained elsewhere: it is then a fitted one, and can go on."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -13,17 +13,18 @@ from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.engine.history import History
 from skbig.engine.members import make_members
 from skbig.engine.stopping import StoppingTracker
-from skbig.estimators.base import BaseBigMLP, Session
-from skbig.estimators.fitted_state import network_arrays
-from skbig.estimators.inputs import Given, make_recipe, seeds_of
-from skbig.estimators.parameters import resolve_choices
+from skbig.estimators.base import NetworkEstimator
+from skbig.estimators.choices import resolve_choices
+from skbig.estimators.given import Given
+from skbig.estimators.inputs import make_recipe, seeds_of
+from skbig.estimators.session import Session
 
 
-def adopt_network(
-    estimator: BaseBigMLP,
+def initialize(
+    estimator: NetworkEstimator,
     targets: ClassTargets | RegressionTargets,
-    coefs: list[np.ndarray],
-    intercepts: list[np.ndarray],
+    n_features: int,
+    arrays: Mapping[str, np.ndarray],
     *,
     loss_curve: list[float],
     n_iter: int,
@@ -33,25 +34,27 @@ def adopt_network(
 
     Parameters
     ----------
-    estimator : BaseBigMLP
+    estimator : NetworkEstimator
         Changed in place; its parameters must ask for such a network.
     targets : ClassTargets or RegressionTargets
-    coefs, intercepts : list of ndarray of shape (n_in, n_out) and (n_out,)
+    n_features : int
+    arrays : mapping of ndarray of shape (1, *shape)
+        Parameters and running statistics by the network's names.
     loss_curve : list of float
     n_iter, t : int
         Epochs done and rows seen.
     """
-    dtype = coefs[0].dtype
+    dtype = next(iter(arrays.values())).dtype
     backend = SingleDevice(torch.device("cpu"), torch.float32 if dtype == np.float32 else torch.float64)
-    parameters = SimpleNamespace(**{**estimator.get_params(deep=False), "batch_size": "auto"})
-    choices = resolve_choices(vars(parameters), type(estimator).__name__, for_classes=estimator._for_classes)
-    X, y = np.zeros((1, coefs[0].shape[0]), dtype=dtype), np.zeros((1, targets.n_outputs))
-    recipe = make_recipe(parameters, choices, backend, X, targets.n_outputs, one_epoch=False, judged=False)
-    seeds, arrays = seeds_of(parameters.random_state, 1), network_arrays(coefs, intercepts, {})
-    members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
+    X, y = np.zeros((1, n_features), dtype=dtype), np.zeros((1, targets.n_outputs))
+    choices = resolve_choices(estimator)
+    recipe = make_recipe(choices.with_batch("auto"), backend, X, targets.n_outputs, one_epoch=False, judged=False)
+    members = make_members(recipe.network, seeds_of(estimator.random_state, 1), arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
     members.epochs, members.rows = n_iter, t
-    session = Session(
+    Session(
+        estimator=estimator,
+        before=dict(vars(estimator)),
         given=Given(X, y),
         targets=targets,
         members=members,
@@ -63,5 +66,4 @@ def adopt_network(
         validation=None,
         first_epoch=0,
         incremental=False,
-    )
-    estimator._keep(estimator._fitted(session))
+    ).keep()

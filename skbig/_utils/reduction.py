@@ -1,0 +1,18 @@
+"""Sums over many numbers that have the same bits on any number of threads.
+
+Legend: M members, P numbers of one member.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BLOCK = 2**15 - 1
+"""A sum as long as this runs on one thread; libraries share longer ones among threads, each in its own way."""
+
+
+def norm(tensor: Tensor, order: float = 2) -> Tensor:
+    """Return the 1-norm or the 2-norm of each member, (M, 1, P) -> (M, 1, 1)."""
+    blocks = [torch.linalg.vector_norm(block, order, dim=2, keepdim=True) for block in tensor.split(BLOCK, 2)]
+    return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), order, dim=2, keepdim=True)

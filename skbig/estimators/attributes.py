@@ -1,0 +1,78 @@
+"""What a fitted estimator has: the names and types of its attributes.
+
+Everything is NumPy, plain Python, or a component; nothing holds a torch object.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skbig.components.losses.base import Loss
+from skbig.networks.network import BuiltNetwork
+
+
+class TrainedAttributes:
+    """What training leaves behind in every estimator."""
+
+    loss_curve_: list[float]
+    loss_: float
+    best_loss_: float | None
+    validation_loss_curve_: list[float] | None
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    learning_rates_: list[float]
+    n_iter_: int
+    t_: int
+    n_outputs_: int
+    stop_reason_: str
+    device_: str
+    out_activation_: str
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
+    _loss: Loss
+    _network: BuiltNetwork
+    _dtype: str
+    _progress: dict[str, Any]
+    _curves: dict[str, list[np.ndarray]]
+
+
+class ClassifierAttributes:
+    """What a fitted classifier has besides."""
+
+    classes_: np.ndarray
+    _multilabel: bool
+
+
+class RegressorAttributes:
+    """What a fitted regressor has besides."""
+
+    _one_dimensional: bool
+
+
+class MLPAttributes:
+    """The layers of a fitted multi-layer perceptron; with several members every array has them as its first dim."""
+
+    n_layers_: int
+    coefs_: list[np.ndarray]
+    intercepts_: list[np.ndarray]
+    scales_: list[np.ndarray]
+    offsets_: list[np.ndarray]
+    running_means_: list[np.ndarray]
+    running_variances_: list[np.ndarray]
+
+
+class LinearAttributes:
+    """The weights of a fitted linear model, in scikit-learn's shapes."""
+
+    coef_: np.ndarray
+    intercept_: float | np.ndarray
+
+
+class NetworkAttributes:
+    """The parameters and running statistics of a fitted network, by name."""
+
+    weights_: dict[str, np.ndarray]
+    buffers_: dict[str, np.ndarray]

@@ -1,0 +1,179 @@
+"""From an estimator's parameters to resolved, checked choices: the one door that names and instances go through."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import torch
+
+from skbig._utils.component import Component, resolve
+from skbig._utils.validation import Constraint, check
+from skbig.backends.backend import Backend, resolve_backend
+from skbig.backends.single import choose_device
+from skbig.components.augmentations import Augmentation
+from skbig.components.clipping import Clipping
+from skbig.components.losses.base import Loss, resolve_loss
+from skbig.components.optimizers.base import Optimizer
+from skbig.components.penalties import Penalty
+from skbig.components.schedules import Schedule, resolve_schedule
+from skbig.estimators.declaration import declared, parameters_of
+from skbig.estimators.hints import hint_for_value
+from skbig.estimators.interface import EstimatorInterface
+from skbig.networks.network import Network
+
+OPTIONAL = (Penalty, Clipping, Augmentation)
+"""Kinds of which None is a choice."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What an estimator is asked to do: its components, resolved and checked, and its other parameters as they are.
+
+    Attributes
+    ----------
+    network, loss, penalty, optimizer, schedule, clipping, augmentation : component or None
+    rate : float
+        Base rate of the optimizer.
+    backend : Backend or None
+    parameters : mapping
+        Every parameter by name, as the user gave it.
+    """
+
+    network: Network
+    loss: Loss
+    penalty: Penalty | None
+    optimizer: Optimizer
+    schedule: Schedule
+    clipping: Clipping | None
+    augmentation: Augmentation | None
+    rate: float
+    backend: Backend | None
+    parameters: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a parameter as the user gave it."""
+        return self.parameters[name]
+
+    def with_batch(self, batch_size: Any) -> Choices:
+        """Return the same choices with another batch size."""
+        return replace(self, parameters={**self.parameters, "batch_size": batch_size})
+
+
+def resolve_choices(estimator: EstimatorInterface) -> Choices:
+    """Resolve and check all parameters of an estimator.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, what it must be and what it is.
+    """
+    owner, parameters, fields = type(estimator).__name__, parameters_of(estimator), declared(estimator)
+    components: dict[str, Any] = {}
+    for name, value in parameters.items():
+        allowed, kind = fields[name].metadata["allowed"], fields[name].metadata["kind"]
+        if allowed:
+            _named(name, value, owner, partial(_check, name, owner, allowed))
+        if kind is not None and kind is not Network:
+            components[name] = _resolved(name, value, owner, _way(kind, estimator._for_classes))
+    rate = parameters["learning_rate"]
+    choices = Choices(
+        network=estimator._make_network(),
+        **components,
+        rate=components["optimizer"].default_rate if rate == "auto" else float(rate),
+        backend=_named("backend", parameters.get("backend"), owner, resolve_backend),
+        parameters=parameters,
+    )
+    _check_together(choices)
+    return choices
+
+
+def component_of(estimator: EstimatorInterface, name: str) -> Component | Backend | None:
+    """Return the component, or the backend, that a parameter's value stands for, or None when there is none."""
+    value, kind = getattr(estimator, name), declared(estimator)[name].metadata["kind"]
+    if value is None:
+        return None
+    if name == "backend":
+        return resolve_backend(value)
+    return None if kind is None else _way(kind, estimator._for_classes)(value)
+
+
+def device_of(value: Any, owner: str) -> torch.device:
+    """Return the device that a parameter's value stands for."""
+    device: torch.device = _named("device", value, owner, choose_device)
+    return device
+
+
+def _check(name: str, owner: str, allowed: tuple[Constraint, ...], value: Any) -> None:
+    check(name, owner, value, *allowed)
+
+
+def _way(kind: type[Component], for_classes: bool) -> Callable[[Any], Any]:
+    """Return what turns a value into a component of a kind."""
+    if kind is Loss:
+        return lambda value: resolve_loss(value, for_classes=for_classes)
+    if kind is Schedule:
+        return resolve_schedule
+    return lambda value: resolve(kind, value, optional=kind in OPTIONAL)
+
+
+def _resolved(name: str, value: Any, owner: str, how: Callable[[Any], Any]) -> Any:
+    component = _named(name, value, owner, how)
+    if component is not None:
+        component.check()
+    return component
+
+
+def _named(name: str, value: Any, owner: str, how: Callable[[Any], Any]) -> Any:
+    """Say in an error whose parameter it is, and add a hint when the value is one that another library understands."""
+    try:
+        return how(value)
+    except ValueError as error:
+        message = re.sub(r"^(The '\w+' parameter)(?: of a \w+)? must", rf"\1 of {owner} must", str(error))
+        raise ValueError(f"{message} {hint_for_value(name, value)}".rstrip()) from None
+
+
+def _check_together(choices: Choices) -> None:
+    """Refuse what would have to be ignored."""
+    if choices.parameters.get("checkpoint_dir") is not None and choices["warm_start"]:
+        raise ValueError(
+            "checkpoint_dir goes on with a fit that was killed, warm_start=True with one that has ended. Use one of "
+            "the two."
+        )
+    if choices.optimizer.full_batch:
+        _check_line_search(choices)
+    elif choices.backend is not None and choices.backend.shares_parameters:
+        _check_sharded(choices)
+
+
+def _check_sharded(choices: Choices) -> None:
+    """Refuse what needs whole matrices, where each worker has a part of them."""
+    for name in ("optimizer", "penalty"):
+        component = getattr(choices, name)
+        if component is not None and not component.elementwise:
+            raise ValueError(
+                f"{name}={choices[name]!r} needs whole matrices, and with backend={choices['backend']!r} each "
+                f"worker holds a part of them. Use backend='ddp', or another {name}."
+            )
+
+
+def _check_line_search(choices: Choices) -> None:
+    """Refuse what an optimizer that reads the whole set in each iteration cannot do."""
+    name = f"optimizer={choices['optimizer']!r}"
+    if choices.backend is not None:
+        raise ValueError(
+            f"{name} searches along lines in one process. Use backend=None, or optimizer='adam' with "
+            f"backend={choices['backend']!r}."
+        )
+    if choices.clipping is not None:
+        raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
+    if choices.penalty is not None and choices.penalty.proximal:
+        raise ValueError(
+            f"{name} needs a smooth penalty. Use penalty='l2', or optimizer='adam' with {choices.penalty!r}."
+        )
+    if isinstance(choices["batch_size"], Integral):
+        raise ValueError(f"{name} reads the whole set in each iteration. Use batch_size='auto' or 'full'.")

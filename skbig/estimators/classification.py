@@ -1,0 +1,231 @@
+"""Classification: from raw predictions to classes and probabilities.
+
+Legend: M members, N rows, K raw outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable as Function
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
+
+from skbig._utils.validation import Instance, Options
+from skbig.components.losses.base import Loss, resolve_loss
+from skbig.data.targets import ClassTargets, class_targets
+from skbig.engine.recipe import Recipe
+from skbig.estimators.attributes import ClassifierAttributes
+from skbig.estimators.base import NetworkEstimator
+from skbig.estimators.class_weights import row_weights
+from skbig.estimators.declaration import estimator, parameter
+from skbig.estimators.given import Given
+from skbig.estimators.scoring import PredictedClassifier
+from skbig.estimators.sklearn_compat import check_validation_labels, with_callbacks
+
+
+def _has_probabilities(estimator: Classifier) -> bool:
+    """By the fitted loss, or by the one that the next fit will have."""
+    fitted = estimator.__sklearn_is_fitted__()
+    loss = estimator._loss if fitted else resolve_loss(estimator.loss, for_classes=True)
+    if not loss.probabilistic:
+        raise AttributeError(
+            f"probability estimates are not available for loss={estimator.loss!r}. Use loss='log_loss'."
+        )
+    return True
+
+
+@estimator
+class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
+    """What makes a classifier of a network estimator."""
+
+    loss: str | Loss | Function[..., Any] = parameter(
+        "log_loss",
+        words="str, Loss or callable",
+        doc="""What training minimises: 'log_loss', 'focal', 'hinge', 'squared_hinge', 'modified_huber'; a component
+        such as ``LogLoss(label_smoothing=0.1)``; or ``function(raw, y)`` that returns the loss of each row.""",
+        kind=Loss,
+    )
+    class_weight: Mapping[Any, float] | list[Mapping[int, float]] | str | None = parameter(
+        None,
+        Options(("balanced", None)),
+        Instance((Mapping, list), "a dict of weights (a list of them for multilabel y)"),
+        words="dict, 'balanced' or None",
+        doc="Weight of each class, times that of the row. 'balanced' gives every class the same total.",
+        stacks=True,
+    )
+
+    _for_classes = True
+
+    @with_callbacks
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train one epoch on the given rows, going on from the last call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Their labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever occur. Needed in the first call; later calls may leave it out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+        X_val, y_val, sample_weight_val : same forms, default=None
+            Validation rows, scored after the epoch. With ``early_stopping=True`` they are needed, and the best
+            weights of all calls are kept: once the score has not improved in more than `n_iter_no_change` calls,
+            later calls change nothing.
+
+        Returns
+        -------
+        self : estimator
+        """
+        given, held = Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val)
+        return self._fit(given, held, incremental=True, classes=classes)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        """
+        raw, targets = self._raw(X), self._class_targets()
+        return self._decide(raw, targets, self._loss)
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, averaged over the members.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples, n_classes)
+            Columns in the order of `classes_`; for multilabel targets the probability of each label.
+        """
+        raw, targets = self._raw(X), self._class_targets()
+        return self._two_columns(self._probabilities(raw, targets, self._loss), targets)
+
+    @available_if(_has_probabilities)
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):  # the logarithm of a probability of zero is -inf
+            return np.log(self.predict_proba(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the raw prediction: positive means the second class, or the largest is the class.
+
+        Of several members it is the mean; `predict` goes by the mean of their probabilities, which may differ.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
+        """
+        raw, targets = self._raw(X).mean(axis=0), self._class_targets()
+        return raw if targets.multiclass or targets.multilabel else raw[:, 0]
+
+    def _class_targets(self) -> ClassTargets:
+        return ClassTargets(self.classes_, self._multilabel)
+
+    def _probabilities(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+        """Average probabilities over the members: (M, N, K) -> (N, K)."""
+        probabilities = loss.probabilities(torch.from_numpy(raw), targets.multiclass).mean(0)
+        if loss.out_activation(targets.multiclass) == "logistic":
+            # A logistic function is never quite 0 or 1, and neither is its rounded value.
+            epsilon = torch.finfo(probabilities.dtype).eps
+            probabilities = probabilities.clamp(epsilon, 1 - epsilon)
+        return probabilities.numpy()
+
+    def _decide(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+        if raw.shape[0] == 1:  # the larger raw prediction has the larger probability
+            return targets.decide(raw[0], 0.0)
+        if not loss.probabilistic:
+            return targets.decide(raw.mean(axis=0), 0.0)
+        return targets.decide(self._probabilities(raw, targets, loss), 0.5)
+
+    @staticmethod
+    def _two_columns(probabilities: np.ndarray, targets: ClassTargets) -> np.ndarray:
+        if targets.multiclass or targets.multilabel:
+            return probabilities
+        return np.hstack([1 - probabilities, probabilities])
+
+    # What the base asks for.
+
+    def _make_targets(self, y: Any, classes: Any, goes_on: bool, incremental: bool, loss: Loss) -> ClassTargets:
+        del loss  # every classification loss takes every class
+        if not goes_on:
+            found = class_targets(y, classes)
+            if incremental and classes is None and not found.multilabel:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            return found
+        known = self._class_targets()
+        if classes is not None and not np.array_equal(np.unique(classes), known.classes):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known.classes!r}."
+            )
+        if not incremental:
+            self._check_same_classes(class_targets(y), known)
+        return known
+
+    @staticmethod
+    def _check_same_classes(found: ClassTargets, known: ClassTargets) -> None:
+        if not np.array_equal(found.classes, known.classes) or found.multilabel != known.multilabel:
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {known.classes}, `y` has {found.classes}."
+            )
+
+    def _checked_target(self, y: Any) -> Any:
+        return check_validation_labels(y)
+
+    def _weights(self, given: Given, targets: ClassTargets, incremental: bool) -> np.ndarray | None:
+        if self.class_weight == "balanced" and incremental:
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit, which does not see all rows. Pass a dict of "
+                "weights: n_samples / (n_classes * np.bincount(y))."
+            )
+        return row_weights(self.class_weight, given, targets)
+
+    def _predicted(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> PredictedClassifier:
+        stack = raw[None]
+        answers = {"classes": targets.classes, "predict": self._decide(stack, targets, loss)}
+        answers["decision_function"] = raw if targets.multiclass or targets.multilabel else raw[:, 0]
+        if loss.probabilistic:
+            answers["predict_proba"] = self._two_columns(self._probabilities(stack, targets, loss), targets)
+        return PredictedClassifier(answers)
+
+    def _describe(self, targets: ClassTargets, recipe: Recipe) -> dict[str, Any]:
+        return {
+            "classes_": targets.classes,
+            "out_activation_": recipe.loss.out_activation(targets.multiclass),
+            "_multilabel": targets.multilabel,
+        }
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

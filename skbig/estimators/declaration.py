@@ -1,0 +1,135 @@
+"""How an estimator declares its parameters: once, in its class body, with range, meaning and what they may do.
+
+Constructor, documentation, validation, hints, the identity of a checkpoint and the stacks of a search all read the
+declaration; another parameter is declared, used, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+import textwrap
+from typing import Any, TypeVar, dataclass_transform
+
+from skbig._utils.component import Component
+from skbig._utils.validation import Constraint
+from skbig.estimators.hints import hint_for
+
+E = TypeVar("E", bound=type)
+
+
+def parameter(
+    default: Any,
+    *allowed: Constraint,
+    words: str,
+    doc: str,
+    kind: type[Component] | None = None,
+    stacks: bool = False,
+    identifies: bool = True,
+    kw_only: bool = True,
+) -> Any:
+    """Declare a parameter of an estimator.
+
+    Parameters
+    ----------
+    default : object
+    *allowed : Constraint
+        What it may be; none for a component, which checks itself, and for what the estimator checks on its own.
+    words : str
+        Its type in words, as the documentation has it.
+    doc : str
+        What it does.
+    kind : type of Component or None
+        The interface of the components that it takes.
+    stacks : bool
+        Whether candidates of a search that differ in it may be trained as one stack.
+    identifies : bool
+        Whether a checkpoint that was written under another value is one of another training.
+    kw_only : bool
+        Whether it is given by its name only.
+    """
+    metadata = {"allowed": allowed, "words": words, "doc": doc, "kind": kind, "stacks": stacks}
+    return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata | {"identifies": identifies})
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(parameter,))
+def estimator(cls: E) -> E:
+    """Give a class the constructor and the documentation of its declared parameters.
+
+    In the docstring a line ``...`` under "Parameters" stands for them.
+    """
+    _take_over(cls)
+    made: Any = dataclasses.dataclass(repr=False, eq=False, match_args=False)(cls)
+    made.__init__ = _hinting(made.__init__)
+    made.__doc__ = _documented(made.__doc__ or "", declared(made))
+    return cls
+
+
+def _take_over(cls: Any) -> None:
+    """Take each inherited parameter as the first class in the order of resolution declares it, as Python would.
+
+    A dataclass takes it from its first base, also where that one has only inherited it.
+    """
+    cls._declares = frozenset(vars(cls).get("__annotations__", {}))
+    taken = set(cls._declares)
+    for base in cls.__mro__[1:]:
+        for name in vars(base).get("_declares", frozenset()) - taken:
+            field = vars(base)["__dataclass_fields__"][name]
+            setattr(cls, name, dataclasses.field(default=field.default, kw_only=field.kw_only, metadata=field.metadata))
+            cls.__annotations__ = {**vars(cls).get("__annotations__", {}), name: field.type}
+            taken.add(name)
+
+
+def declared(cls: Any) -> dict[str, dataclasses.Field[Any]]:
+    """Return the declared parameters of an estimator or of its class; those given by position come first."""
+    fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return {field.name: field for field in sorted(fields, key=lambda field: bool(field.kw_only))}
+
+
+def parameters_of(estimator: Any) -> dict[str, Any]:
+    """Return the values of an estimator's declared parameters; a subclass with another constructor may lack some."""
+    values = vars(estimator)
+    return {name: getattr(estimator, name) for name in declared(estimator) if name in values}
+
+
+def identifying_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that tell one training from another; not where it runs, or what is shown of it."""
+    fields = declared(estimator)
+    free = {name for name, field in fields.items() if not field.metadata["identifies"]}
+    return {name: value for name, value in given_parameters(estimator).items() if name not in free}
+
+
+def given_parameters(estimator: Any) -> dict[str, Any]:
+    """Return what an estimator was given by its user, and nothing that it has learnt; also what a subclass adds."""
+    return {name: value for name, value in vars(estimator).items() if name[0] != "_" and name[-1] != "_"}
+
+
+def _hinting(init: Any) -> Any:
+    """Let a constructor answer an unknown keyword with a hint; its signature stays what it is."""
+    known = set(inspect.signature(init).parameters)
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        unknown = [name for name in kwargs if name not in known]
+        if unknown:
+            owner, hint = type(self).__name__, hint_for(unknown[0], known)
+            raise TypeError(f"{owner}.__init__() got an unexpected keyword argument {unknown[0]!r}. {hint}".rstrip())
+        init(self, *args, **kwargs)
+
+    return __init__
+
+
+def _documented(text: str, fields: dict[str, dataclasses.Field[Any]]) -> str:
+    """Put the documentation of parameters where a docstring has a line of three dots for it."""
+    entries = "\n".join(_entry(field) for field in fields.values())
+    head, line, rest = text.partition("    Parameters\n    ----------\n    ...\n")
+    return head + line.removesuffix("    ...\n") + textwrap.indent(entries, "    ") + "\n" + rest if line else text
+
+
+def _entry(field: dataclasses.Field[Any]) -> str:
+    default = repr(field.default)
+    words = re.sub(r"\s+", " ", field.metadata["words"])
+    body = textwrap.fill(re.sub(r"\s+", " ", field.metadata["doc"]).strip(), 112, break_long_words=False)
+    return f"{field.name} : {words}, default={default}\n{textwrap.indent(body, '    ')}"

@@ -1,0 +1,67 @@
+"""What an estimator says of itself: its network and its task. All that trains one is written against this.
+
+Legend: M members, N rows, K raw outputs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from skbig.components.losses.base import Loss
+from skbig.data.targets import ClassTargets, RegressionTargets
+from skbig.engine.recipe import Recipe
+from skbig.estimators.attributes import TrainedAttributes
+from skbig.estimators.given import Given
+from skbig.estimators.parameters import TrainingParameters
+from skbig.networks.network import BuiltNetwork, Network
+
+
+class EstimatorInterface(TrainedAttributes, TrainingParameters):
+    """What a network and a task make of an estimator."""
+
+    _for_classes: ClassVar[bool]
+
+    # What a network says.
+
+    @abstractmethod
+    def _make_network(self) -> Network:
+        """Return the network that the parameters ask for, checked."""
+
+    @abstractmethod
+    def _public_weights(self, network: BuiltNetwork, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Return the fitted attributes that hold parameters and running statistics, given as (M, *shape) by name."""
+
+    @abstractmethod
+    def _network_arrays(self) -> dict[str, np.ndarray]:
+        """Return what `_public_weights` was given, from the attributes."""
+
+    # What a task says.
+
+    @abstractmethod
+    def _make_targets(
+        self, y: Any, classes: Any, goes_on: bool, incremental: bool, loss: Loss
+    ) -> ClassTargets | RegressionTargets:
+        """Check y, and return what encodes targets, with its `n_outputs` and `encode(y)`."""
+
+    @abstractmethod
+    def _checked_target(self, y: Any) -> Any:
+        """Check the targets of validation rows."""
+
+    @abstractmethod
+    def _weights(self, given: Given, targets: Any, incremental: bool) -> np.ndarray | None:
+        """Return the weight of each row."""
+
+    @abstractmethod
+    def _predicted(self, raw: np.ndarray, targets: Any, loss: Loss) -> Any:
+        """Return a stand-in for the fitted estimator that answers with these raw predictions (N, K)."""
+
+    @abstractmethod
+    def _describe(self, targets: Any, recipe: Recipe) -> dict[str, Any]:
+        """Return the fitted attributes of this kind of task."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_progress" in vars(self)

@@ -1,0 +1,136 @@
+"""Regression: from raw predictions to numbers.
+
+Legend: M members, N rows, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable as Function
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_array, column_or_1d
+
+from skbig.components.losses.base import Loss
+from skbig.data.targets import RegressionTargets
+from skbig.engine.recipe import Recipe
+from skbig.estimators.attributes import RegressorAttributes
+from skbig.estimators.base import NetworkEstimator
+from skbig.estimators.declaration import estimator, parameter
+from skbig.estimators.given import Given
+from skbig.estimators.scoring import PredictedRegressor
+from skbig.estimators.sklearn_compat import with_callbacks
+
+
+@estimator
+class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
+    """What makes a regressor of a network estimator."""
+
+    loss: str | Loss | Function[..., Any] = parameter(
+        "squared_error",
+        words="str, Loss or callable",
+        doc="""What training minimises: 'squared_error', 'absolute_error', 'huber', 'log_cosh', 'squared_log_error',
+        'poisson', 'gamma', 'quantile', 'epsilon_insensitive'; a component such as ``Quantile(quantile=0.9)``; or
+        ``function(raw, y)`` that returns the loss of each row.""",
+        kind=Loss,
+    )
+
+    _for_classes = False
+
+    @with_callbacks
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train one epoch on the given rows, going on from the last call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+        X_val, y_val, sample_weight_val : same forms, default=None
+            Validation rows, scored after the epoch. With ``early_stopping=True`` they are needed, and the best
+            weights of all calls are kept: once the score has not improved in more than `n_iter_no_change` calls,
+            later calls change nothing.
+
+        Returns
+        -------
+        self : estimator
+        """
+        given, held = Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val)
+        return self._fit(given, held, incremental=True)
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return the prediction of each row, averaged over the members.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return also how far the members disagree: the standard deviation of their predictions.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        std : ndarray of the same shape
+            Only with ``return_std=True``.
+
+        Raises
+        ------
+        ValueError
+            With ``return_std=True`` and ``n_members=1``: one member agrees with itself.
+        """
+        raw = self._raw(X)
+        if return_std and raw.shape[0] == 1:
+            raise ValueError("return_std=True needs an ensemble. Fit with n_members=2 or more; got n_members=1.")
+        predictions = _inverse_link(raw, self._loss)
+        mean = _flat(predictions.mean(axis=0), self._one_dimensional)
+        return (mean, _flat(predictions.std(axis=0), self._one_dimensional)) if return_std else mean
+
+    # What the base asks for.
+
+    def _make_targets(self, y: Any, classes: Any, goes_on: bool, incremental: bool, loss: Loss) -> RegressionTargets:
+        del classes, goes_on, incremental  # of classifiers only; another number of outputs is noticed with the weights
+        if hasattr(y, "toarray"):
+            raise ValueError("y must be dense for a regressor, and it is sparse. Use y.toarray().")
+        loss.check_targets(y)
+        return RegressionTargets(1 if y.ndim == 1 or y.shape[1] == 1 else y.shape[1], y.ndim == 1 or y.shape[1] == 1)
+
+    def _checked_target(self, y: Any) -> Any:
+        y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y_val")
+        return column_or_1d(y) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _weights(self, given: Given, targets: RegressionTargets, incremental: bool) -> np.ndarray | None:
+        del targets, incremental
+        return given.weight
+
+    def _predicted(self, raw: np.ndarray, targets: RegressionTargets, loss: Loss) -> PredictedRegressor:
+        return PredictedRegressor({"predict": _flat(_inverse_link(raw, loss), targets.one_dimensional)})
+
+    def _describe(self, targets: RegressionTargets, recipe: Recipe) -> dict[str, Any]:
+        return {"out_activation_": recipe.loss.out_activation(), "_one_dimensional": targets.one_dimensional}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _inverse_link(raw: np.ndarray, loss: Loss) -> np.ndarray:
+    return loss.predict(torch.from_numpy(raw)).numpy()
+
+
+def _flat(values: np.ndarray, one_dimensional: bool) -> np.ndarray:
+    return values[:, 0] if one_dimensional else values

@@ -1,0 +1,307 @@
+"""A training of an estimator, from what the user hands over to what the estimator keeps.
+
+``check -> where to start from -> split -> recipe -> rows -> members``, and then ``train -> keep``. What `fit` does with
+a session a search does too, only later, and with others at its side.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skbig.backends.single import SingleDevice, choose_backend, plain_torch
+from skbig.engine.checkpoint import Checkpoint
+from skbig.engine.history import History, continued_history
+from skbig.engine.stopping import StoppingTracker
+from skbig.engine.train import Observer, Training
+from skbig.estimators.checkpointing import Saver, directory_of, go_on_from, has_ended
+from skbig.estimators.choices import Choices, device_of, resolve_choices
+from skbig.estimators.fitted_state import continued_members, curve_means, export_progress, import_tracker
+from skbig.estimators.given import Given
+from skbig.estimators.inputs import hold_out, input_dtypes, make_recipe, new_members, placed, seeds_of
+from skbig.estimators.interface import EstimatorInterface
+from skbig.estimators.launching import team_of
+from skbig.estimators.progress import ProgressLine
+from skbig.estimators.scoring import validation_of
+from skbig.estimators.sklearn_compat import (
+    callback_observer,
+    check_training_rows,
+    check_validation_rows,
+    check_weight,
+    inside_search,
+)
+from skbig.estimators.teams import ALONE, Errand, Team
+from skbig.exceptions import DivergenceError
+
+
+@dataclass(kw_only=True)
+class Session(Training):
+    """A training of an estimator that is ready to run.
+
+    Attributes
+    ----------
+    estimator : EstimatorInterface
+    before : dict
+        Its attributes before the call.
+    given : Given
+        Rows, targets and weights as the user gave them.
+    targets : ClassTargets or RegressionTargets
+    backend : SingleDevice
+    incremental : bool
+        Whether it is one call of `partial_fit`.
+    saver : Saver or None
+    held : Given or None
+        The checked validation rows.
+    team : Team
+        Where the training runs.
+    """
+
+    estimator: EstimatorInterface
+    before: dict[str, Any]
+    given: Given
+    targets: Any
+    backend: SingleDevice
+    incremental: bool
+    saver: Saver | None = None
+    held: Given | None = None
+    team: Team = ALONE
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether early stopping has ended the model's training before this call of `partial_fit`."""
+        return self.incremental and self.recipe.keep_best and bool(self.tracker.stopped.all())
+
+    @property
+    def n_before(self) -> int:
+        """Epochs that earlier runs of this fit have done."""
+        return 0 if self.incremental else self.members.epochs - self.first_epoch
+
+    def limit(self, n_epochs: int, schedule_epochs: int) -> None:
+        """Train up to so many epochs in all, of a schedule that may go on further."""
+        left = n_epochs - (self.members.epochs - self.first_epoch)
+        self.recipe = replace(self.recipe, max_epochs=left, schedule_epochs=schedule_epochs)
+
+    def fit(self, observers: Sequence[Observer] = ()) -> None:
+        """Train and keep; on failure keep what has been learnt, or else leave the estimator as it was."""
+        start = self._reached()
+        try:
+            self._train(observers)
+        except BaseException as error:
+            epochs, steps = np.greater(self._reached(), start)
+            if epochs or (steps and isinstance(error, DivergenceError)):  # what has been learnt is kept
+                self.keep()
+            else:
+                put_back(self.estimator, self.before)
+            raise
+        self.keep()
+
+    def keep(self) -> None:
+        """Make the estimator a fitted one, as training stands now."""
+        for name, value in self.attributes().items():
+            setattr(self.estimator, name, value)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return every fitted attribute as training stands now."""
+        self.catch_up()
+        history, network, tracker = self.history, self.recipe.network, self.tracker
+        loss, scores = curve_means(history.loss), curve_means(history.validation_score)
+        return {
+            **self.estimator._public_weights(network, self.members.arrays()),
+            "loss_curve_": loss,
+            "loss_": loss[-1] if loss else np.nan,
+            "best_loss_": None if self.recipe.keep_best else float(tracker.best_loss.mean()),
+            "validation_loss_curve_": curve_means(history.validation_loss) or None,
+            "validation_scores_": scores or None,
+            "best_validation_score_": float(tracker.best_score.mean()) if scores else None,
+            "learning_rates_": curve_means(history.rate),
+            "n_iter_": self.members.epochs - self.first_epoch,
+            "t_": self.members.rows,
+            "n_outputs_": network.n_outputs,
+            "stop_reason_": history.stop_reason,
+            "device_": str(self.backend.device),
+            "_dtype": str(self.backend.dtype).removeprefix("torch."),
+            "_network": network,
+            "_loss": self.recipe.loss,
+            "_progress": export_progress(self.members, tracker, self.recipe, self.incremental),
+            "_curves": {name: list(curve) for name, curve in history.curves().items()},
+            **self.estimator._describe(self.targets, self.recipe),
+        }
+
+    def conclude(self) -> None:
+        """Warn of what the user should know of a training that has ended."""
+        planned = self.incremental or self.recipe.schedule.ends
+        max_iter = self.estimator.max_iter
+        if self.history.stop_reason == "max_iter" and not planned:
+            warnings.warn(
+                f"Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet. Increase "
+                "max_iter, or raise tol.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        over = self.incremental and self.members.epochs > max_iter
+        if over and not self.history.rate[-1].any():
+            warnings.warn(
+                f"The schedule has run out: it ends after max_iter={max_iter} epochs with a rate of zero, so this "
+                "call of partial_fit changed nothing. Increase max_iter, or use a schedule without an end.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if self.history.stop_reason == "interrupted" and inside_search():
+            raise KeyboardInterrupt
+
+    def _reached(self) -> tuple[int, int]:
+        """How far the training is: epochs noted down, and steps."""
+        return len(self.history.loss), self.members.steps
+
+    def _train(self, more: Sequence[Observer]) -> None:
+        """Have it trained, with the best weights in the end."""
+        given, n_epochs = self.given, self.recipe.max_epochs
+        with ExitStack() as stack:
+            stack.enter_context(plain_torch())
+            stack.enter_context(self.backend.products())
+            calls = callback_observer(self.estimator, given.X, given.y, given.weight, n_epochs, self.attributes)
+            observers = [stack.enter_context(calls), *self._observers(stack), *more]
+            if n_epochs:  # none are left of a fit that an earlier run has ended
+                errand = Errand(self, self.backend, self.targets, self.held, self.saver)
+                self.team.train(errand, [observer for observer in observers if observer is not None])
+                if self.saver is not None and has_ended(self):
+                    self.team.first(self.saver.save)
+
+    def _observers(self, stack: ExitStack) -> list[Observer]:
+        observers: list[Observer] = []
+        if self.saver is not None:
+            stack.enter_context(self.saver.on_sigterm())
+            observers.append(self.saver)
+        if self.estimator.verbose:
+            left = None if self.recipe.max_time is None else self.recipe.max_time - self.elapsed
+            line = ProgressLine(max_time=left, n_before=self.n_before)
+            stack.callback(line.close)
+            observers.append(line)
+        return observers
+
+
+def prepare(
+    estimator: EstimatorInterface, given: Given, held: Given, *, incremental: bool = False, classes: Any = None
+) -> Session:
+    """Do all of a fit that comes before the training; of the estimator, only the facts about its input are written."""
+    before = dict(vars(estimator))
+    try:
+        with plain_torch():
+            return _prepare(estimator, before, given, held, incremental=incremental, classes=classes)
+    except BaseException:
+        put_back(estimator, before)
+        raise
+
+
+def put_back(estimator: Any, before: dict[str, Any]) -> None:
+    """Give back the attributes from before: fitted values are replaced, never changed in place."""
+    for name in [name for name in vars(estimator) if name.endswith("_") and name not in before]:
+        delattr(estimator, name)
+    vars(estimator).update(before)
+
+
+def _prepare(
+    estimator: EstimatorInterface, before: dict[str, Any], given: Given, held: Given, *, incremental: bool, classes: Any
+) -> Session:
+    goes_on = estimator.__sklearn_is_fitted__() and (incremental or estimator.warm_start)
+    choices, team = resolve_choices(estimator), team_of(estimator)
+    checked, backend = _checked_rows(estimator, given, team, reset=not goes_on)
+    targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
+    validation = _checked_validation(estimator, held, checked.X.dtype, choices)
+    saves = None if incremental else directory_of(estimator, checked, validation)
+    saved = None if saves is None else team.first(saves.newest)
+    seeds = _seeds(estimator, goes_on, saved, team)
+    if validation is None and choices["early_stopping"]:
+        checked, validation = _held_out(estimator, checked, seeds[0], incremental)
+    checked = _weighted(estimator, checked, targets, incremental)
+    judged, home = validation is not None, team.home(backend)
+    recipe = make_recipe(choices, backend, checked.X, targets.n_outputs, one_epoch=incremental, judged=judged)
+    rows = placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype)
+    if goes_on:
+        members = continued_members(recipe, home, estimator._network_arrays(), estimator._progress, estimator.n_members)
+        tracker = import_tracker(members, recipe, estimator._progress, incremental)
+    else:
+        members = new_members(recipe, home, seeds)
+        tracker = StoppingTracker(members, recipe)
+    session = Session(
+        estimator=estimator,
+        before=before,
+        given=given,
+        targets=targets,
+        members=members,
+        rows=rows,
+        recipe=recipe,
+        backend=backend,
+        tracker=tracker,
+        history=continued_history(estimator._curves) if goes_on else History(),
+        validation=validation_of(estimator, validation, targets, choices.loss, home),
+        first_epoch=0 if incremental else members.epochs,
+        incremental=incremental,
+        held=validation,
+        team=team,
+        stacks=team is ALONE,
+    )
+    if saved is not None:
+        go_on_from(session, saved)
+        session.limit(session.n_before if has_ended(session) else choices["max_iter"], choices["max_iter"])
+    if saves is not None:
+        session.saver = Saver(saves, choices["checkpoint_every"], session)
+    return session
+
+
+def _checked_rows(
+    estimator: EstimatorInterface, given: Given, team: Team, *, reset: bool
+) -> tuple[Given, SingleDevice]:
+    """Return checked rows without those of weight zero, and on what and in which numbers they are trained."""
+    device = team.device(device_of(estimator.device, type(estimator).__name__))
+    dtypes = input_dtypes(device, estimator.precision)
+    numeric = not estimator._for_classes
+    X, y = check_training_rows(estimator, given.X, given.y, dtypes, reset=reset, numeric=numeric)
+    backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
+    return Given(X, y, check_weight(given.weight, X.shape[0])).without_weightless(), backend
+
+
+def _checked_validation(estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices) -> Given | None:
+    """Return checked validation rows, or None where the user has given none."""
+    if held.X is None and held.y is None:
+        if held.weight is not None:
+            raise ValueError("sample_weight_val was given without X_val and y_val.")
+        return None
+    if held.X is None or held.y is None:
+        given, missing = ("X_val", "y_val") if held.y is None else ("y_val", "X_val")
+        raise ValueError(f"{given} was given without {missing}. Pass both, or none.")
+    X = check_validation_rows(estimator, held.X, dtype)
+    y = estimator._checked_target(held.y)
+    choices.loss.check_targets(y)
+    if X.shape[0] != len(y):
+        raise ValueError(f"X_val and y_val have inconsistent numbers of samples: {[X.shape[0], len(y)]}.")
+    return Given(X, y, check_weight(held.weight, X.shape[0], "sample_weight_val")).without_weightless()
+
+
+def _seeds(estimator: EstimatorInterface, goes_on: bool, saved: Checkpoint | None, team: Team) -> list[int]:
+    """Return a seed per member: those of the training that goes on, or newly drawn ones."""
+    if goes_on:
+        return list(estimator._progress["seeds"])
+    drawn = seeds_of(estimator.random_state, estimator.n_members)  # a RandomState moves on, however often it is killed
+    return team.first(lambda: drawn) if saved is None else list(saved.facts["seeds"])
+
+
+def _held_out(estimator: EstimatorInterface, checked: Given, seed: int, incremental: bool) -> tuple[Given, Given]:
+    if incremental:
+        raise ValueError(
+            "partial_fit with early_stopping=True needs X_val and y_val, so that all calls are judged alike."
+        )
+    stratify = estimator._for_classes and np.shape(checked.y)[1:] in ((), (1,))
+    return hold_out(checked, estimator.validation_fraction, seed, stratify)
+
+
+def _weighted(estimator: EstimatorInterface, checked: Given, targets: Any, incremental: bool) -> Given:
+    """Return rows with the weights of their classes; a class may have the weight zero."""
+    weight = check_weight(estimator._weights(checked, targets, incremental), checked.X.shape[0])
+    return Given(checked.X, checked.y, weight).without_weightless()

@@ -1,0 +1,202 @@
+"""The network as a component: what an estimator trains, declared; and what it is once the data's shape is known.
+
+Legend: M members, R rows, F features, K raw outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from skbig._utils.component import Component
+from skbig._utils.sparse import SparseRows
+from skbig.networks.layer import Layer, Parameter, TrainingPass
+
+
+@dataclass(frozen=True)
+class Network(Component):
+    """A network: its layers, for any number of features and outputs.
+
+    To make one, subclass it as a frozen dataclass, declare its hyperparameters with `hyperparameter`, and define
+    `build`. The layers may be those of this package (`Dense`, `Embedding`, `Residual`) or your own subclasses of
+    `Layer`. Say ``class Mine(Network, recordable=True)`` where no layer looks at the value of a tensor or leaves torch,
+    so that steps are recorded; `skbig.testing.check_component` verifies it.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from skbig.networks import Dense, Network
+    >>> @dataclass(frozen=True)
+    ... class Bottleneck(Network):
+    ...     width: int = 2
+    ...     def build(self, n_features, n_outputs):
+    ...         return [Dense(n_features, self.width, activation="tanh"), Dense(self.width, n_outputs)]
+    >>> Bottleneck().of_shape(4, 3).shapes
+    {'weight0': (4, 2), 'weight1': (2, 3), 'bias0': (1, 2), 'bias1': (1, 3)}
+    """
+
+    kind: ClassVar[str] = "network"
+
+    def build(self, n_features: int, n_outputs: int) -> Sequence[Layer]:
+        """Return the layers in their order: the first reads (M, R, n_features), the last gives (M, R, n_outputs)."""
+        raise NotImplementedError(f"{type(self).__name__} must define build(n_features, n_outputs): its layers.")
+
+    def of_shape(self, n_features: int, n_outputs: int) -> BuiltNetwork:
+        """Return the network for a number of features and of raw outputs."""
+        return BuiltNetwork(self, n_features, n_outputs)
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A network for a certain number of features and outputs: its parameters, first values and forward pass.
+
+    Parameters are named by their layer: ``weight0`` is the weight of the first one. Those that are penalized come
+    first in every table, then those of one role after another.
+
+    Parameters
+    ----------
+    network : Network
+    n_features, n_outputs : int
+
+    Examples
+    --------
+    >>> from skbig.networks import MLP
+    >>> built = MLP((8,)).of_shape(n_features=3, n_outputs=1)
+    >>> list(built.shapes), built.penalized, built.couples_rows
+    (['weight0', 'weight1', 'bias0', 'bias1'], ['weight0', 'weight1'], False)
+    >>> built.initial(seeds=[0, 1])["weight0"].shape
+    (2, 3, 8)
+    """
+
+    network: Network
+    n_features: int
+    n_outputs: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what follows from the fields."""
+        return {"network": self.network, "n_features": self.n_features, "n_outputs": self.n_outputs}
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in their order."""
+        return tuple(self.network.build(self.n_features, self.n_outputs))
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter by name."""
+        declared = _named(layer.parameters() for layer in self.layers)
+        roles = list(dict.fromkeys([*ROLES, *(parameter.role for parameter in declared.values())]))
+        order = {name: (not each.penalized, roles.index(each.role)) for name, each in declared.items()}
+        return {name: declared[name] for name in sorted(declared, key=order.__getitem__)}
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter, members axis left out."""
+        return {name: parameter.shape for name, parameter in self.parameters.items()}
+
+    @cached_property
+    def statistics_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each running statistic, which is not optimised; members axis left out."""
+        return {name: value.shape for name, value in _named(layer.statistics() for layer in self.layers).items()}
+
+    @cached_property
+    def penalized(self) -> list[str]:
+        """The parameters that a penalty acts on: the first ones of `shapes`."""
+        return [name for name, parameter in self.parameters.items() if parameter.penalized]
+
+    @cached_property
+    def n_penalized(self) -> int:
+        """How many numbers the penalized parameters hold."""
+        return sum(math.prod(self.shapes[name]) for name in self.penalized)
+
+    @cached_property
+    def layer_names(self) -> list[tuple[dict[str, str], dict[str, str]]]:
+        """Of each layer the parameters and the statistics: their names in the layer, and in the network."""
+        return [
+            ({name: f"{name}{i}" for name in layer.parameters()}, {name: f"{name}{i}" for name in layer.statistics()})
+            for i, layer in enumerate(self.layers)
+        ]
+
+    @cached_property
+    def couples_rows(self) -> bool:
+        """Whether what a row comes to depends on the other rows of its batch, as under a batch norm."""
+        return any(layer.couples_rows for layer in self.layers)
+
+    @cached_property
+    def draws_noise(self) -> bool:
+        """Whether a forward pass needs random numbers while training."""
+        return any(layer.draws_noise for layer in self.layers)
+
+    @cached_property
+    def n_units(self) -> int:
+        """How many numbers all layers hold for a row: what its activations take in memory."""
+        return self.n_features + sum(layer.n_units for layer in self.layers)
+
+    @cached_property
+    def width(self) -> int:
+        """How many numbers the widest layer holds for a row."""
+        return max(self.n_features, *(layer.n_units for layer in self.layers))
+
+    def initial(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+        """Return the first parameters, float64 arrays with a leading members axis."""
+        members = [self._initial_member(seed) for seed in seeds]
+        return {name: np.stack([member[name] for member in members]) for name in self.shapes}
+
+    def _initial_member(self, seed: int) -> dict[str, np.ndarray]:
+        random = np.random.RandomState(seed)  # scikit-learn's generator, for scikit-learn's first weights
+        return _named(layer.initial(random) for layer in self.layers)
+
+    def initial_statistics(self, n_members: int) -> dict[str, np.ndarray]:
+        """Return the first running statistics."""
+        first = _named(layer.statistics() for layer in self.layers)
+        return {name: np.broadcast_to(value, (n_members, *value.shape)).copy() for name, value in first.items()}
+
+    def forward(
+        self,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        X: Tensor | SparseRows,
+        training: TrainingPass | None,
+    ) -> Tensor:
+        """Return the raw prediction: X (M, R, F) -> (M, R, K), or the same without M.
+
+        With `training`, noise is drawn, and running statistics are updated.
+        """
+        for i in range(len(self.layers)):
+            X = self.layer(i, X, parameters, statistics, training)
+        assert isinstance(X, Tensor)
+        return X
+
+    def layer(
+        self,
+        i: int,
+        X: Tensor | SparseRows,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        training: TrainingPass | None,
+    ) -> Tensor:
+        """Return what layer i makes of its input; of the parameters, its own are read."""
+        own, moments = self.layer_names[i]
+        if training is not None:
+            training = replace(training, layer=i)
+        return self.layers[i].forward(
+            X,
+            {name: parameters[full] for name, full in own.items()},
+            {name: statistics[full] for name, full in moments.items()},
+            training,
+        )
+
+
+ROLES = ("weight", "bias", "scale", "offset")
+"""Roles in the order in which parameters lie in memory; those that a layer of a user's names besides come after."""
+
+
+def _named(layers: Any) -> dict[str, Any]:
+    """Name what each layer has of its own by the layer's number."""
+    return {f"{name}{i}": value for i, values in enumerate(layers) for name, value in values.items()}
