@@ -39,10 +39,12 @@ from skbig.estimators.fitted_state import (
 from skbig.estimators.hints import PARAMETERS, hint_for
 from skbig.estimators.inputs import (
     Given,
+    check_memory,
     continued_members,
     hold_out,
     input_dtypes,
     make_recipe,
+    network_of,
     new_members,
     placed,
     seeds_of,
@@ -203,6 +205,9 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
         backend = choose_backend(device, self.precision, X.dtype == np.float64)
         checked = Given(X, y, check_weight(given.weight, X.shape[0])).without_weightless()
         targets = self._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
+        home = team.home(backend)
+        network = network_of(parameters, choices, checked.X.shape[1], targets.n_outputs)
+        check_memory(network, self.n_members, choices.optimizer, home)
         validation = self._checked_validation(held, X.dtype, choices.loss)
         saves = directory_of(vars(parameters), checked, validation) if not incremental else None
         saved = None if saves is None else team.first(saves.newest)
@@ -229,7 +234,6 @@ class BaseBigMLP(CallbackSupportMixin, BaseEstimator):
             one_epoch=incremental,
             judged=validation is not None,
         )
-        home = team.home(backend)
         rows = placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype)
         members = self._members(recipe, home, seeds, goes_on)
         session = Session(

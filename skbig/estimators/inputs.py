@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from skbig._utils.random import Purpose, generator, member_seeds
+from skbig.backends.memory import memory_of, readable
 from skbig.backends.single import SingleDevice
+from skbig.components.optimizers.base import Optimizer
 from skbig.data.rows import Rows, place_rows
 from skbig.data.split import split
 from skbig.data.streamed_rows import StreamedRows, stream_rows
@@ -102,6 +104,35 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
     return training, validation
 
 
+def network_of(parameters: SimpleNamespace, choices: Choices, n_features: int, n_outputs: int) -> MLP:
+    """Return the network that the parameters and the data ask for."""
+    return MLP(
+        n_features,
+        choices.hidden,
+        n_outputs,
+        parameters.activation,
+        float(parameters.dropout),
+        parameters.normalization,
+    )
+
+
+def check_memory(network: MLP, n_members: int, optimizer: Optimizer, home: SingleDevice) -> None:
+    """Raise MemoryError when the members cannot fit, whatever else is in memory: before any is made.
+
+    They need their parameters, the gradient and the optimizer's state at the same time.
+    """
+    n_numbers = n_members * sum(n_in * n_out for n_in, n_out in network.shapes.values())
+    states = 0 if optimizer.full_batch else len(optimizer.init(torch.zeros(1, 1, 1)))
+    wanted = n_numbers * home.dtype.itemsize * (2 + states)
+    there = memory_of(home.device)
+    if wanted > there:
+        raise MemoryError(
+            f"{n_numbers:,} parameters of {n_members:,} network(s) with layers of {network.hidden} need "
+            f"{readable(wanted)} of memory, with their gradient and the optimizer's state, and the device "
+            f"'{home.device}' has {readable(there)}. Reduce hidden_layer_sizes or n_members."
+        )
+
+
 def make_recipe(
     parameters: SimpleNamespace,
     choices: Choices,
@@ -126,14 +157,7 @@ def make_recipe(
             f"{other}."
         )
     batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(parameters.batch_size, n_rows)
-    network = MLP(
-        n_features,
-        choices.hidden,
-        n_outputs,
-        parameters.activation,
-        float(parameters.dropout),
-        parameters.normalization,
-    )
+    network = network_of(parameters, choices, n_features, n_outputs)
     if batch_size == 1 and network.statistics_shapes:
         raise ValueError(
             "normalization='batch' needs batches of two rows or more: a row less its own mean is zero. Use a larger "
