@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from skbig._utils.validation import Constraint, Interval, Options, check
+from skbig.backends.memory import memory_of, readable
 
 B = TypeVar("B", bound="Backend")
 
@@ -22,6 +23,8 @@ def setting(default: Any, *allowed: Constraint) -> Any:
 
 MAX_ON_CPU = 8
 THREADS_PER_WORKER = 4
+WORKER_BYTES = 100_000_000
+"""What a worker takes at least, before it has any rows: mostly for torch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +84,23 @@ class Backend:
         ------
         ValueError
             When there are fewer GPUs.
+        MemoryError
+            When so many processes cannot fit in memory.
         """
         if device_type == "cuda":
             return self._count_on_gpus(torch.cuda.device_count())
         if self.n_workers is not None:
-            return int(self.n_workers)
+            return self._count_in_memory(memory_of(torch.device("cpu")))
         return max(2, min(MAX_ON_CPU, torch.get_num_threads() // THREADS_PER_WORKER))
+
+    def _count_in_memory(self, n_bytes: int) -> int:
+        wanted = int(self.n_workers or 0) * WORKER_BYTES
+        if wanted > n_bytes:
+            raise MemoryError(
+                f"{self!r} starts processes that take more than {readable(wanted)} of memory, even without rows, and "
+                f"this machine has {readable(n_bytes)}. Use fewer workers."
+            )
+        return int(self.n_workers or 0)
 
     def _count_on_gpus(self, n_devices: int) -> int:
         n_workers = n_devices if self.n_workers is None else int(self.n_workers)

@@ -6,20 +6,24 @@ import atexit
 import gc
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from torch import distributed
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from skbig.backends.board import OUTSIDE, Slot
-from skbig.backends.meeting import meet
+from skbig.backends.board import Slot
+from skbig.backends.meeting import meet, prove
 
 # Seconds in which all ranks of a launch by others have to come, where nobody watches over them.
 JOINING = 60.0
+# The same after torchrun, which sees who dies: those who live may be as late as rows are read on a slow disk.
+JOINING_WATCHED = 300.0
 
 RANK_NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -82,14 +86,33 @@ class Rank:
 _entered: list[WorkerContext] = []
 
 
-def enter(device_type: str, timeout: float, slot: Slot) -> WorkerContext:
-    """Join the process group of the launch that has started this worker, whose context it is from now on."""
-    rank = rank_of_torchrun(os.environ)
-    assert rank is not None
-    context = _join(rank, device_type, timeout, slot)
-    # What the worker's function starts is not a rank itself.
-    for name in [name for name in os.environ if name in RANK_NAMES or name.startswith("TORCHELASTIC_")]:
-        os.environ.pop(name)
+def enter(slot: Slot, n_workers: int, device_type: str, timeout: float, store: Path) -> WorkerContext:
+    """Join the process group of the launch that has started this worker, whose context it is from now on.
+
+    Parameters
+    ----------
+    slot : Slot
+        This worker's, when all workers are ready.
+    n_workers : int
+    device_type : {"cpu", "cuda"}
+    timeout : float
+        Seconds that one operation of the group may take.
+    store : Path
+        A file that is not there yet, in a folder that nobody else may read. By it the workers find each other, so that
+        nothing listens but gloo or NCCL; and it holds a secret, by which they know each other.
+    """
+    rank = slot.rank
+    meeting: Store = distributed.FileStore(str(store), n_workers)  # type: ignore[attr-defined]
+    if rank == 0:
+        meeting.set("secret", secrets.token_hex())
+    device = _device(device_type, rank)
+    _init_group(meeting, rank, n_workers, device, timeout)
+    group = distributed.group.WORLD
+    assert group is not None
+    if device_type == "cpu":  # NCCL has a secret of its own, which it gets from the store, too
+        prove(meeting.get("secret"), group)
+    distributed.barrier()
+    context = WorkerContext(rank, rank, n_workers, device, slot)
     _entered.append(context)
     return context
 
@@ -145,8 +168,7 @@ def rank_of_torchrun(environ: Mapping[str, str]) -> Rank | None:
         return None
     host = environ["MASTER_ADDR"]
     address = f"tcp://{f'[{host}]' if ':' in host else host}:{environ['MASTER_PORT']}"
-    # Torchrun itself sees who dies, so that those who live may be as late as rows are read on a slow disk.
-    seconds = OUTSIDE if "TORCHELASTIC_RUN_ID" in environ else JOINING
+    seconds = JOINING_WATCHED if "TORCHELASTIC_RUN_ID" in environ else JOINING
     return Rank(rank, int(environ.get("LOCAL_RANK", rank)), world_size, address, seconds, "RANK and WORLD_SIZE")
 
 
@@ -178,28 +200,38 @@ def first_host(nodes: str) -> str:
     return "".join(part or "" for part in match.groups()) if match else nodes
 
 
-def _join(rank: Rank, device_type: str, timeout: float, slot: Slot | None = None) -> WorkerContext:
-    """Meet the other ranks, and make one group of them."""
-    device = torch.device("cpu")
-    if device_type == "cuda":
-        # A launcher may show each worker its own device alone.
-        device = torch.device("cuda", rank.local_rank % max(1, torch.cuda.device_count()))
-        torch.cuda.set_device(device)
+def _join(rank: Rank, device_type: str, timeout: float) -> WorkerContext:
+    """Meet the other ranks of a launch by others, and make one group of them."""
+    device = _device(device_type, rank.local_rank)
     meeting = rendezvous(rank.address, rank.rank, rank.world_size, timeout=timedelta(seconds=JOINING))
     store, _, _ = next(meeting)
     name = meet(store, rank.rank, rank.world_size, rank.seconds)
     store.set_timeout(timedelta(seconds=timeout))
+    _init_group(PrefixStore(name, store), rank.rank, rank.world_size, device, timeout)
+    atexit.register(_leave)
+    return WorkerContext(rank.rank, rank.local_rank, rank.world_size, device)
+
+
+def _device(device_type: str, local_rank: int) -> torch.device:
+    """Return a device of its own for a rank of this machine, and make it the current one."""
+    if device_type == "cpu":
+        return torch.device("cpu")
+    # A launcher may show each worker its own device alone.
+    device = torch.device("cuda", local_rank % max(1, torch.cuda.device_count()))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _init_group(store: Store, rank: int, world_size: int, device: torch.device, timeout: float) -> None:
+    on_gpu = device.type == "cuda"
     distributed.init_process_group(
-        "nccl" if device_type == "cuda" else "gloo",
-        store=PrefixStore(name, store),
-        rank=rank.rank,
-        world_size=rank.world_size,
+        "nccl" if on_gpu else "gloo",
+        store=store,
+        rank=rank,
+        world_size=world_size,
         timeout=timedelta(seconds=timeout),
-        device_id=device if device_type == "cuda" else None,
+        device_id=device if on_gpu else None,
     )
-    if slot is None:
-        atexit.register(_leave)
-    return WorkerContext(rank.rank, rank.local_rank, rank.world_size, device, slot)
 
 
 def _leave() -> None:

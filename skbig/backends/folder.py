@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,10 +47,26 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(place: Path) -> None:
-    for lock in place.glob(f"{PREFIX}*/{LOCK}"):
-        with suppress(OSError):  # held by its owner, of another user, or removed at this moment
-            if lock.parent.stat().st_uid != os.getuid():
+    """Remove the folders of this user whose owners are gone.
+
+    Other users may put there what looks like one: a link to somewhere else, or a pipe that waits for a writer. So a
+    folder is opened as it is, and what is in it is seen from there; only regular files are locks.
+    """
+    for path in place.glob(f"{PREFIX}*"):
+        with suppress(OSError), _opened(path, os.O_DIRECTORY) as folder:
+            if os.fstat(folder).st_uid != os.getuid():
                 continue
-            with open(lock, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
+            with _opened(LOCK, dir_fd=folder) as lock:
+                if stat.S_ISREG(os.fstat(lock).st_mode):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError while its owner holds it
+                    shutil.rmtree(path, ignore_errors=True)  # which does not follow links
+
+
+@contextmanager
+def _opened(name: Path | str, flags: int = 0, *, dir_fd: int | None = None) -> Iterator[int]:
+    """Open for reading what has a name, and not what a link of that name leads to; wait for nobody."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags, dir_fd=dir_fd)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -5,30 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import joblib
 import torch
 
-from skbig.backends import elastic
-from skbig.backends.board import PID, Board
+from skbig.backends import launcher_process, worker
+from skbig.backends.board import SETTLING, Board
+from skbig.backends.context import RANK_NAMES
 from skbig.backends.verdict import failure_error, silent_error
 
 # Seconds between two looks at the workers.
 INTERVAL = 0.05
-# Seconds that workers have for following one that failed, and all of them, with the launcher, for the end.
-FOLLOWING = 4.0
+# Seconds that the launcher and the workers have for the end.
 ENDING = 5.0
 
-# Beginnings of names in the environment that torch's launcher would obey: an outer launch or Kubernetes has left them.
-OUTER = ("PET_", "TORCHELASTIC_", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "PYTHON_EXEC")
+# Beginnings of names in the environment that an outer launch has left: what the workers start is no rank of it.
+OUTER = (*RANK_NAMES, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_")
 
 
 class Attendant(Protocol):
@@ -54,10 +53,11 @@ def launch(
 ) -> None:
     """Run a function in several processes that form one process group, and wait for them.
 
-    They are started by torch's elastic launcher in a process of its own, so that nothing of the caller's changes, and
-    none needs a main guard. Data come and go by files in `folder`. The processes keep their logs and their signs of
-    life in its folder "launch", which is made anew. When the caller ends, by whatever reason, they do too: by SIGTERM,
-    and two seconds later by SIGKILL.
+    They are started by a small process in between, so that nothing of the caller's changes, and none needs a main
+    guard. Data come and go by files in `folder`, which nobody else may write to. The processes keep their logs, their
+    signs of life and where they meet in its folder "launch", which is made anew. Nothing listens but gloo or NCCL, on
+    this machine only. When the caller ends, by whatever reason, the processes do too: by SIGTERM, and two seconds later
+    by SIGKILL.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ def launch(
     device_type : {"cpu", "cuda"}, default="cpu"
         "cuda" gives each worker a device of its own, and NCCL; "cpu" has gloo.
     timeout : float, default=1800
-        Seconds that a worker may take from one ``context.beat()`` to the next, or to the first.
+        Seconds that a worker may take from one ``context.beat()`` to the next, or to the first; and, before that, from
+        one module that it loads to the next.
     max_restarts : int, default=0
         How many times all workers are started again after one failed; the function must find what was reached.
     threads_per_worker : int or None, default=None
@@ -90,12 +91,13 @@ def launch(
     home = folder / "launch"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(mode=0o700)
-    options = [f"--nproc-per-node={n_workers}", f"--max-restarts={max_restarts}", f"--log-dir={home / 'elastic'}"]
-    arguments = [job, str(folder), device_type, str(timeout)]
-    board = Board.create(home / "board", n_workers)
+    board = Board.create(home / "board", n_workers, timeout)
+    python = [sys.executable, "-u"]
+    launcher = [*python, launcher_process.__file__, home, os.getpid(), n_workers, max_restarts, timeout]
+    each = [*python, worker.__file__, job, folder, device_type, timeout, n_workers]
     with open(home / "launcher.log", "wb") as log:
         process = subprocess.Popen(
-            _command(home, options, arguments),
+            [str(word) for word in [*launcher, *each]],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -108,29 +110,13 @@ def launch(
 
 @dataclass
 class _Watch:
-    """The caller, waiting.
-
-    Attributes
-    ----------
-    fallen : set of int
-        The workers that are known to have failed.
-    doomed : set of int
-        Those that were alive when the last one failed: the launcher asks them to end, and waits up to 30 seconds.
-    since : float
-        When that was.
-    killed : set of int
-        Those that did not end by themselves.
-    """
+    """The caller, waiting."""
 
     process: subprocess.Popen[bytes]
     board: Board
     home: Path
     timeout: float
     attendant: Attendant | None = None
-    fallen: set[int] = field(default_factory=set)
-    doomed: set[int] = field(default_factory=set)
-    since: float = 0.0
-    killed: set[int] = field(default_factory=set)
 
     def until_the_end(self) -> None:
         try:
@@ -146,7 +132,7 @@ class _Watch:
         # Not the exit code alone: it is 0 for a caller that ignores SIGCHLD.
         unreturned = self.board.unreturned()
         if self.process.returncode or unreturned:
-            raise failure_error(self.home, self.process.returncode, unreturned, self.killed)
+            raise failure_error(self.home, self.process.returncode, unreturned)
 
     def _wait(self) -> None:
         while self.process.poll() is None:
@@ -154,25 +140,20 @@ class _Watch:
                 started = self.board.are_running(ranks)
                 self._ask_where(ranks)
                 raise silent_error(self.home, ranks, started, self.timeout)
-            self._hasten()
             if self.attendant is not None:
                 self.attendant.look()
-            time.sleep(INTERVAL)
+            self._pause()
 
-    def _hasten(self) -> None:
-        """Kill the workers that do not follow one that failed: they may wait for it, deaf to SIGTERM."""
-        now = time.monotonic()
-        if new := self.board.fallen() - self.fallen:
-            self.fallen |= new
-            self.doomed, self.since = self.board.alive(), now
-        elif self.doomed and now - self.since > FOLLOWING:
-            stuck, self.doomed = self.doomed & self.board.alive(), set()
-            self.killed |= stuck
-            elastic.kill(stuck)
+    def _pause(self) -> None:
+        """Wait for a moment; if it lasts long, nothing has run here, and perhaps nowhere on this machine."""
+        before = time.monotonic()
+        time.sleep(INTERVAL)
+        if (absent := time.monotonic() - before) > SETTLING:
+            self.board.postpone(absent)
 
     def _ask_where(self, ranks: list[int]) -> None:
         """Let silent workers write into their logs where they are."""
-        for pid in self.board.alive() & {int(pid) for pid in self.board.table[ranks, PID]}:
+        for pid in self.board.pids(ranks):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
         time.sleep(0.2)
@@ -188,7 +169,9 @@ class _Watch:
             while (self.process.poll() is None or self.board.alive()) and time.monotonic() < last:
                 time.sleep(INTERVAL)
         finally:
-            elastic.kill(self.board.alive())
+            for pid in self.board.alive():
+                with suppress(ProcessLookupError, PermissionError):  # it has ended
+                    os.killpg(pid, signal.SIGKILL)
             self.process.kill()
             self.process.wait()
 
@@ -207,28 +190,22 @@ def _check(n_workers: int, device_type: str, timeout: float, max_restarts: int, 
         raise ValueError(f"n_workers={n_workers} on CUDA needs as many devices; there are {torch.cuda.device_count()}.")
 
 
-def _command(home: Path, options: list[str], arguments: list[str]) -> list[str]:
-    """Return the command of the launcher: its store has a port that the system chose, on this machine only."""
-    fixed = ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1", "--monitor-interval=0.1"]
-    launcher = [sys.executable, "-u", elastic.__file__, str(home), str(os.getpid())]
-    return [*launcher, *fixed, *options, "-m", "skbig.backends.worker", *arguments]
-
-
 def _environment(threads: int, home: Path) -> dict[str, str]:
     """Return the caller's environment without an outer launch, and with what the workers need."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
-    if "lo" in (name for _, name in socket.if_nameindex()):
-        # Gloo would ask for the address of the machine's name, which need not have one.
-        own.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # Torch makes a folder for what it may compile, and would leave it behind.
     own.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "compiled"))
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
     return own | {
         # The workers import what the caller does, and nothing from the current directory before it.
         "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)),
         "PYTHONSAFEPATH": "1",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "2",
+        # All are on this machine, whatever the environment says of a network between machines.
+        "GLOO_SOCKET_IFNAME": loopback,
+        "NCCL_SOCKET_IFNAME": loopback,
+        "NCCL_RAS_ENABLE": "0",  # NCCL's server for its own diagnosis
     }
 
 

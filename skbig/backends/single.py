@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,11 @@ from dataclasses import dataclass
 import torch
 
 PRECISIONS = ("auto", "float32", "float64", "tf32", "bf16")
+
+# The threads on which torch computes are not there in a child that is made by fork, and whoever asks them to do a part
+# waits for ever. One thread needs no others.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 @dataclass(frozen=True)

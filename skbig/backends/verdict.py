@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skbig.backends.board import OUTSIDE
 from skbig.exceptions import WorkerError
 
 # Lines of a log that are shown in an error.
@@ -17,7 +16,10 @@ MOST = 4
 
 
 class End(NamedTuple):
-    """How a worker ended, as the launcher saw it; the exit code is that of Popen, negative for a signal."""
+    """How a worker ended, as the launcher saw it; the exit code is that of Popen, negative for a signal.
+
+    Whom the launcher had to kill, since it did not follow another one that failed, is not the cause and has no end.
+    """
 
     rank: int
     pid: int
@@ -27,12 +29,12 @@ class End(NamedTuple):
 def silent_error(home: Path, ranks: list[int], started: bool, timeout: float) -> WorkerError:
     """Return the error of workers that give no sign of life."""
     who = f"rank {ranks[0]} has" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))} have"
-    what = f"shown no progress for {timeout:g} s" if started else f"not started, or not ended, within {OUTSIDE:g} s"
+    what = f"shown no progress for {timeout:g} s" if started else f"not started, or not ended, within {timeout:g} s"
     tails = "".join(tail(home, rank) for rank in ranks[:MOST])
     return WorkerError(f"{who} {what}.{tails}", rank=ranks[0] if len(ranks) == 1 else None)
 
 
-def failure_error(home: Path, exit_code: int, unreturned: list[int], killed: set[int]) -> WorkerError:
+def failure_error(home: Path, exit_code: int, unreturned: list[int]) -> WorkerError:
     """Return the error of a launch whose launcher has ended.
 
     Parameters
@@ -41,8 +43,6 @@ def failure_error(home: Path, exit_code: int, unreturned: list[int], killed: set
         The launcher's.
     unreturned : list of int
         The ranks whose function has not returned.
-    killed : set of int
-        The workers that did not follow one that failed, and so are not the cause.
     """
     path = home / "ends.json"
     ends = [End(*end) for end in json.loads(path.read_text())] if path.exists() else []
@@ -52,7 +52,7 @@ def failure_error(home: Path, exit_code: int, unreturned: list[int], killed: set
     if not ends:
         return WorkerError(f"The launcher {how_it_ended(exit_code)} before its workers.{tail(home)}")
     records = {end.pid: record(home, end.pid) for end in ends}
-    cause = min(ends, key=lambda end: (blame(end, records[end.pid], killed), records[end.pid].get("time", 0.0)))
+    cause = min(ends, key=lambda end: (blame(end, records[end.pid]), records[end.pid].get("time", 0.0)))
     if raised := records[cause.pid]:
         return raised_error(home, cause.rank, raised)
     name = signal_name(cause.exit_code)
@@ -68,12 +68,10 @@ def raised_error(home: Path, rank: int, raised: dict[str, Any]) -> WorkerError:
     return WorkerError(message, rank=rank, error_type=raised["type"], traceback=raised["traceback"])
 
 
-def blame(end: End, raised: dict[str, Any], killed: set[int]) -> int:
+def blame(end: End, raised: dict[str, Any]) -> int:
     """Return how far an end is from the cause: when one worker ends, the others lose it, or are ended."""
     if raised:
         return 1
-    if end.pid in killed:
-        return 4
     # SIGTERM is the launcher's own, unless there is no other reason; SIGABRT is NCCL's, in a rank that lost another.
     distances: dict[str | None, int] = {"SIGTERM": 3, "SIGABRT": 2, None: 1}
     return distances.get(signal_name(end.exit_code), 0)

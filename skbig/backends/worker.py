@@ -1,7 +1,8 @@
-"""One worker of a launch: ``python -m skbig.backends.worker JOB FOLDER DEVICE_TYPE TIMEOUT``, with a rank.
+"""One worker of a launch, run as a file: ``worker.py JOB FOLDER DEVICE_TYPE TIMEOUT N_WORKERS RANK ATTEMPT``.
 
 Everything that it has to say of itself lies in the folder's ``launch``: its output in ``rank-0.log``, an exception in
-``failure-<process id>.json``, and its signs of life on the board.
+``failure-<process id>.json``, and its signs of life in the heartbeat's table. These begin before the package is
+loaded, and torch with it; so nothing but Python's own is imported here, but in functions.
 """
 
 from __future__ import annotations
@@ -10,66 +11,84 @@ import atexit
 import faulthandler
 import json
 import os
+import select
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from threading import Thread
 from typing import Any, NoReturn
 
-from torch import distributed
-
-from skbig.backends.board import SETTLING, Slot, State
-from skbig.backends.context import WorkerContext, enter
-from skbig.backends.elastic import WORKER_GRACE, end_with
-
+# Seconds from SIGTERM to SIGKILL, when the caller is gone, and from an exception to the end of the process.
+GRACE = 2.0
 # Seconds that an operation of the group may take longer than a worker may be silent: when one hangs, the others wait
 # for it, and the caller, who knows which one it is, shall be the first to say so.
 LATER = 30.0
+# Seconds between two looks at how many operations have begun.
+COUNTING = 0.25
 
 
-def main(job: str, folder: Path, device_type: str, timeout: float) -> None:
-    home, rank = folder / "launch", int(os.environ["RANK"])
-    _leave_standard_streams(home / f"rank-{rank}.log")
-    slot = Slot.take(home / "board", rank, timeout)
+def main(job: str, folder: Path, device_type: str, timeout: float, n_workers: int, rank: int, attempt: int) -> None:
+    home = folder / "launch"
+    leave_standard_streams(home / f"rank-{rank}.log")
+    heartbeat = load_heartbeat()
+    slot = heartbeat.Slot.take(home / "board", rank, timeout)
+    Thread(target=slot.beat_while_loading, daemon=True).start()
     try:
         function = resolve_job(job)
-        context = enter(device_type, timeout + LATER, slot)
-        Thread(target=_count_operations, args=[slot], daemon=True).start()
-        # From here on all are connected: a rank that ends at once is no riddle for those that still connect.
-        distributed.barrier()
+        from torch import distributed
+
+        from skbig.backends.context import enter
+
+        slot.wait_for_others()
+        context = enter(slot, n_workers, device_type, timeout + LATER, home / f"store-{attempt}")
+        Thread(target=count_operations, args=[slot], daemon=True).start()
         slot.start()
         function(folder, context)
         if distributed.is_initialized():
             distributed.destroy_process_group()
     except BaseException as error:
-        _record(home / f"failure-{os.getpid()}.json", error)
-        slot.leave(State.FAILED)
-        _exit(1)
-    slot.leave(State.RETURNED)
-    _exit(0)
+        # This ends also a process whose end hangs.
+        faulthandler.dump_traceback_later(GRACE, exit=True)
+        record(home / f"failure-{os.getpid()}.json", error)
+        slot.leave(heartbeat.State.FAILED)
+        end(1)
+    slot.leave(heartbeat.State.RETURNED)
+    end(0)
 
 
-def resolve_job(job: str) -> Callable[[Path, WorkerContext], object]:
+def load_heartbeat() -> Any:
+    """Load the heartbeat under its name in the package, but without the package."""
+    spec = spec_from_file_location("skbig.backends.board", Path(__file__).with_name("board.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def resolve_job(job: str) -> Any:
     """Return the function that "package.module:function" names."""
     module, _, name = job.partition(":")
     return getattr(import_module(module), name)
 
 
-def _count_operations(slot: Slot) -> None:
+def count_operations(slot: Any) -> None:
     """Keep the caller informed, also while the function hangs."""
-    group: Any = distributed.group.WORLD  # the number is not in its annotations
+    from torch import distributed
+
+    group: Any = distributed.group.WORLD
     while distributed.is_initialized():
         slot.count(group._get_sequence_number_for_group())
-        time.sleep(SETTLING / 4)
+        time.sleep(COUNTING)
 
 
-def _leave_standard_streams(log: Path) -> None:
+def leave_standard_streams(log: Path) -> None:
     """Watch the line that is the standard input, and write to the log what goes to the standard output."""
-    end_with(os.getppid(), os.dup(sys.stdin.fileno()), WORKER_GRACE)
+    end_with(os.getppid(), os.dup(sys.stdin.fileno()))
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (sys.stdout, sys.stderr):
@@ -79,18 +98,31 @@ def _leave_standard_streams(log: Path) -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=False)
 
 
-def _record(path: Path, error: BaseException) -> None:
+def end_with(parent: int, line: int) -> None:
+    """End this process, by a signal, when the launcher is gone, or nobody holds the other end of the line."""
+
+    def watch() -> None:
+        while os.getppid() == parent and not select.select([line], [], [], 1.0)[0]:
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Thread(target=watch, name="skbig-line", daemon=True).start()
+
+
+def record(path: Path, error: BaseException) -> None:
     """Write what was raised, and when: the first of several ranks has the cause, the others only miss it."""
     text = "".join(traceback.format_exception(error))
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    record = {"time": time.monotonic(), "type": name, "message": str(error), "traceback": text}
+    said = {"time": time.monotonic(), "type": name, "message": str(error), "traceback": text}
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(record))
+    part.write_text(json.dumps(said))
     part.replace(path)
 
 
-def _exit(code: int) -> NoReturn:
+def end(code: int) -> NoReturn:
     """Leave without taking the interpreter apart: that lasts half a second, and may wait for a thread or a device."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -99,4 +131,5 @@ def _exit(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
+    job, place, kind, seconds, *numbers = sys.argv[1:]
+    main(job, Path(place), kind, float(seconds), *map(int, numbers))

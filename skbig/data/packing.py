@@ -25,12 +25,12 @@ VALUE = "value"
 
 
 def pack(value: Any, folder: Path) -> None:
-    """Write a value into a folder, which is made.
+    """Write a value into a folder, which is made, and which nobody else may enter.
 
     Arrays and tensors become ``.npy`` files, wherever in the value they are; a memory map is only named by its file.
     Functions and classes of the main program are written as they are, others by their names.
     """
-    folder.mkdir()
+    folder.mkdir(0o700)
     with open(folder / VALUE, "wb") as file:
         _Packer(file, folder).dump(value)
 
@@ -45,7 +45,10 @@ def hand_over(value: Any, path: Path) -> None:
 
 
 def unpack(folder: Path) -> Any:
-    """Return what was packed into a folder; its large arrays are read-only memory maps, and tensors share them."""
+    """Return what was packed into a folder; its large arrays are read-only memory maps, and tensors share them.
+
+    It may run code, as unpickling does: the folder must be one that nobody else could write to.
+    """
     with open(folder / VALUE, "rb") as file:
         return _Unpacker(file, folder).load()
 

@@ -10,6 +10,9 @@ What lies in the directory::
 
 A checkpoint is written under a hidden name, brought to the disk, and renamed into place; it is read back before an
 older one may go. So what has a checkpoint's name is whole, unless the disk has damaged it, and that the hashes tell.
+
+Nobody else may read it: directories are made with the mode 0700, and files with 0600, whatever the umask. A directory
+that was there before keeps its mode.
 """
 
 from __future__ import annotations
@@ -188,7 +191,7 @@ class CheckpointDirectory:
 
     def _make(self) -> None:
         if not self.path.is_dir():
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(0o700, parents=True, exist_ok=True)
             with suppress(PermissionError):  # who may write to a directory may not always read it
                 _sync_directory(self.path.parent)
 
@@ -262,11 +265,12 @@ def _is_alive(process: int) -> bool:
 
 
 def _write_files(path: Path, contents: Mapping[str, bytes]) -> None:
-    os.mkdir(path)
+    os.mkdir(path, 0o700)
     files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in contents.items()}
     manifest = {"version": _VERSION, "files": files}
     for name, content in {**contents, _MANIFEST: json.dumps(manifest, indent=2).encode()}.items():
         with open(path / name, "xb") as file:
+            os.chmod(path / name, 0o600)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

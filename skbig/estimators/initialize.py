@@ -48,7 +48,8 @@ def initialize(
     backend = SingleDevice(torch.device("cpu"), torch.float32 if dtype == np.float32 else torch.float64)
     X, y = np.zeros((1, n_features), dtype=dtype), np.zeros((1, targets.n_outputs))
     choices = resolve_choices(estimator)
-    recipe = make_recipe(choices.with_batch("auto"), backend, X, targets.n_outputs, one_epoch=False, judged=False)
+    network = choices.network.of_shape(n_features, targets.n_outputs)
+    recipe = make_recipe(choices.with_batch("auto"), backend, network, X, one_epoch=False, judged=False)
     members = make_members(recipe.network, seeds_of(estimator.random_state, 1), arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
     members.epochs, members.rows = n_iter, t

@@ -6,13 +6,16 @@ Legend: N rows, F features, K outputs.
 from __future__ import annotations
 
 import warnings
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 
 from skbig._utils.random import Purpose, generator, member_seeds
+from skbig.backends.memory import memory_of, readable
 from skbig.backends.single import SingleDevice
+from skbig.components.optimizers.base import Optimizer
 from skbig.data.rows import Rows, place_rows
 from skbig.data.split import split
 from skbig.data.streamed_rows import StreamedRows, stream_rows
@@ -21,6 +24,7 @@ from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
 from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
+from skbig.networks.network import BuiltNetwork
 
 
 def input_dtypes(device: torch.device, precision: str) -> list[Any]:
@@ -78,14 +82,30 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
     return training, validation
 
 
+def check_memory(network: BuiltNetwork, n_members: int, optimizer: Optimizer, home: SingleDevice) -> None:
+    """Raise MemoryError when the members cannot fit, whatever else is in memory: before any is made.
+
+    They need their parameters, the gradient and the optimizer's state at the same time.
+    """
+    n_numbers = n_members * sum(map(prod, network.shapes.values()))
+    states = 0 if optimizer.full_batch else len(optimizer.init(torch.zeros(1, 1, 1)))
+    wanted = n_numbers * home.dtype.itemsize * (2 + states)
+    there = memory_of(home.device)
+    if wanted > there:
+        raise MemoryError(
+            f"{n_numbers:,} parameters of {n_members:,} network(s), {network.network!r}, need {readable(wanted)} of "
+            f"memory, with their gradient and the optimizer's state, and the device '{home.device}' has "
+            f"{readable(there)}. Reduce hidden_layer_sizes or n_members."
+        )
+
+
 def make_recipe(
-    choices: Choices, backend: SingleDevice, X: Any, n_outputs: int, *, one_epoch: bool, judged: bool
+    choices: Choices, backend: SingleDevice, network: BuiltNetwork, X: Any, *, one_epoch: bool, judged: bool
 ) -> Recipe:
     """Put the resolved choices and the shape of the data together."""
-    n_rows, n_features = X.shape
+    n_rows = X.shape[0]
     _check_memory(choices, X)
     batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(choices["batch_size"], n_rows)
-    network = choices.network.of_shape(n_features, n_outputs)
     if batch_size == 1 and network.couples_rows:
         raise ValueError(
             "normalization='batch' needs batches of two rows or more: a row less its own mean is zero. Use a larger "

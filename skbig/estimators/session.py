@@ -24,7 +24,7 @@ from skbig.estimators.checkpointing import Saver, directory_of, go_on_from, has_
 from skbig.estimators.choices import Choices, device_of, resolve_choices
 from skbig.estimators.fitted_state import continued_members, curve_means, export_progress, import_tracker
 from skbig.estimators.given import Given
-from skbig.estimators.inputs import hold_out, input_dtypes, make_recipe, new_members, placed, seeds_of
+from skbig.estimators.inputs import check_memory, hold_out, input_dtypes, make_recipe, new_members, placed, seeds_of
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.launching import team_of
 from skbig.estimators.progress import ProgressLine
@@ -213,6 +213,9 @@ def _prepare(
     choices, team = resolve_choices(estimator), team_of(estimator)
     checked, backend = _checked_rows(estimator, given, team, reset=not goes_on)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
+    home = team.home(backend)
+    network = choices.network.of_shape(checked.X.shape[1], targets.n_outputs)
+    check_memory(network, estimator.n_members, choices.optimizer, home)
     validation = _checked_validation(estimator, held, checked.X.dtype, choices)
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = None if saves is None else team.first(saves.newest)
@@ -220,8 +223,7 @@ def _prepare(
     if validation is None and choices["early_stopping"]:
         checked, validation = _held_out(estimator, checked, seeds[0], incremental)
     checked = _weighted(estimator, checked, targets, incremental)
-    judged, home = validation is not None, team.home(backend)
-    recipe = make_recipe(choices, backend, checked.X, targets.n_outputs, one_epoch=incremental, judged=judged)
+    recipe = make_recipe(choices, backend, network, checked.X, one_epoch=incremental, judged=validation is not None)
     rows = placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype)
     if goes_on:
         members = continued_members(recipe, home, estimator._network_arrays(), estimator._progress, estimator.n_members)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -453,3 +454,27 @@ def test_a_folder_whose_owner_was_killed_goes(temporary: Path) -> None:
             assert used.exists() and other.exists() and untaken.exists()
         assert not other.exists()
     untaken.rmdir()
+
+
+def test_what_only_looks_like_an_abandoned_folder_stays(temporary: Path, tmp_path: Path) -> None:
+    """Neither a link to somewhere else, nor a pipe or a link in the place of a lock, is followed or waited for."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / folders.LOCK).write_text("mine")
+    names = [temporary / f"{folders.PREFIX}{kind}" for kind in ("link", "pipe", "linked", "file", "folder")]
+    link, pipe, linked, file, folder = names
+    link.symlink_to(precious)
+    for path in (pipe, linked, folder):
+        path.mkdir()
+    os.mkfifo(pipe / folders.LOCK)
+    (linked / folders.LOCK).symlink_to(precious / folders.LOCK)
+    (folder / folders.LOCK).mkdir()
+    file.write_text("mine")
+    with private_folder():
+        assert all(os.path.lexists(path) for path in names)
+    assert (precious / folders.LOCK).read_text() == "mine"
+    for path in names:
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        else:
+            shutil.rmtree(path)

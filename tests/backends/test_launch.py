@@ -27,8 +27,8 @@ ROOT = HERE.parents[1]
 def jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the jobs be found on this process's path only, and let an outer launch have left its wishes."""
     monkeypatch.syspath_prepend(HERE)
-    monkeypatch.setenv("PET_NO_PYTHON", "1")
     monkeypatch.setenv("RANK", "7")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere0")
 
 
 def read(path: Path) -> Any:
@@ -58,6 +58,12 @@ def _command(entry: Path) -> str:
         return ""
 
 
+def listening(process: Any) -> list[tuple[str, int]]:
+    """Return where a process waits for connections, or for whatever is sent to it."""
+    sockets = process.net_connections("inet")
+    return [tuple(each.laddr) for each in sockets if each.status in ("LISTEN", "NONE")]
+
+
 def script(body: str, folder: Path) -> subprocess.Popen[str]:
     """Start Python with a program on its standard input: it has no file, and no main guard."""
     head = f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]\nfrom pathlib import Path\n"
@@ -76,7 +82,15 @@ def test_ranks_work_together(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert (os.getcwd(), list(sys.path), signal.getsignal(signal.SIGTERM)) == before
     says = [read(tmp_path / f"says-{rank}.json") for rank in range(2)]
     assert says == 2 * [
-        {"total": 3.0, "threads": 3, "known": True, "size": 2, "device": "cpu", "directory": os.getcwd()}
+        {
+            "total": 3.0,
+            "threads": 3,
+            "known": True,
+            "outer": None,
+            "size": 2,
+            "device": "cpu",
+            "directory": os.getcwd(),
+        }
     ]
     assert capfd.readouterr() == ("", "")
     assert (tmp_path / "launch" / "rank-1.log").read_text() == "rank 1 speaks\n"
@@ -138,12 +152,39 @@ def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
 
 def test_a_silent_worker_is_named(tmp_path: Path) -> None:
     """Of two that give no sign of life, the one that the other waits for is named, with the place where it is."""
-    with pytest.raises(WorkerError, match="rank 1 has shown no progress for 1 s") as caught:
-        launch("worker_jobs:hang", tmp_path, n_workers=2, timeout=1)
-    assert time.time() - read(tmp_path / "lived-1.json") < 1 + 5
+    with pytest.raises(WorkerError, match="rank 1 has shown no progress for 2 s") as caught:
+        launch("worker_jobs:hang", tmp_path, n_workers=2, timeout=2)
     assert caught.value.rank == 1
     assert "in sleep_on" in str(caught.value)
     assert processes(tmp_path) == []
+
+
+def test_a_worker_that_stops_while_it_starts_is_named(tmp_path: Path) -> None:
+    """Who does not go on before its function begins is missed as soon as who does not later, and the others are not."""
+    with pytest.raises(WorkerError, match="rank 1 has not started, or not ended, within 5 s") as caught:
+        launch("worker_jobs_hanging:add", tmp_path, n_workers=2, timeout=5)
+    assert caught.value.rank == 1
+    assert "in sleep_on" in str(caught.value)
+    assert processes(tmp_path) == []
+
+
+def test_nothing_listens_to_others(tmp_path: Path) -> None:
+    """While workers work, only they listen, each at one port of this machine; the launcher and the caller do not."""
+    psutil = pytest.importorskip("psutil")
+    launching = threading.Thread(target=launch, args=["worker_jobs:wait", tmp_path], kwargs={"n_workers": 2})
+    before = {*listening(psutil.Process())}
+    launching.start()
+    wait_for(*(tmp_path / f"waits-{rank}.json" for rank in range(2)))
+    launched = [child for child in psutil.Process().children(recursive=True) if str(tmp_path) in child.cmdline()]
+    found = {child.pid: listening(child) for child in launched}
+    assert {*listening(psutil.Process())} <= before
+    (tmp_path / "seen").touch()
+    launching.join()
+    workers = {read(tmp_path / f"waits-{rank}.json") for rank in range(2)}
+    assert workers < found.keys() and len(found) == 3
+    assert {pid for pid, sockets in found.items() if sockets} == workers
+    assert [len(found[pid]) for pid in workers] == [1, 1]
+    assert {host for sockets in found.values() for host, _ in sockets} == {"127.0.0.1"}
 
 
 def test_an_interrupted_caller_leaves_no_process(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import joblib
 import pytest
 from torch import distributed, multiprocessing
 
-from skbig.backends.meeting import meet
+from skbig.backends.meeting import meet, prove
 from tests.backends.machine_jobs import BACKENDS, LONG, NAMES, as_rank
 from tests.backends.test_context import free_port
 from tests.laws.rank_jobs import FITS, VALUES, X, learnt, quiet, regressor
@@ -205,3 +206,25 @@ def test_ranks_may_be_late(late: int) -> None:
     names += meet_all(store, [late], 2)
     first.join()
     assert names[0] == names[1]
+
+
+def test_who_does_not_know_the_secret_is_no_rank() -> None:
+    """Whoever connects in the place of a rank, and cannot prove that it is one, is refused by those that are."""
+    store, refused = distributed.HashStore(), []
+
+    def join(rank: int, secret: bytes) -> None:
+        group = distributed.ProcessGroupGloo(store, rank, 3, timedelta(seconds=60))
+        try:
+            prove(secret, group)
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    secrets = (b"ours", b"ours", b"another")
+    threads = [threading.Thread(target=join, args=arguments) for arguments in enumerate(secrets)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = sorted(message.partition("connected to ")[2] for message in refused)
+    assert names[:2] == [f"rank {rank} in the place of rank 2." for rank in range(2)]
+    assert len(names) == 3 and names[2].startswith("rank 2 in the place of rank ")

@@ -22,7 +22,12 @@ def add(folder: Path, context: WorkerContext) -> None:
     distributed.all_reduce(total)
     known = existing_context() is context
     says: dict[str, Any] = {"total": total.item(), "threads": int(os.environ["OMP_NUM_THREADS"]), "known": known}
-    says |= {"size": context.world_size, "device": str(context.device), "directory": os.getcwd()}
+    says |= {
+        "outer": os.environ.get("RANK"),
+        "size": context.world_size,
+        "device": str(context.device),
+        "directory": os.getcwd(),
+    }
     write(folder / f"says-{context.rank}.json", says)
 
 
@@ -56,7 +61,7 @@ def die_once(folder: Path, context: WorkerContext) -> None:
 
 def hang(folder: Path, context: WorkerContext) -> None:
     """Work for longer than the timeout, giving signs of life; then rank 1 keeps rank 0 waiting."""
-    for _ in range(8):
+    for _ in range(12):
         time.sleep(0.25)
         distributed.barrier()
         context.beat()
@@ -68,6 +73,14 @@ def hang(folder: Path, context: WorkerContext) -> None:
 
 def sleep_on() -> None:
     time.sleep(600)
+
+
+def wait(folder: Path, context: WorkerContext) -> None:
+    """Say that it works, and wait until that is seen."""
+    distributed.barrier()
+    write(folder / f"waits-{context.rank}.json", os.getpid())
+    while not (folder / "seen").exists():
+        time.sleep(0.02)
 
 
 def stay(folder: Path, context: WorkerContext) -> None:

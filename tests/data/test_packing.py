@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,13 @@ def test_changes_that_are_in_no_file_are_copied(tmp_path: Path) -> None:
     mapped[7] = 1.0
     pack(mapped, tmp_path / "packed")
     np.testing.assert_array_equal(unpack(tmp_path / "packed"), mapped)
+
+
+def test_nobody_else_may_enter(tmp_path: Path) -> None:
+    """What is packed is private, whatever the umask."""
+    before = os.umask(0)
+    try:
+        pack(LARGE, tmp_path / "packed")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "packed").stat().st_mode & 0o077 == 0

@@ -66,6 +66,25 @@ def names(path: Path) -> list[str]:
     return sorted(os.listdir(path))
 
 
+@posix
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nobody_else_may_read(tmp_path: Path, umask: int) -> None:
+    """What is made has the modes 0700 and 0600, whatever the umask; a directory that was there keeps its own."""
+    made, given = tmp_path / "made", tmp_path / "given"
+    given.mkdir()
+    given.chmod(0o755)
+    before = os.umask(umask)
+    try:
+        for path in (made, given):
+            saved(path, 1)
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes.pop(given) == 0o755
+    assert {oct(mode) for path, mode in modes.items() if path.is_dir()} == {"0o700"}
+    assert {oct(mode) for path, mode in modes.items() if path.is_file()} == {"0o600"}
+
+
 # What is stored.
 
 BITS = {

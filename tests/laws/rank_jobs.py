@@ -11,6 +11,7 @@ from unittest import mock
 
 import joblib
 import numpy as np
+import psutil
 from scipy import sparse
 
 from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
@@ -226,6 +227,12 @@ def held(ranks: Ranks, n_members: int) -> dict[str, Any]:
     return {"all": n_numbers, "parameters": ranks.everybodys(part.flat.numel()), "state": ranks.everybodys(state)}
 
 
+def hosts() -> list[str]:
+    """Return the addresses at which this process waits for connections."""
+    sockets = psutil.Process().net_connections("inet")
+    return sorted({each.laddr.ip for each in sockets if each.status in ("LISTEN", "NONE")})
+
+
 def train_all(folder: Path, context: WorkerContext) -> None:
     """Train everything, in all ranks; rank 0 writes what they have come to, and whether all have the same."""
     assert existing_context() is context
@@ -239,6 +246,7 @@ def train_all(folder: Path, context: WorkerContext) -> None:
     results |= only_in_ranks(backend, context, folder)
     if backend.shares_parameters:
         results |= {f"held, {n_members}": held(ranks, n_members) for n_members in SEEDS}
+    results["hosts"] = {"all": ranks.everybodys(hosts())}
     hashes = {name: joblib.hash(result) for name, result in results.items()}
     alike = {name: len({own[name] for own in ranks.everybodys(hashes)}) == 1 for name in results}
     if ranks.is_first:

@@ -113,3 +113,9 @@ def test_the_first_rank_saves(ranks: Any) -> None:
     results, alike = ranks
     assert alike["saved"] and alike["saved, and read"]
     assert_equal(results["saved, and read"], results["saved"], 0.0)
+
+
+def test_ranks_listen_on_this_machine_only(ranks: Any) -> None:
+    """Whatever torch opens for the work of a backend, nobody can reach it from elsewhere."""
+    results, _ = ranks
+    assert results["hosts"]["all"] == [["127.0.0.1"]] * 2
