@@ -1,4 +1,9 @@
-"""Rows and targets, in memory or read from where they lie."""
+"""Rows and targets, in memory or read from where they lie.
+
+Read `rows.py` first: rows on a device, and the batches of an epoch. `stacked_rows.py` is the same for members with
+rows of their own, `streamed_rows.py` for rows that are read while training (`streaming/`, from `sources/`).
+`targets.py` turns labels into what a loss reads, and back; `split.py` holds rows out.
+"""
 
 from skbig.data.sources.csr import open_csr, save_csr
 from skbig.data.sources.parquet import open_parquet

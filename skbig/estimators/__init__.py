@@ -1,0 +1,8 @@
+"""The estimators: scikit-learn's face over the one training.
+
+Read `mlp.py` first, then `base.py` and `session.py`: a thin class declares parameters (`declaration.py`,
+`parameters.py`), `base.py` has `fit` and prediction, `session.py` is the way from one to the other. `choices.py`
+resolves and checks parameters, `inputs.py` rows; `classification.py` and `regression.py` are the tasks;
+`fitted_state.py` is what is kept, `scoring.py` validates, `checkpointing.py` saves. `sklearn_compat.py` alone knows
+scikit-learn's private names.
+"""
