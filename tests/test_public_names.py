@@ -14,6 +14,7 @@ import skbig
 import skbig.components
 import skbig.data
 import skbig.networks
+import skbig.secure
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +24,13 @@ BACKENDS = {"DDP", "FSDP", "TensorParallel"}
 PUBLIC = {*ESTIMATORS, *SEARCHES, *BACKENDS, "from_sklearn"}
 NETWORKS = {"BuiltNetwork", "Dense", "Layer", "Linear", "MLP", "Network", "Parameter", "TrainingPass"}
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
+# The doors: modules that are imported by who needs them.
+DOORS = {
+    skbig.secure: {
+        *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),
+        *("generate_key", "generate_signing_keys"),
+    },
+}
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
     *("LogLoss", "FocalLoss", "Hinge", "SquaredHinge", "ModifiedHuber", "ClassFunctionLoss"),
@@ -43,6 +51,7 @@ def public_objects() -> list[Any]:
     names = [(skbig, name) for name in sorted(PUBLIC)]
     names += [(skbig.data, name) for name in sorted(OPENERS)]
     names += [(skbig.networks, name) for name in sorted(NETWORKS)]
+    names += [(door, name) for door, exported in DOORS.items() for name in sorted(exported)]
     # Component itself is the ground of the interfaces, and no user subclasses it.
     names += [(skbig.components, name) for name in sorted((COMPONENTS | INTERFACES) - {"Component"})]
     return [pytest.param(getattr(module, name, None), id=name) for module, name in names]
@@ -68,8 +77,14 @@ def test_openers_are_exported() -> None:
     assert set(skbig.data.__all__) == OPENERS
 
 
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_doors_export_what_they_are_for(door: Any) -> None:
+    """Each door exports what its guide shows."""
+    assert set(door.__all__) == DOORS[door]
+
+
 @pytest.mark.parametrize(
-    "module", [skbig, skbig.components, skbig.data, skbig.networks], ids=lambda module: module.__name__
+    "module", [skbig, skbig.components, skbig.data, skbig.networks, *DOORS], ids=lambda module: module.__name__
 )
 def test_nothing_else_looks_public(module: Any) -> None:
     """What is not exported is a module, or begins with an underscore."""
@@ -110,4 +125,5 @@ def documented_parameters(thing: Any) -> list[str]:
 def test_everything_public_is_in_the_reference() -> None:
     """The reference lists every public name."""
     listed = re.findall(r"^   (\w+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), re.MULTILINE)
-    assert PUBLIC | OPENERS | NETWORKS | {*skbig.components.__all__} <= {*listed}
+    public = (PUBLIC, OPENERS, NETWORKS, skbig.components.__all__, *DOORS.values())
+    assert set().union(*public) <= {*listed}
