@@ -8,6 +8,7 @@ from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
+from skbig.trusted import trusted_types
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "BigRandomizedSearchCV",
     "TensorParallel",
     "from_sklearn",
+    "trusted_types",
 ]

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
+from sklearn.metrics._scorer import _PassthroughScorer
 from sklearn.model_selection._validation import _insert_error_scores
+from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import (
     _check_method_params,
@@ -58,6 +60,7 @@ __all__ = [
     "params_of_rows",
     "rows_of",
     "scorer_of",
+    "scorer_types",
     "scorers_in",
     "with_callbacks",
 ]
@@ -198,6 +201,14 @@ def scorer_of(scoring: Any) -> Callable[..., float] | None:
         When it is a metric, which takes no estimator.
     """
     return None if scoring is None else check_scoring(scoring=scoring)
+
+
+def scorer_types() -> list[str]:
+    """Return the full names of the classes and functions that scorers by name, and a model's own score, consist of."""
+    scorers = [get_scorer(name) for name in get_scorer_names()]
+    parts = {_PassthroughScorer, *map(type, scorers), *(scorer._score_func for scorer in scorers)}
+    parts |= {MetadataRequest, MethodMetadataRequest}  # an older scorer keeps its requests
+    return sorted(f"{part.__module__}.{part.__qualname__}" for part in parts)
 
 
 def scorers_in(scorer: Any) -> Any:
