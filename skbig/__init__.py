@@ -1,5 +1,6 @@
 """Scikit-learn estimators that train torch networks."""
 
+from skbig._utils.version import __version__
 from skbig.backends.ddp import DDP
 from skbig.backends.fsdp import FSDP
 from skbig.backends.tensor import TensorParallel
@@ -10,7 +11,6 @@ from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 from skbig.trusted import trusted_types
 
-__version__ = "0.1.0"
 __all__ = [
     "DDP",
     "FSDP",
@@ -24,6 +24,7 @@ __all__ = [
     "BigNetworkRegressor",
     "BigRandomizedSearchCV",
     "TensorParallel",
+    "__version__",
     "from_sklearn",
     "trusted_types",
 ]

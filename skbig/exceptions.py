@@ -3,7 +3,8 @@
 Exception
  ├── ValueError
  │    ├── DivergenceError       the loss is not finite any more
- │    └── IntegrityError        a file is not what was signed or encrypted
+ │    ├── IntegrityError        a file is not what was signed or encrypted
+ │    └── ModelFileError        a model file is not trusted, or holds no model that can be served
  └── RuntimeError
       └── WorkerError           a worker process failed, was killed, or went silent
 UserWarning
@@ -21,6 +22,10 @@ class DivergenceError(ValueError):
 
 class IntegrityError(ValueError):
     """A file was changed, cut or exchanged since it was signed or encrypted, or the key is another."""
+
+
+class ModelFileError(ValueError):
+    """A model file is not trusted, or holds no model that can be served; the sentence says what to do."""
 
 
 class CheckpointWarning(UserWarning):

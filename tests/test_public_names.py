@@ -15,6 +15,7 @@ import skbig.components
 import skbig.data
 import skbig.networks
 import skbig.secure
+import skbig.serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,6 +31,7 @@ DOORS = {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),
         *("generate_key", "generate_signing_keys"),
     },
+    skbig.serving: {"serve", "create_app", "ServedModel", "TensorSpec", "Trust", "Limits"},
 }
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
@@ -109,7 +111,8 @@ def test_what_is_public_is_documented_with_an_example(thing: Any) -> None:
 @pytest.mark.parametrize("thing", public_objects())
 def test_documented_parameters_are_the_parameters(thing: Any) -> None:
     """The docstring describes every parameter, in order, and no other."""
-    assert documented_parameters(thing) == list(inspect.signature(thing).parameters)
+    is_protocol = getattr(thing, "_is_protocol", False)  # which nobody calls
+    assert documented_parameters(thing) == ([] if is_protocol else list(inspect.signature(thing).parameters))
 
 
 def documented_parameters(thing: Any) -> list[str]:
