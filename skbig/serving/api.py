@@ -22,6 +22,7 @@ from skbig.serving.model_thread import ModelThread
 from skbig.serving.registry import Registry, Served
 from skbig.serving.repository import ModelFile
 from skbig.serving.requests import LARGE_BYTES, check_host, check_rows, parse_json, read_body
+from skbig.serving.thread_count import ThreadCount
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -42,6 +43,7 @@ class Api:
         self.registry = Registry(self.metrics.served)
         self.is_ready = False
         self._limits, self._hosts = limits, hosts
+        self._threads = ThreadCount(limits.threads)
 
     def served(self, name: str, version: int, model: ServedModel, file: ModelFile | None = None) -> Served:
         """Return a model that is ready to be put into the registry."""
@@ -49,7 +51,7 @@ class Api:
             model,
             max_batch_rows=self._limits.batch_rows,
             max_waiting_rows=self._limits.waiting_rows,
-            n_threads=self._limits.threads,
+            threads=self._threads,
             observe=partial(self.metrics.batch, name),
         )
         return Served(name, version, thread, file)

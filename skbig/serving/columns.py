@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserList
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -56,6 +57,8 @@ def _indices(columns: Any, names: list[str], n_features: int) -> list[int]:
         start = 0 if columns.start is None else names.index(columns.start)
         stop = n_features if columns.stop is None else names.index(columns.stop) + 1
         return list(range(start, stop))
+    if isinstance(columns, UserList):  # of scikit-learn 1.6, which warns when it is read
+        columns = columns.data
     if not isinstance(columns, slice):
         columns = np.atleast_1d(np.asarray(columns))
         if columns.dtype.kind not in "iub":

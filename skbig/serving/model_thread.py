@@ -16,11 +16,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-import torch
 
-from skbig._utils.extras import import_extra
 from skbig.serving.errors import RequestError
 from skbig.serving.model import ServedModel
+from skbig.serving.thread_count import ThreadCount
 
 Tensors = dict[str, np.ndarray]
 Answer = Tensors | BaseException
@@ -48,8 +47,8 @@ class ModelThread:
         Calls are put together up to so many rows; 1 means that each is run by itself.
     max_waiting_rows : int
         A call that would make more rows wait is refused.
-    n_threads : int
-        On which torch and OpenMP compute for this model, whatever holds elsewhere in the process.
+    threads : ThreadCount
+        On which this model computes, whatever holds elsewhere in the process.
     observe : callable
         Told, on the thread, of each batch: how many calls and how many rows.
     """
@@ -60,14 +59,14 @@ class ModelThread:
         *,
         max_batch_rows: int,
         max_waiting_rows: int,
-        n_threads: int,
+        threads: ThreadCount,
         observe: Callable[[int, int], None],
     ) -> None:
         self.model = model
         fixed = any(spec.shape[0] != -1 for spec in (*model.inputs, *model.outputs))
         self._max_batch_rows = 1 if fixed else max_batch_rows
         self._max_waiting_rows, self._waiting_rows = max_waiting_rows, 0
-        self._observe, self._n_threads = observe, n_threads
+        self._observe, self._threads = observe, threads
         self._holders, self._closing = 0, False
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="skbig-model", daemon=True)
@@ -114,7 +113,7 @@ class ModelThread:
         return self._thread.is_alive()
 
     def _work(self) -> None:
-        _compute_on(self._n_threads)
+        self._threads.apply()
         waiting: deque[_Call] = deque()
         open_ = True
         while open_ or waiting:
@@ -150,15 +149,6 @@ class ModelThread:
             if len(batch) == 1:
                 return [error]
             return [answer for call in batch for answer in self._answers([call])]
-
-
-def _compute_on(n_threads: int) -> None:
-    """Let OpenMP use so many threads for what this thread computes; others keep theirs.
-
-    Where other programs want the cores, a small product takes many times as long on several threads: all wait for one.
-    """
-    torch.get_num_threads()  # torch sets its own number when a thread first computes, so this comes before ours
-    import_extra("threadpoolctl", "serve", "skbig.serving").threadpool_limits(n_threads, user_api="openmp")
 
 
 def _next_batch(waiting: deque[_Call], max_rows: int) -> list[_Call]:

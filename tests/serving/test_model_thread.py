@@ -13,6 +13,9 @@ import torch
 from skbig.serving import TensorSpec
 from skbig.serving.errors import RequestError
 from skbig.serving.model_thread import ModelThread
+from skbig.serving.thread_count import ThreadCount
+
+ONE = ThreadCount(1)
 
 
 class Gate:
@@ -45,7 +48,7 @@ def thread_of(model: Any, max_batch_rows: int = 100, max_waiting_rows: int = 100
         model,
         max_batch_rows=max_batch_rows,
         max_waiting_rows=max_waiting_rows,
-        n_threads=1,
+        threads=ONE,
         observe=lambda calls, rows: None,
     )
 
@@ -184,7 +187,11 @@ def test_a_model_computes_on_threads_of_its_own(unchanged_globals: None) -> None
 
     async def count(n_threads: int) -> float:
         thread = ModelThread(
-            Counting(), max_batch_rows=1, max_waiting_rows=1, n_threads=n_threads, observe=lambda calls, rows: None
+            Counting(),
+            max_batch_rows=1,
+            max_waiting_rows=1,
+            threads=ThreadCount(n_threads),
+            observe=lambda calls, rows: None,
         )
         with thread.held():
             answer = await thread.run(rows(1), ("sum",))
