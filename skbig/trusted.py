@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from sklearn import model_selection
 
-from skbig import components, search
+from skbig import components, networks, search
 from skbig.backends.ddp import DDP
 from skbig.backends.fsdp import FSDP
 from skbig.backends.tensor import TensorParallel
@@ -14,6 +16,7 @@ from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.estimators.sklearn_compat import scorer_types
 from skbig.from_sklearn import OneVersusRestLogLoss
+from skbig.networks.network import BuiltNetwork
 
 _ESTIMATORS = (
     *(BigMLPClassifier, BigMLPRegressor, BigLinearClassifier, BigLinearRegressor),
@@ -50,13 +53,14 @@ def trusted_types() -> list[str]:
     >>> (loaded.predict(X) == model.predict(X)).all()
     np.True_
     """
-    ours = [*_ESTIMATORS, *_BACKENDS, OneVersusRestLogLoss, *_concrete_components()]
+    ours = [*_ESTIMATORS, *_BACKENDS, BuiltNetwork, OneVersusRestLogLoss, *_concrete(components), *_concrete(networks)]
     ours += [getattr(search, name) for name in search.__all__]
     splitters = [kind for kind in vars(model_selection).values() if isinstance(kind, type) and hasattr(kind, "split")]
     return sorted({*(f"{kind.__module__}.{kind.__qualname__}" for kind in (*ours, *splitters)), *scorer_types()})
 
 
-def _concrete_components() -> list[type]:
-    exported = [getattr(components, name) for name in components.__all__]
+def _concrete(room: ModuleType) -> list[type]:
+    """Return the components that a room exports, without the interfaces that they are made by."""
+    exported = [getattr(room, name) for name in room.__all__]
     kinds = [kind for kind in exported if isinstance(kind, type) and issubclass(kind, Component)]
     return [kind for kind in kinds if kind is not Component and Component not in kind.__bases__]
