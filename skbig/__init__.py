@@ -10,6 +10,7 @@ from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 from skbig.trusted import trusted_types
+from skbig.versions import show_versions
 
 __all__ = [
     "DDP",
@@ -26,5 +27,6 @@ __all__ = [
     "TensorParallel",
     "__version__",
     "from_sklearn",
+    "show_versions",
     "trusted_types",
 ]

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        _serve(given)
+        _COMMANDS[given.command](given)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ImportError, RuntimeError) as error:
@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("versions", help="print the versions of what is installed, for reports of errors")
     serve = commands.add_parser("serve", help="serve fitted models over HTTP", description=_SERVE)
     add = serve.add_argument
     add("models", nargs="+", metavar="MODEL", help="a model file (.skops, .onnx, .joblib, .pkl), or a folder of these")
@@ -80,3 +81,12 @@ def _serve(given: argparse.Namespace) -> None:
         ),
         hosts=given.allow_host,
     )
+
+
+def _versions(given: argparse.Namespace) -> None:
+    from skbig.versions import show_versions
+
+    show_versions()
+
+
+_COMMANDS = {"serve": _serve, "versions": _versions}

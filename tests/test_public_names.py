@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import skbig
+import skbig.callbacks
 import skbig.components
 import skbig.data
 import skbig.networks
@@ -22,11 +23,12 @@ ROOT = Path(__file__).parents[1]
 ESTIMATORS = {f"Big{kind}{task}" for kind in ("MLP", "Linear", "Network") for task in ("Classifier", "Regressor")}
 SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
 BACKENDS = {"DDP", "FSDP", "TensorParallel"}
-PUBLIC = {*ESTIMATORS, *SEARCHES, *BACKENDS, "from_sklearn", "trusted_types"}
+PUBLIC = {*ESTIMATORS, *SEARCHES, *BACKENDS, "from_sklearn", "trusted_types", "show_versions"}
 NETWORKS = {"BuiltNetwork", "Dense", "Layer", "Linear", "MLP", "Network", "Parameter", "TrainingPass"}
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.
 DOORS = {
+    skbig.callbacks: {"EpochCallback", "TrainingRun", "CSVLogger", "TensorBoardLogger", "MLflowLogger"},
     skbig.secure: {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),
         *("generate_key", "generate_signing_keys"),

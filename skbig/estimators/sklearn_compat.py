@@ -34,13 +34,7 @@ from skbig.engine.train import EpochReport
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for scikit-learn's callbacks where it has none."""
-
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the method as it is."""
-        return method
+    from skbig.estimators.callbacks import CallbackSupportMixin, with_callbacks
 
 
 __all__ = [
@@ -279,9 +273,6 @@ def callback_observer(
     estimator: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int, attributes: Callable[[], dict[str, Any]]
 ) -> Iterator[Callable[[EpochReport], bool | None] | None]:
     """Give an observer that passes each epoch on to scikit-learn's callbacks as one task, or None without callbacks."""
-    if not hasattr(estimator, "_init_callback_context"):
-        yield None
-        return
     metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
     facts = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
     context = estimator._init_callback_context(max_subtasks=n_epochs)
