@@ -11,6 +11,7 @@ from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 from skbig.trusted import trusted_types
 from skbig.versions import show_versions
+from skbig.weights import load_weights, save_weights
 
 __all__ = [
     "DDP",
@@ -27,6 +28,8 @@ __all__ = [
     "TensorParallel",
     "__version__",
     "from_sklearn",
+    "load_weights",
+    "save_weights",
     "show_versions",
     "trusted_types",
 ]

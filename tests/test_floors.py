@@ -30,6 +30,7 @@ FLOORS = {
     "callbacks": 4,
     "trusted": 5,
     "versions": 4,
+    "weights": 4,
     "serving": 6,
     "testing": 4,
     "from_sklearn": 4,

@@ -23,7 +23,16 @@ ROOT = Path(__file__).parents[1]
 ESTIMATORS = {f"Big{kind}{task}" for kind in ("MLP", "Linear", "Network") for task in ("Classifier", "Regressor")}
 SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
 BACKENDS = {"DDP", "FSDP", "TensorParallel"}
-PUBLIC = {*ESTIMATORS, *SEARCHES, *BACKENDS, "from_sklearn", "trusted_types", "show_versions"}
+PUBLIC = {
+    *ESTIMATORS,
+    *SEARCHES,
+    *BACKENDS,
+    "from_sklearn",
+    "trusted_types",
+    "show_versions",
+    "save_weights",
+    "load_weights",
+}
 NETWORKS = {"BuiltNetwork", "Dense", "Layer", "Linear", "MLP", "Network", "Parameter", "TrainingPass"}
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.
