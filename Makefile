@@ -13,7 +13,7 @@ help:
 	@echo "make test         the whole test suite"
 	@echo "make test-oldest  the same with the oldest supported scikit-learn"
 	@echo "make test-cluster what runs inside Ray, on Dask and on several machines"
-	@echo "make test-doors   what TensorBoard, MLflow, ONNX Runtime and clients of servers make of ours"
+	@echo "make test-doors   what TensorBoard, MLflow, MLServer, ONNX Runtime and Triton's client make of ours"
 	@echo "make lint         ruff and mypy"
 	@echo "make docs         the documentation, into docs/_build/html"
 	@echo "make bench        how fast, beside others"
@@ -31,8 +31,9 @@ test-oldest: .venv-oldest/.test
 test-cluster: .venv/.cluster
 	.venv/bin/python -m pytest tests/test_documents.py tests/backends/test_machines.py -k "with_ or machines"
 
-test-doors: .venv-doors/.doors
+test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
 	.venv-doors/bin/python -m pytest tests/doors
+	.venv-mlserver/bin/python -m pytest tests/doors/test_mlserver.py
 
 lint: .venv/.lint
 	.venv/bin/ruff check .
@@ -46,7 +47,7 @@ bench: .venv/.bench
 	.venv/bin/python -m benchmarks $(BENCH)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-doors build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-doors .venv-mlserver build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
 
@@ -68,4 +69,8 @@ clean:
 	.venv-doors/bin/python -m pip install --quiet --constraint constraints-doors.txt --editable ".[test,plot,progress,$*]"
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.%
+.venv-mlserver/.%: pyproject.toml constraints-mlserver.txt | .venv-mlserver/bin/python
+	.venv-mlserver/bin/python -m pip install --quiet --constraint constraints-mlserver.txt --editable ".[$*]"
+	@touch $@
+
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.%
