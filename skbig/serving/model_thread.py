@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -139,7 +139,8 @@ class ModelThread:
     def _run_batch(self, batch: list[_Call]) -> None:
         self._observe(len(batch), sum(call.n_rows for call in batch))
         answers = self._answers(batch)
-        batch[0].answer.get_loop().call_soon_threadsafe(_deliver, list(zip(batch, answers, strict=True)))
+        with suppress(RuntimeError):  # the event loop has ended, and everyone who waited in it is gone
+            batch[0].answer.get_loop().call_soon_threadsafe(_deliver, list(zip(batch, answers, strict=True)))
 
     def _answers(self, batch: list[_Call]) -> Iterable[Answer]:
         """Run the calls together, or, where that fails, each by itself: only who is at fault gets the error."""
