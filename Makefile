@@ -6,13 +6,14 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster lint docs bench clean
+.PHONY: help example test test-oldest test-cluster test-doors lint docs bench clean
 
 help:
 	@echo "make example      train on digits and diabetes, beside MLPClassifier"
 	@echo "make test         the whole test suite"
 	@echo "make test-oldest  the same with the oldest supported scikit-learn"
 	@echo "make test-cluster what runs inside Ray, on Dask and on several machines"
+	@echo "make test-doors   what TensorBoard, MLflow, MLServer, ONNX Runtime and Triton's client make of ours"
 	@echo "make lint         ruff and mypy"
 	@echo "make docs         the documentation, into docs/_build/html"
 	@echo "make bench        how fast, beside others"
@@ -30,6 +31,10 @@ test-oldest: .venv-oldest/.test
 test-cluster: .venv/.cluster
 	.venv/bin/python -m pytest tests/test_documents.py tests/backends/test_machines.py -k "with_ or machines"
 
+test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
+	.venv-doors/bin/python -m pytest tests/doors
+	.venv-mlserver/bin/python -m pytest tests/doors/test_mlserver.py
+
 lint: .venv/.lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -42,7 +47,7 @@ bench: .venv/.bench
 	.venv/bin/python -m benchmarks $(BENCH)
 
 clean:
-	rm -rf .venv .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-doors .venv-mlserver build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
 
@@ -60,4 +65,12 @@ clean:
 	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[test,plot,progress,$*]"
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.%
+.venv-doors/.%: pyproject.toml constraints-doors.txt | .venv-doors/bin/python
+	.venv-doors/bin/python -m pip install --quiet --constraint constraints-doors.txt --editable ".[test,plot,progress,$*]"
+	@touch $@
+
+.venv-mlserver/.%: pyproject.toml constraints-mlserver.txt | .venv-mlserver/bin/python
+	.venv-mlserver/bin/python -m pip install --quiet --constraint constraints-mlserver.txt --editable ".[$*]"
+	@touch $@
+
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.%

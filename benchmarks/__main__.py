@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import ranks, search, speed, stream
+from benchmarks import ranks, search, serving, speed, stream
 from benchmarks.speed import Options
 from benchmarks.timing import Table, machine, threads
 
-SECTIONS = {**speed.SECTIONS, **search.SECTIONS, **stream.SECTIONS, **ranks.SECTIONS}
+SECTIONS = {**speed.SECTIONS, **search.SECTIONS, **stream.SECTIONS, **ranks.SECTIONS, **serving.SECTIONS}
 
 RULES = """\
 Everybody trains the same network with Adam on the same float32 rows, for the same number of epochs and steps, in one
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data=given.data,
         scratch=given.scratch,
         gigabytes=given.gigabytes,
+        servers=dict(given.server),
     )
     facts = machine()
     print(", ".join(f"{name} {value}" for name, value in facts.items()), f"\nthreads: {given.threads}")
@@ -82,8 +83,24 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--gigabytes", type=float, default=2, help="the size of the file of stream-memory (default: %(default)s)"
     )
+    made.add_argument(
+        "--server",
+        type=server,
+        action="append",
+        default=[],
+        metavar="NAME=PYTHON",
+        help="for serving-peers: mlserver or bentoml, and the Python of an environment that has it",
+    )
     made.add_argument("--json", type=Path, metavar="FILE", help="keep every single time")
     return made
+
+
+def server(text: str) -> tuple[str, Path]:
+    """Return the name of a server, and the Python that runs it."""
+    name, _, python = text.partition("=")
+    if name not in serving.PEERS or not Path(python).exists():
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(serving.PEERS)}, and a Python: {text}")
+    return name, Path(python)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Options:
     """How to run: how often, with validation or without, and whether only to see that it runs.
 
     `data` is the folder of the real data sets, where searches take them in place of made ones. `scratch` is where files
-    are written to be read, and `gigabytes` the size of the largest.
+    are written to be read, and `gigabytes` the size of the largest. `servers` are those of
+    others, by name, with their Python.
     """
 
     repeats: int = 5
@@ -42,6 +43,7 @@ class Options:
     data: Path | None = None
     scratch: Path | None = None
     gigabytes: float = 2
+    servers: dict[str, Path] = field(default_factory=dict)
 
     def sized(self, task: Task) -> Task:
         """Return the task as these options have it; a quick one takes a few steps of a narrow network."""

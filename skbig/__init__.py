@@ -1,5 +1,6 @@
 """Scikit-learn estimators that train torch networks."""
 
+from skbig._utils.version import __version__
 from skbig.backends.ddp import DDP
 from skbig.backends.fsdp import FSDP
 from skbig.backends.tensor import TensorParallel
@@ -8,8 +9,10 @@ from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
+from skbig.trusted import trusted_types
+from skbig.versions import show_versions
+from skbig.weights import load_weights, save_weights
 
-__version__ = "0.1.0"
 __all__ = [
     "DDP",
     "FSDP",
@@ -23,5 +26,10 @@ __all__ = [
     "BigNetworkRegressor",
     "BigRandomizedSearchCV",
     "TensorParallel",
+    "__version__",
     "from_sklearn",
+    "load_weights",
+    "save_weights",
+    "show_versions",
+    "trusted_types",
 ]

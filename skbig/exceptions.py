@@ -2,7 +2,9 @@
 
 Exception
  ├── ValueError
- │    └── DivergenceError       the loss is not finite any more
+ │    ├── DivergenceError       the loss is not finite any more
+ │    ├── IntegrityError        a file is not what was signed or encrypted
+ │    └── ModelFileError        a model file is not trusted, or holds no model that can be served
  └── RuntimeError
       └── WorkerError           a worker process failed, was killed, or went silent
 UserWarning
@@ -16,6 +18,14 @@ from __future__ import annotations
 
 class DivergenceError(ValueError):
     """The loss became infinite or NaN; the estimator keeps the last finite weights."""
+
+
+class IntegrityError(ValueError):
+    """A file was changed, cut or exchanged since it was signed or encrypted, or the key is another."""
+
+
+class ModelFileError(ValueError):
+    """A model file is not trusted, or holds no model that can be served; the sentence says what to do."""
 
 
 class CheckpointWarning(UserWarning):

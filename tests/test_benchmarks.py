@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skbig
 from benchmarks import __main__ as command
-from benchmarks import accuracy, ranks, stream
+from benchmarks import accuracy, ranks, serving, stream
 from benchmarks.__main__ import SECTIONS
 from benchmarks.datasets import load
 from benchmarks.peers import (
@@ -44,7 +44,7 @@ from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn, threads
 from skbig.estimators import sklearn_compat
 
-ALONE = {"gpu", "search-middle", "search-halving", "search-gpu", *stream.SECTIONS, *ranks.SECTIONS}
+ALONE = {"gpu", "search-middle", "search-halving", "search-gpu", *stream.SECTIONS, *ranks.SECTIONS, *serving.SECTIONS}
 needs_skorch = pytest.mark.skipif(not HAS_SKORCH, reason="skorch is not installed")
 
 PEERS = [

@@ -7,7 +7,7 @@ in `session.py`; here are its doors, and what is kept.
 from __future__ import annotations
 
 import warnings
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from skbig.backends.single import choose_device, plain_torch
 from skbig.data.rows import as_tensor
 from skbig.estimators.choices import component_of
 from skbig.estimators.given import Given
-from skbig.estimators.hints import hint_for
+from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.prediction import raw_predictions
 from skbig.estimators.session import prepare
@@ -64,6 +64,7 @@ class NetworkEstimator(EstimatorInterface, CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"Invalid parameter {name!r}: {parameter}={getattr(self, parameter)!r} has no parameters.")
         setattr(self, parameter, component.replace(**{field: value}))
 
+    @with_hints
     @with_callbacks
     def fit(
         self,
@@ -117,6 +118,16 @@ class NetworkEstimator(EstimatorInterface, CallbackSupportMixin, BaseEstimator):
         session.fit()
         session.conclude()
         return self
+
+    if not TYPE_CHECKING:  # so that tools go on to know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            """Called by Python for what is not there: what other libraries have under the name has one here too."""
+            hint = hint_for_attribute(name)
+            if not hint:
+                return object.__getattribute__(self, name)  # raises as Python would
+            message = f"{type(self).__name__!r} object has no attribute {name!r}. {hint}"
+            raise AttributeError(message, name=name, obj=self)
 
     # Prediction: by what was fitted, whatever the parameters say now.
 

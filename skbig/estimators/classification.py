@@ -23,6 +23,7 @@ from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.class_weights import row_weights
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
+from skbig.estimators.hints import with_hints
 from skbig.estimators.scoring import PredictedClassifier
 from skbig.estimators.sklearn_compat import check_validation_labels, with_callbacks
 
@@ -60,6 +61,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
 
     _for_classes = True
 
+    @with_hints
     @with_callbacks
     def partial_fit(
         self,

@@ -7,14 +7,18 @@ scikeras, pytabkit and Lightning. A name that is in none of them is compared wit
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from skbig._utils.component import names
 from skbig.backends.single import PRECISIONS
 from skbig.networks.activations import ACTIVATIONS
 from skbig.networks.dense import NORMALIZATIONS
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 # What is called otherwise here, with a note in brackets.
 _RENAMED: dict[str, str] = {
@@ -77,8 +81,14 @@ _INSTEAD: dict[str, str] = {
     "Give validation data to fit: fit(X, y, X_val=..., y_val=...).": """
         eval_set validation_data valid_sets val_data X_val y_val""",
     "Give weights to fit: fit(X, y, sample_weight=...).": "sample_weight sample_weights",
-    "early_stopping=True ends the training early; other callbacks are scikit-learn's own: set_callbacks(...).": """
+    "Give callbacks to set_callbacks(...): skbig.callbacks has some. early_stopping=True ends the training early.": """
         callbacks callback""",
+    "Give the weights of validation rows to fit: fit(..., sample_weight_val=...).": """
+        sample_weight_eval_set eval_sample_weight sample_weight_eval validation_sample_weight""",
+    "Encode categories before the network, as with OneHotEncoder in a ColumnTransformer.": """
+        categorical_feature cat_features categorical_features enable_categorical cat_cols cat_indices""",
+    "Monotonic constraints are not offered; scikit-learn's HistGradientBoosting has monotonic_cst.": """
+        monotone_constraints monotonic_cst monotonic_constraints monotonicity_constraints""",
     "The network is always a multi-layer perceptron: hidden_layer_sizes, activation, dropout and normalization are its "
     "parameters.": "module model build_fn net network module_cls estimator",
     "Every layer has intercepts; they cannot be left out.": "fit_intercept use_bias bias",
@@ -105,6 +115,22 @@ _SENTENCES: dict[str, str] = {
         n_estimators num_boost_round num_iterations max_depth num_leaves max_leaves max_leaf_nodes max_bin booster
         boosting_type tree_method grow_policy min_child_weight min_child_samples min_samples_leaf min_samples_split
         subsample bagging_fraction colsample_bytree colsample_bylevel feature_fraction max_features""",
+}
+
+# What a fitted model is asked for elsewhere.
+_ATTRIBUTES: dict[str, str] = {
+    "The weights are NumPy arrays: coefs_ and intercepts_, of linear models coef_ and intercept_, of others weights_."
+    " skbig.save_weights writes them.": """
+        module_ module model_ net_ network_ state_dict parameters get_weights""",
+    "The curves are loss_curve_, validation_loss_curve_, validation_scores_ and learning_rates_; "
+    "skbig.plots.TrainingDisplay draws them.": """
+        history_ history evals_result_ evals_result train_history""",
+    "The parameters are get_params(), the shapes of the layers those of coefs_, and the number of epochs n_iter_.": """
+        summary""",
+    "early_stopping=True keeps the best weights; validation_scores_ tells which epoch they are of.": """
+        best_iteration_ best_iteration best_epoch_ best_ntree_limit""",
+    "sklearn.inspection.permutation_importance gives the importances of the features for any model.": """
+        feature_importances_ feature_importances""",
 }
 
 # Values that mean something elsewhere, spelt as `_word` spells them: how they are written here.
@@ -202,6 +228,7 @@ def _by_word(table: dict[str, str]) -> dict[str, str]:
 
 
 _RENAMED_BY_NAME, _INSTEAD_BY_NAME, _SENTENCE_BY_NAME = map(_by_word, (_RENAMED, _INSTEAD, _SENTENCES))
+_ATTRIBUTES_BY_NAME = _by_word(_ATTRIBUTES)
 _MEANINGS = {parameter: _by_word(table) for parameter, table in _VALUES.items()}
 
 
@@ -241,6 +268,44 @@ def hint_for_value(parameter: str, value: Any) -> str:
     if meaning and meaning != repr(value):
         return f"{_shown(value)} is {parameter}={meaning} here."
     return "" if meaning else _misplaced(parameter, value)
+
+
+def hint_for_attribute(name: str) -> str:
+    """Return a sentence on an attribute that a fitted model of another library has; or "".
+
+    Examples
+    --------
+    >>> hint_for_attribute("history_")
+    'The curves are loss_curve_, validation_loss_curve_, validation_scores_ and learning_rates_; ...'
+    """
+    return _ATTRIBUTES_BY_NAME.get(name, "")
+
+
+def with_hints(method: Method) -> Method:
+    """Let a method of an estimator answer an unknown keyword with a hint; its signature stays what it is."""
+    known = set(inspect.signature(method).parameters)
+
+    @functools.wraps(method)
+    def hinting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.keys() <= known:
+            name = next(name for name in kwargs if name not in known)
+            raise TypeError(
+                f"{type(self).__name__}.{method.__name__}() got an unexpected keyword argument {name!r}. "
+                f"{_hint_for_argument(name, self, known)}".rstrip()
+            )
+        return method(self, *args, **kwargs)
+
+    return hinting  # type: ignore[return-value]
+
+
+def _hint_for_argument(name: str, estimator: Any, known: set[str]) -> str:
+    """Say where something belongs that was given to a method: mostly it is a parameter of the estimator."""
+    owner, parameters = type(estimator).__name__, estimator.get_params(deep=False)
+    if name in parameters:
+        return f"It is a parameter of the estimator: {owner}({name}=...)."
+    hint = hint_for(name, known)
+    is_parameter = name in _RENAMED_BY_NAME or hint.startswith("Use ")
+    return f"{hint} It is given to the estimator: {owner}(...)." if is_parameter else hint
 
 
 def _familiar(name: str) -> str:

@@ -38,19 +38,21 @@ def initialize(
         Changed in place; its parameters must ask for such a network.
     targets : ClassTargets or RegressionTargets
     n_features : int
-    arrays : mapping of ndarray of shape (1, *shape)
+    arrays : mapping of ndarray of shape (n_members, *shape)
         Parameters and running statistics by the network's names.
     loss_curve : list of float
     n_iter, t : int
         Epochs done and rows seen.
     """
-    dtype = next(iter(arrays.values())).dtype
+    first = next(iter(arrays.values()))
+    dtype, n_members = first.dtype, len(first)
     backend = SingleDevice(torch.device("cpu"), torch.float32 if dtype == np.float32 else torch.float64)
-    X, y = np.zeros((1, n_features), dtype=dtype), np.zeros((1, targets.n_outputs))
+    X, y = np.zeros((2, n_features), dtype=dtype), np.zeros((2, targets.n_outputs))  # of one, there are no moments
     choices = resolve_choices(estimator)
     network = choices.network.of_shape(n_features, targets.n_outputs)
     recipe = make_recipe(choices.with_batch("auto"), backend, network, X, one_epoch=False, judged=False)
-    members = make_members(recipe.network, seeds_of(estimator.random_state, 1), arrays, backend.device, backend.dtype)
+    seeds = seeds_of(estimator.random_state, n_members)
+    members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
     members.epochs, members.rows = n_iter, t
     Session(
@@ -63,7 +65,7 @@ def initialize(
         recipe=recipe,
         backend=backend,
         tracker=StoppingTracker(members, recipe),
-        history=History(loss=[np.array([value]) for value in loss_curve]),
+        history=History(loss=[np.full(n_members, value) for value in loss_curve]),
         validation=None,
         first_epoch=0,
         incremental=False,

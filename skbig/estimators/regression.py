@@ -20,6 +20,7 @@ from skbig.estimators.attributes import RegressorAttributes
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
+from skbig.estimators.hints import with_hints
 from skbig.estimators.scoring import PredictedRegressor
 from skbig.estimators.sklearn_compat import with_callbacks
 
@@ -39,6 +40,7 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
 
     _for_classes = False
 
+    @with_hints
     @with_callbacks
     def partial_fit(
         self,

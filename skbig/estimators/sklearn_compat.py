@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
+from sklearn.metrics._scorer import _PassthroughScorer
 from sklearn.model_selection._validation import _insert_error_scores
+from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import (
     _check_method_params,
@@ -32,13 +34,7 @@ from skbig.engine.train import EpochReport
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for scikit-learn's callbacks where it has none."""
-
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the method as it is."""
-        return method
+    from skbig.estimators.callbacks import CallbackSupportMixin, with_callbacks
 
 
 __all__ = [
@@ -58,6 +54,7 @@ __all__ = [
     "params_of_rows",
     "rows_of",
     "scorer_of",
+    "scorer_types",
     "scorers_in",
     "with_callbacks",
 ]
@@ -200,6 +197,14 @@ def scorer_of(scoring: Any) -> Callable[..., float] | None:
     return None if scoring is None else check_scoring(scoring=scoring)
 
 
+def scorer_types() -> list[str]:
+    """Return the full names of the classes and functions that scorers by name, and a model's own score, consist of."""
+    scorers = [get_scorer(name) for name in get_scorer_names()]
+    parts = {_PassthroughScorer, *map(type, scorers), *(scorer._score_func for scorer in scorers)}
+    parts |= {MetadataRequest, MethodMetadataRequest}  # an older scorer keeps its requests
+    return sorted(f"{part.__module__}.{part.__qualname__}" for part in parts)
+
+
 def scorers_in(scorer: Any) -> Any:
     """Return what a search scores by: a dict of scorers where it has several, else the one."""
     return getattr(scorer, "_scorers", scorer)
@@ -268,9 +273,6 @@ def callback_observer(
     estimator: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int, attributes: Callable[[], dict[str, Any]]
 ) -> Iterator[Callable[[EpochReport], bool | None] | None]:
     """Give an observer that passes each epoch on to scikit-learn's callbacks as one task, or None without callbacks."""
-    if not hasattr(estimator, "_init_callback_context"):
-        yield None
-        return
     metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
     facts = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
     context = estimator._init_callback_context(max_subtasks=n_epochs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from functools import partial
@@ -595,6 +596,44 @@ def test_a_function_is_a_loss(function: object, task: str, same: object, rows: t
     assert loss == function_loss(function, for_classes)
     assert loss.for_classes == for_classes
     close(loss.per_row(raw, y), same((LogLoss() if for_classes else SquaredError()).per_row(raw, y)))
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize(
+    ("module", "task", "ours"),
+    [
+        (torch.nn.SmoothL1Loss(beta=1.0), "three outputs", Huber(1.0)),
+        (torch.nn.HuberLoss(delta=0.5), "one output", Huber(0.5)),
+        (torch.nn.L1Loss(), "three outputs", AbsoluteError()),
+    ],
+    ids=["smooth", "huber", "absolute"],
+)
+@pytest.mark.parametrize("rows", [(6,), (3, 6)])
+def test_a_loss_of_torch_is_taken_by_rows(
+    module: torch.nn.Module, task: str, ours: Loss, rows: tuple[int, ...], reduction: str
+) -> None:
+    """A loss module of torch gives a loss per row, whatever its reduction, and is not changed itself."""
+    module = copy.copy(module)
+    module.reduction = reduction
+    raw, y = example(task, *rows)
+    close(resolve_loss(module, for_classes=False).per_row(raw, y), ours.per_row(raw, y))
+    assert module.reduction == reduction
+
+
+@pytest.mark.parametrize(
+    ("module", "for_classes"),
+    [
+        (torch.nn.CrossEntropyLoss(), True),
+        (torch.nn.BCEWithLogitsLoss(reduction="none"), True),
+        (torch.nn.NLLLoss(), True),
+        (torch.nn.PoissonNLLLoss(), False),
+    ],
+    ids=str,
+)
+def test_a_loss_of_torch_with_a_link_is_refused(module: torch.nn.Module, for_classes: bool) -> None:
+    """A loss whose raw prediction is no prediction would train a network that predicts something else."""
+    with pytest.raises(ValueError, match=f"{type(module).__name__} brings a link of its own"):
+        resolve_loss(module, for_classes)
 
 
 @pytest.mark.parametrize(

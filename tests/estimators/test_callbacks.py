@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks: one task for the fit, one for each epoch, and a say in when to stop."""
+"""Callbacks, scikit-learn's or ours where it has none: a task for the fit and each epoch, and a say in when to stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from skbig.exceptions import DivergenceError
 from tests.fitting import ANY_TASK, BOTH, VALUES, WORDS, X, fitted, small, target, trained, weights_of
 
-callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from version 1.9 on")
+try:
+    from sklearn import callback
+except ImportError:
+    callback = None
+needs_callbacks = pytest.mark.skipif(callback is None, reason="scikit-learn has callbacks from version 1.9 on")
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -104,6 +108,56 @@ def test_all_callbacks_hear_of_the_last_epoch(task: str) -> None:
     assert [witness.events for witness in witnesses] == [tasks(1)] * 3
 
 
+def test_what_is_no_callback_is_refused() -> None:
+    """A callback is an instance that has the hooks; none set takes them away."""
+    model = small("regression")
+    for wrong in (Witness, 5, "callback"):
+        with pytest.raises(TypeError, match="callback"):
+            model.set_callbacks(wrong)
+    witness = Witness()
+    fitted(model.set_callbacks(witness).set_callbacks(), X, VALUES)
+    assert not witness.events
+
+
+def test_a_clone_has_the_same_callbacks() -> None:
+    """In a search, which clones, every fit is heard of."""
+    witness = Witness()
+    fitted(GridSearchCV(small("regression").set_callbacks(witness), {"alpha": [1e-4, 1e-3]}, cv=2), X, VALUES)
+    assert witness.events.count(("setup",)) == 5 == witness.events.count(("teardown",))
+    assert len(witness.epochs) == 15
+
+
+class Greedy(Witness):
+    """A callback that asks for what there is not."""
+
+    def on_fit_task_end(self, estimator: Any, context: Any, *, everything: Any) -> bool:  # type: ignore[override]
+        return False
+
+
+def test_a_callback_that_asks_for_something_else_is_refused() -> None:
+    """A keyword that is none of those that a callback may ask for is an error that names it."""
+    with pytest.raises(TypeError, match="everything"):
+        fitted(small("regression").set_callbacks(Greedy()), X, VALUES)
+
+
+class Clumsy(Witness):
+    """A callback that cannot put away its things."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        super().teardown(estimator, context)
+        raise RuntimeError("a callback failed at its teardown")
+
+
+def test_all_are_torn_down_when_one_fails() -> None:
+    """The failure of one teardown does not keep another from its own, and is told."""
+    witnesses = [Clumsy(), Witness()]
+    with pytest.raises(RuntimeError, match="at its teardown"):
+        fitted(small("regression").set_callbacks(*witnesses), X, VALUES)
+    assert [witness.events[-1] for witness in witnesses] == [("teardown",)] * 2
+    with pytest.raises(ExceptionGroup):
+        fitted(small("regression").set_callbacks(Clumsy(), Clumsy()), X, VALUES)
+
+
 @BOTH
 def test_callbacks_see_the_data_as_given(task: str) -> None:
     """Rows, targets and weights are those that the user gave."""
@@ -156,6 +210,7 @@ def test_bad_input_leaves_no_trace_of_callbacks() -> None:
     assert witness.events[-6:] == tasks(3)[-6:]
 
 
+@needs_callbacks
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_a_scoring_monitor_scores_each_epoch(early_stopping: bool) -> None:
     """ScoringMonitor logs a score for each epoch, and for the fit that of the model that is kept."""
@@ -170,6 +225,7 @@ def test_a_scoring_monitor_scores_each_epoch(early_stopping: bool) -> None:
         assert [row["accuracy"] for row in log[1:]] == expected
 
 
+@needs_callbacks
 def test_a_scoring_monitor_inside_others() -> None:
     """ScoringMonitor works inside a pipeline and a search, with a log of every fit."""
     monitor = callback.ScoringMonitor(scoring="r2")
@@ -184,6 +240,7 @@ def test_a_scoring_monitor_inside_others() -> None:
         assert [row["task_name"] for row in log.data].count("epoch") == 5 * 3
 
 
+@needs_callbacks
 @pytest.mark.parametrize("inside", ["alone", "pipeline", "search"])
 def test_a_progress_bar_shows_the_epochs(inside: str, capsys: pytest.CaptureFixture[str]) -> None:
     """ProgressBar runs, alone, on a pipeline and on a search, and leaves nothing behind."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pickle
 import re
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils.validation import has_fit_parameter
 
 import skbig
 import skbig.components as components
-from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig import BigLinearClassifier, BigMLPClassifier, BigMLPRegressor, BigNetworkClassifier
 from skbig._utils.component import names, resolve
 from skbig.estimators import hints
 from skbig.estimators.choices import resolve_choices
@@ -43,6 +45,9 @@ INSTEAD = [
     *[(name, "Adam(betas=") for name in ("beta_1", "beta_2", "betas")],
     *[("epsilon", "Adam(eps="), ("power_t", "InvScaling(power_t="), ("max_fun", "LBFGS(max_fun=")],
     *[(name, "X_val=") for name in ("eval_set", "validation_data")],
+    *[(name, "sample_weight_val=") for name in ("sample_weight_eval_set", "eval_sample_weight")],
+    *[(name, "OneHotEncoder") for name in ("categorical_feature", "cat_features", "enable_categorical")],
+    *[(name, "HistGradientBoosting") for name in ("monotone_constraints", "monotonic_cst")],
     *[(name, "ClipNorm(max_norm=") for name in ("gradient_clip_val", "clip_grad_norm", "max_grad_norm", "clipnorm")],
     *[("clipvalue", "ClipValue(max_value="), ("label_smoothing", "LogLoss(label_smoothing=")],
     *[("l1_ratio", "ElasticNet(l1_ratio="), ("batch_norm", "normalization='batch'")],
@@ -230,3 +235,75 @@ def test_the_estimators_hint(estimator: Any) -> None:
     """The constructors of the estimators answer with hints."""
     with pytest.raises(TypeError, match=rf"{estimator.__name__}.*'lr'\. 'lr' is called learning_rate here\."):
         estimator(lr=0.1)
+
+
+ARGUMENTS = [
+    ("eval_set", "fit(X, y, X_val=..., y_val=...)"),
+    ("validation_data", "fit(X, y, X_val=..., y_val=...)"),
+    ("eval_metric", "'eval_metric' is called scoring here. It is given to the estimator: {owner}(...)."),
+    ("callbacks", "set_callbacks(...)"),
+    ("epochs", "'epochs' is called max_iter here (epochs). It is given to the estimator: {owner}(...)."),
+    ("verbose", "It is a parameter of the estimator: {owner}(verbose=...)."),
+    ("weight_decay", "AdamW(weight_decay=...). It is given to the estimator: {owner}(...)."),
+    ("sample_weights", "fit(X, y, sample_weight=...)"),
+    ("X_vall", "Did you mean 'X_val'?"),
+]
+
+
+@pytest.mark.parametrize("owner", [BigMLPClassifier, BigMLPRegressor])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("name", "answer"), ARGUMENTS)
+def test_an_argument_of_fit_elsewhere_is_answered_with_its_place(
+    owner: Any, method: str, name: str, answer: str
+) -> None:
+    """What other libraries give to fit is answered with where it goes here, and nothing is trained."""
+    model = owner()
+    with pytest.raises(TypeError) as error:
+        getattr(model, method)([[0.0]], [0.0], **{name: 1})
+    start = f"{owner.__name__}.{method}() got an unexpected keyword argument {name!r}. "
+    assert str(error.value).startswith(start)
+    assert answer.format(owner=owner.__name__) in str(error.value)
+    assert vars(model) == vars(owner())
+
+
+def test_an_argument_that_nobody_knows_reads_as_in_python() -> None:
+    """Where nothing is known, the message ends with Python's."""
+    with pytest.raises(TypeError, match=r"BigMLPRegressor\.fit\(\) got an unexpected keyword argument 'zzyzx'\.$"):
+        BigMLPRegressor().fit([[0.0]], [0.0], zzyzx=1)
+
+
+def test_scikit_learn_sees_the_signature_of_fit() -> None:
+    """A hinting method is introspected as any other."""
+    assert list(inspect.signature(BigMLPRegressor.fit).parameters)[:4] == ["self", "X", "y", "sample_weight"]
+    assert has_fit_parameter(BigMLPClassifier(), "sample_weight")
+
+
+@pytest.mark.parametrize("name", sorted(hints._ATTRIBUTES_BY_NAME))
+def test_an_attribute_of_others_is_answered_with_ours(name: str) -> None:
+    """What a model of another library has is answered with what a model has here, and is not there."""
+    model = BigMLPClassifier()
+    assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match=rf"^'BigMLPClassifier' object has no attribute '{name}'\. [A-Zes]"):
+        getattr(model, name)
+
+
+def test_other_attributes_that_are_missing_read_as_in_python() -> None:
+    """A name that nobody has, and a method that the loss rules out, keep the errors that they have."""
+    with pytest.raises(AttributeError, match=r"^'BigMLPClassifier' object has no attribute 'zzyzx'$"):
+        BigMLPClassifier().zzyzx  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'predict_proba'") as error:
+        BigMLPClassifier(loss="hinge").predict_proba  # noqa: B018
+    assert "loss='hinge'" in str(error.value.__cause__)
+    assert pickle.loads(pickle.dumps(BigMLPClassifier())).get_params() == BigMLPClassifier().get_params()
+
+
+def test_attributes_that_a_hint_names_exist() -> None:
+    """What a hint says a fitted model has is there."""
+    X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
+    model = BigMLPClassifier((2,), max_iter=1, schedule="cosine", early_stopping=True, validation_fraction=0.5)
+    others = [BigLinearClassifier(max_iter=1, schedule="cosine"), BigNetworkClassifier(max_iter=1, schedule="cosine")]
+    models = [each.fit(X, y) for each in (model, *others)]
+    names = {name for text in hints._ATTRIBUTES for name in re.findall(r"\b[a-z]\w*_\b", text)}
+    assert names
+    for name in names:
+        assert any(hasattr(each, name) for each in models), name

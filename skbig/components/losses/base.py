@@ -14,6 +14,7 @@ between members is [M,1,1], of raw's dtype and beside a raw of [M,R,K]. Targets 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable as Function
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skbig._utils.component import Component, _suggestion, hyperparameter, names, resolve
 from skbig._utils.validation import Callable
@@ -164,6 +165,8 @@ def function_loss(function: Function[[Tensor, Tensor], Tensor], for_classes: boo
 
 def resolve_loss(value: Any, for_classes: bool) -> Loss:
     """Turn a name, a class, an instance or a plain function into a loss of the task."""
+    if isinstance(value, nn.Module):
+        return _module_loss(value, for_classes)
     if callable(value) and not isinstance(value, type | Loss):
         return function_loss(value, for_classes)
     if isinstance(value, str) and value not in names("loss"):
@@ -174,6 +177,23 @@ def resolve_loss(value: Any, for_classes: bool) -> Loss:
         owner = "BigMLPClassifier" if loss.for_classes else "BigMLPRegressor"
         raise ValueError(_unsuitable(value, for_classes, f"{type(loss).__name__} is a loss of {owner}. "))
     return loss
+
+
+# These read another raw prediction than ours, or want other targets: they are losses of ours under another name.
+_WITH_A_LINK = (
+    *(nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss, nn.PoissonNLLLoss),
+    *(nn.GaussianNLLLoss, nn.KLDivLoss),
+)
+
+
+def _module_loss(module: nn.Module, for_classes: bool) -> Loss:
+    """Return a loss of torch's as one of the task: not reduced, whatever it was made for, since rows have weights."""
+    if isinstance(module, _WITH_A_LINK):
+        raise ValueError(_unsuitable(module, for_classes, f"{type(module).__name__} brings a link of its own. "))
+    if getattr(module, "reduction", "none") != "none":
+        module = copy.copy(module)
+        vars(module)["reduction"] = "none"
+    return function_loss(module, for_classes)
 
 
 def over_columns(loss: Tensor) -> Tensor:
