@@ -45,12 +45,14 @@ class TrainsTogether:
         evaluation = self._evaluation()
         try:
             with collecting(evaluation):
-                return super().fit(X, y, **params)  # type: ignore[misc]
+                super().fit(X, y, **params)  # type: ignore[misc]
         except (KeyboardInterrupt, WorkerError):
             evaluation.keep_finished()
             raise
         finally:
             evaluation.close()
+        evaluation.conclude()
+        return self
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self)
