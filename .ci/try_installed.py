@@ -26,7 +26,7 @@ for name in EXTRAS:
     assert name not in sys.modules, f"{name} belongs to an extra, and was imported without being asked for"
 
 X_train, X_test, y_train, y_test = train_test_split(*load_iris(return_X_y=True), random_state=0)
-network = BigMLPClassifier((16,), learning_rate=0.02, max_iter=30, schedule="cosine", random_state=0)
+network = BigMLPClassifier((16,), learning_rate=0.02, max_iter=100, schedule="cosine", random_state=0)
 model = make_pipeline(StandardScaler(), network).fit(X_train, y_train)
 again = pickle.loads(pickle.dumps(model))
 assert (again.predict(X_test) == model.predict(X_test)).all()
