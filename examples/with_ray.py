@@ -13,6 +13,7 @@ does.
 # Ray Train starts the workers, on whatever machines the cluster has, and initialises the process group; ``fit`` finds
 # it. So the function that each worker runs is the script as it would be without Ray, and what it returns in the first
 # worker comes back to the caller. A fitted model holds arrays of NumPy only, and may be sent.
+# sphinx_gallery_thumbnail_path = "_static/with_ray.svg"
 import numpy as np
 import ray
 import ray.train
