@@ -30,6 +30,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "mathml",
+    "summaries",
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
@@ -45,6 +46,7 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autosummary_context = {"guide_links": guide_links()}
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings name the types
 numpydoc_show_class_members = False  # the template of a class lists them
 
@@ -56,6 +58,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skbig",),
     "write_computation_times": False,
+    "capture_repr": ("_repr_html_",),
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "show_memory": False,
@@ -89,6 +92,7 @@ def setup(app: Sphinx) -> None:
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skbig"
+html_sidebars = {page: [] for page in ("index", "install", "faq", "design", "changelog")}  # pages without others below
 html_show_sourcelink = False
 html_theme_options = {
     "show_prev_next": False,

@@ -56,14 +56,11 @@ vocabulary = model[0].get_feature_names_out()
 empty = np.zeros((1, len(vocabulary)), dtype=np.float32)
 base = model[-1].predict_log_proba(empty)
 single = model[-1].predict_log_proba(np.eye(len(vocabulary), dtype=np.float32))
-figure, panels = plt.subplots(1, len(model.classes_), figsize=(9, 2.8), sharex=True, layout="constrained")
-for axes, topic, effect in zip(panels, model.classes_, (single - base).T, strict=True):
-    strongest = np.argsort(effect)[-8:]
-    axes.barh(
-        vocabulary[strongest],
-        effect[strongest],
-        color=["C0" if word in own[topic] else "lightgray" for word in vocabulary[strongest]],
-    )
+figure, panels = plt.subplots(2, 2, figsize=(6.4, 5), sharex=True, layout="constrained")
+for axes, topic, effect in zip(panels.flat, model.classes_, (single - base).T, strict=True):
+    strongest = np.argsort(effect)[-10:]
+    colours = ["C0" if word in own[topic] else "lightgray" for word in vocabulary[strongest]]
+    axes.barh(vocabulary[strongest], effect[strongest], color=colours)
     axes.set_title(topic)
 figure.supxlabel("change of the logarithm of the probability; words of the topic in blue", fontsize="small")
 plt.show()

@@ -13,7 +13,6 @@ does.
 # %%
 # This is what a worker runs. ``fit`` finds the process group that it has initialised; ``"nccl"`` is the one for GPUs,
 # with one worker for each, as ``dask_cuda.LocalCUDACluster`` starts them.
-# sphinx_gallery_thumbnail_path = "_static/with_dask.svg"
 import socket
 
 import numpy as np
@@ -78,3 +77,5 @@ def main():
 
 if __name__ == "__main__":  # the workers of this cluster import the script
     main()
+
+# sphinx_gallery_thumbnail_path = "_static/with_dask.svg"

@@ -13,7 +13,6 @@ does.
 # Ray Train starts the workers, on whatever machines the cluster has, and initialises the process group; ``fit`` finds
 # it. So the function that each worker runs is the script as it would be without Ray, and what it returns in the first
 # worker comes back to the caller. A fitted model holds arrays of NumPy only, and may be sent.
-# sphinx_gallery_thumbnail_path = "_static/with_ray.svg"
 import numpy as np
 import ray
 import ray.train
@@ -54,3 +53,5 @@ print(f"accuracy {model.score(X, y):.3f}")
 alone = BigMLPClassifier(**parameters).fit(X, y)
 for one, other in zip(model.coefs_, alone.coefs_, strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
+
+# sphinx_gallery_thumbnail_path = "_static/with_ray.svg"

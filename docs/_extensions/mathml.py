@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
+BARS = re.compile(r"(?<!\\)\|([^|]+)(?<!\\)\|")
+"""A pair of plain bars, of which MathML would not know which opens and which closes."""
+
+
+def mathml(tex: str, as_block: bool) -> str:
+    """Return a formula as MathML."""
+    return str(tex2mathml(BARS.sub(r"\\lvert \1 \\rvert ", tex), as_block=as_block))
+
 
 def write_inline(translator: Any, node: nodes.math) -> None:
     """Write a formula in a line."""
-    translator.body.append(tex2mathml(node.astext(), as_block=False))
+    translator.body.append(mathml(node.astext(), as_block=False))
     raise nodes.SkipNode
 
 
 def write_block(translator: Any, node: nodes.math_block) -> None:
     """Write a formula that stands alone."""
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    translator.body.append(f'<div class="math">{mathml(node.astext(), as_block=True)}</div>')
     raise nodes.SkipNode
 
 
