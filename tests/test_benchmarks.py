@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skbig
 from benchmarks import __main__ as command
-from benchmarks import accuracy, categories, environment, increments, ranks, small, stream, surroundings
+from benchmarks import accuracy, categories, environment, increments, pairs, ranks, small, stream, surroundings, timing
 from benchmarks.__main__ import PAIRS, ROWS, SECTIONS, TABLES
 from benchmarks.datasets import load
 from benchmarks.environment import Limits, hobbles, kernels, measured_limits
@@ -208,13 +208,13 @@ def test_pairs_stand_in_columns() -> None:
     assert cost.split() == ["cost", "30", "us", "<=", "50", "us", "ok", "why"]
 
 
-def test_a_pair_runs_in_turn() -> None:
+def test_a_pair_runs_in_turn(clock: Clock) -> None:
     """Both run once before, then in turn; seconds are those of one unit, and losses those that came back."""
     calls: list[str] = []
 
     def run(name: str, loss: float) -> float:
         calls.append(name)
-        time.sleep(0.01)
+        clock.sleep(1.0)
         return loss
 
     pair = timed_pair(
@@ -222,13 +222,13 @@ def test_a_pair_runs_in_turn() -> None:
         lambda: run("ours", 1.0),
         lambda: run("peer", 2.0),
         "peer",
-        Options(repeats=3, quick=True),
+        Options(repeats=3),
         n_units=10,
         n_peer_units=5,
         compares_losses=True,
     )
-    assert calls == ["ours", "peer"] * 2
-    assert 0.001 <= pair.ours[0] < pair.peer[0]
+    assert calls == ["ours", "peer"] * 4
+    assert (pair.ours, pair.peer) == ([0.1] * 3, [0.2] * 3)
     assert pair.losses == (1.0, 2.0)
 
 
@@ -240,7 +240,7 @@ def test_what_no_step_accounts_for_is_told_apart(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(epoch, 0.0003)
 
 
-def test_slower_calls_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slower_calls_are_noticed(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose calls take longer the more there were does not count as flat."""
     calls: list[Any] = []
     monkeypatch.setattr(increments, "models", lambda hidden, **settings: (calls, [1]))
@@ -248,11 +248,10 @@ def test_slower_calls_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def slower(model: list[Any]) -> None:
         if model is calls:
             model.append([])
-        time.sleep(0.001 * len(model))
+        clock.sleep(len(model))
 
     pair = increments.flatness("flat", slower, {}, 24, Options())
-    assert pair.ours[0] > 1.5
-    assert pair.peer[0] < 1.5
+    assert (pair.ours, pair.peer) == ([21.5 / 9.5], [1.0])
     assert pair.is_met is False
 
 
@@ -347,18 +346,44 @@ def test_contenders_are_made_ready_once() -> None:
     assert calls == ["ready a", "a", "ready b", "b", "a", "b"]
 
 
-def test_what_comes_before_a_run_is_not_timed() -> None:
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the benchmarks read."""
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    for module in (pairs, increments):
+        monkeypatch.setattr(module, "perf_counter", clock.perf_counter)
+    return clock
+
+
+def test_what_comes_before_a_run_is_not_timed(clock: Clock) -> None:
     """It comes before every run, and knows whose; its own time does not count."""
     calls: list[str] = []
 
     def before(name: str) -> None:
         calls.append(f"before {name}")
-        time.sleep(0.05)
+        clock.sleep(5.0)
 
-    runs = {name: (lambda name=name: calls.append(name)) for name in "ab"}
-    timed = in_turn(runs, 2, collect=False, before_each=before)
+    def run(name: str) -> None:
+        calls.append(name)
+        clock.sleep(1.0)
+
+    timed = in_turn({name: partial(run, name) for name in "ab"}, 2, collect=False, before_each=before)
     assert calls == ["before a", "a", "before b", "b"] * 2
-    assert max(seconds for each, _ in timed.values() for seconds in each) < 0.05
+    assert {name: seconds for name, (seconds, _) in timed.items()} == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
 
 
 def test_a_table_judges_by_medians() -> None:

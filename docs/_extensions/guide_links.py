@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import skbig
-from skbig import components, data, exceptions, plots, testing
+from skbig import components, data, exceptions, networks, plots, testing
 
 SECTIONS = {
     "optimizer": "guide-optimizers",
@@ -38,6 +38,8 @@ def links_of(name: str, thing: object) -> list[str]:
     if name.startswith("skbig.components."):
         section = SECTIONS.get(getattr(thing, "kind", ""))
         return [section] if section and getattr(thing, "name", None) else [*filter(None, [section]), "your-own"]
+    if name.startswith("skbig.networks."):
+        return ["/guide/training", "your-own"]
     if name.startswith("skbig.data."):
         return ["/guide/large_data"]
     if name.endswith("SearchCV"):
@@ -49,6 +51,6 @@ def guide_links() -> dict[str, list[str]]:
     """Return them for every public name, by its full one."""
     return {
         f"{module.__name__}.{name}": links_of(f"{module.__name__}.{name}", getattr(module, name))
-        for module in (skbig, components, data, exceptions, plots, testing)
+        for module in (skbig, components, data, exceptions, networks, plots, testing)
         for name in getattr(module, "__all__", vars(module))
     }

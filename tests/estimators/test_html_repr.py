@@ -12,18 +12,14 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbig import BigGridSearchCV, BigHalvingGridSearchCV, BigMLPClassifier, BigMLPRegressor, BigRandomizedSearchCV
+import skbig
+from skbig import BigGridSearchCV, BigMLPClassifier
 from skbig.components import AdamW, Cosine
 from skbig.estimators.html_repr import DOCUMENTATION
 
 ROOT = Path(__file__).parents[2]
-ESTIMATORS = [
-    BigMLPClassifier(),
-    BigMLPRegressor(),
-    BigGridSearchCV(BigMLPClassifier(), {}),
-    BigRandomizedSearchCV(BigMLPClassifier(), {}),
-    BigHalvingGridSearchCV(BigMLPClassifier(), {}),
-]
+PUBLIC = [getattr(skbig, name) for name in skbig.__all__ if name.startswith("Big")]
+ESTIMATORS = [kind(BigMLPClassifier(), {}) if kind.__name__.endswith("SearchCV") else kind() for kind in PUBLIC]
 has_table = pytest.mark.skipif(
     not hasattr(StandardScaler(), "_get_params_html"), reason="scikit-learn has no table of parameters before 1.7"
 )
