@@ -6,18 +6,20 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors lint docs bench clean
+.PHONY: help example test test-oldest test-cluster test-doors test-coverage lint docs bench dist clean
 
 help:
-	@echo "make example      train on digits and diabetes, beside MLPClassifier"
-	@echo "make test         the whole test suite"
-	@echo "make test-oldest  the same with the oldest supported scikit-learn"
-	@echo "make test-cluster what runs inside Ray, on Dask and on several machines"
-	@echo "make test-doors   what TensorBoard, MLflow, MLServer, ONNX Runtime and Triton's client make of ours"
-	@echo "make lint         ruff and mypy"
-	@echo "make docs         the documentation, into docs/_build/html"
-	@echo "make bench        how fast, beside others"
-	@echo "make clean        remove what these commands made"
+	@echo "make example       train on digits and diabetes, beside MLPClassifier"
+	@echo "make test          the whole test suite"
+	@echo "make test-oldest   the same with the oldest supported scikit-learn"
+	@echo "make test-cluster  what runs inside Ray, on Dask and on several machines"
+	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime and Triton's client make of ours"
+	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
+	@echo "make lint          ruff and mypy"
+	@echo "make docs          the documentation, into docs/_build/html"
+	@echo "make bench         how fast, beside others"
+	@echo "make dist          wheel and sdist, installed and tried in a clean environment"
+	@echo "make clean         remove what these commands made"
 
 example: .venv/.test
 	.venv/bin/python examples/quickstart.py
@@ -35,6 +37,9 @@ test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
 	.venv-doors/bin/python -m pytest tests/doors
 	.venv-mlserver/bin/python -m pytest tests/doors/test_mlserver.py
 
+test-coverage: .venv/.coverage
+	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-report=html
+
 lint: .venv/.lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -46,8 +51,17 @@ docs: .venv/.docs
 bench: .venv/.bench
 	.venv/bin/python -m benchmarks $(BENCH)
 
+# The wheel is built from the sdist, so what is tried is what both hold; nothing of this folder can be imported.
+dist: .venv/.dist
+	rm -rf build dist .venv-dist
+	.venv/bin/python -m build
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
+
 clean:
-	rm -rf .venv .venv-oldest .venv-doors .venv-mlserver build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage*
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
 

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import ranks, search, serving, speed, stream
-from benchmarks.speed import Options
-from benchmarks.timing import Table, machine, threads
+from benchmarks import categories, increments, ranks, search, serving, small, speed, stacks, stream, surroundings
+from benchmarks.environment import (
+    begin_again_without_hobbles,
+    hobbles,
+    is_busy,
+    kernels,
+    load,
+    machine,
+    measured_limits,
+)
+from benchmarks.options import Options
+from benchmarks.pairs import PairSection, PairTable
+from benchmarks.timing import Table, threads
 
-SECTIONS = {**speed.SECTIONS, **search.SECTIONS, **stream.SECTIONS, **ranks.SECTIONS, **serving.SECTIONS}
+TABLES: dict[str, Callable[[Options], Table | str]] = {
+    **speed.SECTIONS,
+    **search.SECTIONS,
+    **stream.SECTIONS,
+    **ranks.SECTIONS,
+    **serving.SECTIONS,
+}
+PAIRS: dict[str, PairSection] = {
+    **small.SECTIONS,
+    **increments.SECTIONS,
+    **stacks.SECTIONS,
+    **categories.SECTIONS,
+    **surroundings.SECTIONS,
+}
+SECTIONS = [*TABLES, *PAIRS]
+ROWS = [f"{section}/{row}" for section, pairs in PAIRS.items() for row in pairs.rows]
 
 RULES = """\
 Everybody trains the same network with Adam on the same float32 rows, for the same number of epochs and steps, in one
 process and in turn; a figure is the median of the repeats, and everything is in it: construction, set-up, tracing,
 shuffling. Only what a process does once (imports, starting threads or a GPU) is done before. skorch and the lean loop
 leave out the L2 penalty. A ratio is the time of the other over ours; skorch is measured as it comes, and below it
-with callbacks="disable", its fastest.
+with callbacks="disable", its fastest, with which we compare. "of most" is the share of the operations in products that
+the machine does at most in that time.
+
+Rows that stand alone beside one peer are timed the same way, short ones some hundred times; those of small data are
+float64, as scikit-learn's sets come, with the defaults of both.
 
 Searches are those of scikit-learn but for ours, and all is in their time, too: splitting, scoring, the last fit on all
 rows, and with n_jobs=2 the start of two processes, which share the threads. Those are fresh in the first run of each,
@@ -33,10 +63,29 @@ Processes that train together do it epoch by epoch, all contenders in turn in th
 that of the slower one. The first epoch is left out, and so is all that comes before it. Independent ones have half of
 the rows and of the batch each, and do not talk: what two processes could do at best."""
 
+BUSY = "Others use this machine, so these figures mean little."
+HELD_BACK = "These variables choose kernels or threads, and may hold a contender back: {}."
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that were asked for, as they come."""
     given = parser().parse_args(arguments)
+    if given.list:
+        print("\n".join([*SECTIONS, *ROWS]))
+        return
+    with threads(given.threads):
+        measure(given)
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Say what the machine is and does, print the tables, and keep all times."""
+    facts, used = machine(), kernels()
+    print(", ".join(f"{name} {value}" for name, value in facts.items()), f"\nthreads: {given.threads}")
+    print("\n".join(f"{name}: {kernel}" for name, kernel in used.items()))
+    busy_before, names = is_busy(), hobbles()
+    warnings = [BUSY] * busy_before + [HELD_BACK.format(", ".join(names))] * bool(names)
+    limits = measured_limits(given.quick)
+    print("\n".join([str(limits), *warnings, "", RULES]), "\n", flush=True)
     options = Options(
         repeats=1 if given.quick else given.repeats,
         validation=given.validation,
@@ -45,25 +94,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scratch=given.scratch,
         gigabytes=given.gigabytes,
         servers=dict(given.server),
+        limits=limits,
     )
-    facts = machine()
-    print(", ".join(f"{name} {value}" for name, value in facts.items()), f"\nthreads: {given.threads}")
-    print(f"{RULES}\n", flush=True)
     tables = []
-    with threads(given.threads):
-        for name in given.only or SECTIONS:
-            table = SECTIONS[name](options)
-            print(f"[{name}] {table}\n", flush=True)
-            tables += [{"section": name, **table.as_dict()}] if isinstance(table, Table) else []
+    for section, rows in chosen(given.only or SECTIONS).items():
+        table = table_of(section, rows, options)
+        print(f"[{section}] {table}\n", flush=True)
+        tables += [] if isinstance(table, str) else [{"section": section, **table.as_dict()}]
     if given.json is not None:
-        report = {"machine": facts, "threads": given.threads, "tables": tables}
+        report = {"machine": facts, "load after": load(), "kernels": used, "limits": limits.found}
+        report |= {"held back by": names, "threads": given.threads, "tables": tables}
         given.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def table_of(section: str, rows: list[str], options: Options) -> Table | PairTable | str:
+    """Measure a section: all of it, or where it has rows to ask for, some."""
+    return PAIRS[section].measure(options, rows) if section in PAIRS else TABLES[section](options)
+
+
+def chosen(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the sections that are named, each with the rows that are named, or none where it is meant as a whole."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        section, _, row = name.partition("/")
+        found.setdefault(section, [])
+        found[section] += [row] if row else []
+    return {section: [] if section in names else rows for section, rows in found.items()}
+
+
+def known(name: str) -> str:
+    """Return the name of a section or a row, or say which there are."""
+    if name in SECTIONS or name in ROWS:
+        return name
+    close = difflib.get_close_matches(name, [*SECTIONS, *ROWS], n=3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise argparse.ArgumentTypeError(f"there is no {name!r}.{hint} --list shows all.")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    made.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
+    made.add_argument(
+        "--only", nargs="+", type=known, metavar="NAME", help="some sections, or rows as small-data/iris-200"
+    )
+    made.add_argument("--list", action="store_true", help="the names of all sections and rows")
     made.add_argument("--repeats", type=int, default=5, help="how often each contender runs (default: %(default)s)")
     made.add_argument("--threads", type=int, default=2, help="for torch and for NumPy's BLAS (default: %(default)s)")
     made.add_argument(
@@ -75,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
         help="a few steps of narrow networks, to see that it runs; its figures mean nothing",
     )
     made.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="search on the letter and adult of this folder, not on made rows"
+        "--data", type=Path, metavar="FOLDER", help="the letter and adult of this folder, in place of made rows"
     )
     made.add_argument(
         "--scratch", type=Path, metavar="FOLDER", help="where files are written to be read; the system's temporary one"
@@ -104,4 +178,5 @@ def server(text: str) -> tuple[str, Path]:
 
 
 if __name__ == "__main__":
+    begin_again_without_hobbles("benchmarks")
     main()

@@ -61,6 +61,23 @@ class Task:
         return f"{self.n_rows:,} rows x {self.n_epochs} epochs = {self.n_steps:,} steps"
 
 
+def weights_of(task: Task) -> list[int]:
+    """Return how many weights each layer has."""
+    sizes = (task.n_features, *task.hidden, task.n_classes)
+    return [before * after for before, after in pairwise(sizes)]
+
+
+def flops_of_training(task: Task) -> float:
+    """Return the floating point operations in the products of a training.
+
+    A weight takes two for a row's output, two for its own gradient and two for that of its input, which the first
+    layer does without.
+    """
+    weights = weights_of(task)
+    n_trained = task.n_rows - math.ceil(HELD_OUT * task.n_rows) * task.validation
+    return task.n_epochs * n_trained * (6.0 * sum(weights) - 2.0 * weights[0])
+
+
 def make_rows(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Return float32 rows, and the class of each by a noisy linear rule."""
     rng = np.random.default_rng(0)

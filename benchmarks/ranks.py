@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.options import Options
 from benchmarks.peers import Task, make_rows, network, shared
-from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn
 from skbig import DDP, BigMLPClassifier
 from skbig.backends.context import WorkerContext

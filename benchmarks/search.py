@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.peers import HAS_SKORCH, Task, synchronize
-from benchmarks.searchers import ANNEALED, FASTEST_SKORCH, OURS, SKORCH, THEIRS, Contender, Search
-from benchmarks.speed import NO_GPU, NO_SKORCH, Options
+from benchmarks.environment import rate_of_torch
+from benchmarks.options import Options
+from benchmarks.peers import HAS_SKORCH, Task, flops_of_training
+from benchmarks.searchers import ANNEALED, FASTEST_SKORCH, OURS, PIPELINE, SKORCH, THEIRS, Contender, Search
+from benchmarks.speed import NO_GPU, NO_SKORCH
 from benchmarks.timing import Row, Table, in_turn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV
 
@@ -26,6 +26,7 @@ ADULT = Task(108, (256, 256, 256), 256, n_rows=32_561, n_epochs=20, n_classes=2,
 SMALL_BATCHES = Search("letter", LETTER)
 SMALL = Search("letter", replace(LETTER, batch_size=200))
 MIDDLE = Search("letter", replace(LETTER, hidden=(256, 256), batch_size=256), n_rates=4, n_alphas=2)
+PIPELINES = Search("letter", replace(LETTER, hidden=(128, 128), batch_size=256), n_rates=4, n_alphas=4)
 HALVING = Search("letter", replace(LETTER, n_epochs=32), n_rates=16)
 ON_GPU = Search("adult", ADULT, n_rates=16, n_folds=5)
 
@@ -90,6 +91,19 @@ def search_middle(options: Options) -> Table:
     return compare(MIDDLE, options, contenders)[0]
 
 
+def search_pipelines(options: Options) -> Table:
+    """Time a search over pipelines with networks of some size, beside scikit-learn's over the same."""
+    contenders = {
+        "BigGridSearchCV": Contender(PIPELINE, kind=BigGridSearchCV),
+        "GridSearchCV, n_jobs=2": Contender(PIPELINE, 1.5, N_JOBS),
+        "GridSearchCV": Contender(PIPELINE),
+    }
+    table, search, _ = compare(PIPELINES, options, contenders)
+    return replace(
+        table, title=f"pipelines with a StandardScaler: {table.title}", flops=products(search), limits=options.limits
+    )
+
+
 def search_by_halving(options: Options) -> Table:
     """Time a halving search beside our own full grid, and say whether it finds as good a candidate.
 
@@ -130,7 +144,9 @@ def compare_on_gpu(search: Search, options: Options) -> Table:
         contenders["skorch, no callbacks"] = Contender(FASTEST_SKORCH, None, n_run=1)
     table, search, _ = compare(search, options, contenders)
     seconds = table.rows[0].median
-    used, most = products(search) / seconds / 1e12, rate_of_products(search.task) / 1e12
+    device = search.task.device
+    size, least = (8192, 0.3) if device != "cpu" else (512, 0.0)
+    used, most = products(search) / seconds / 1e12, rate_of_torch(size, least, torch.float32, device) / 1e12
     speed = f"{search.n_steps / seconds:,.0f} steps of a member per second"
     share = (
         f"{used:.3g} TFLOP/s in products, {used / most:.1%} of what one large float32 product does here ({most:.3g})"
@@ -139,27 +155,8 @@ def compare_on_gpu(search: Search, options: Options) -> Table:
 
 
 def products(search: Search) -> float:
-    """Return the floating point operations in the products of all trainings.
-
-    A weight takes two for a row's output, two for its own gradient and two for that of its input, which the first
-    layer does without.
-    """
-    sizes = (search.task.n_features, *search.task.hidden, search.task.n_classes)
-    weights = [before * after for before, after in pairwise(sizes)]
-    return search.n_epochs * search.n_trained * (6.0 * sum(weights) - 2.0 * weights[0])
-
-
-def rate_of_products(task: Task) -> float:
-    """Return how many floating point operations per second a large float32 product does on the device."""
-    size, n_times = (8192, 10) if task.device != "cpu" else (512, 3)
-    matrix = torch.rand(size, size, device=task.device)
-    matrix @ matrix
-    synchronize(task)
-    start = perf_counter()
-    for _ in range(n_times):
-        matrix @ matrix
-    synchronize(task)
-    return 2.0 * size**3 * n_times / (perf_counter() - start)
+    """Return the floating point operations in the products of all trainings."""
+    return flops_of_training(replace(search.task, n_rows=search.n_trained, n_epochs=search.n_epochs))
 
 
 def with_note(table: Table) -> Table:
@@ -171,6 +168,7 @@ SECTIONS: dict[str, Callable[[Options], Table | str]] = {
     "search-small-batches": search_small_batches,
     "search-small": search_small,
     "search-middle": search_middle,
+    "search-pipelines": search_pipelines,
     "search-halving": search_by_halving,
     "search-gpu": search_on_gpu,
 }

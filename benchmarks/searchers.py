@@ -16,6 +16,7 @@ from joblib.externals.loky import get_reusable_executor
 from sklearn.datasets import make_classification
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.accuracy import pipeline
@@ -108,6 +109,10 @@ class Network:
 
 
 OURS = Network(lambda task: BigMLPClassifier(**shared(task), device=task.device), ("learning_rate", "alpha"))
+PIPELINE = Network(
+    lambda task: make_pipeline(StandardScaler(), OURS.make(task)),
+    ("bigmlpclassifier__learning_rate", "bigmlpclassifier__alpha"),
+)
 ANNEALED = replace(OURS, make=lambda task: OURS.make(task).set_params(schedule="cosine"))
 THEIRS = Network(lambda task: MLPClassifier(**shared(task)), ("learning_rate_init", "alpha"))
 SKORCH = Network(skorch_net, ("lr", "optimizer__weight_decay"))

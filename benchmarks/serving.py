@@ -23,7 +23,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from benchmarks.speed import Options
+from benchmarks.options import Options
 from skbig import BigMLPRegressor, trusted_types
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 rng = np.random.default_rng(0)
 X = rng.normal(size=(500, 30))
-model = make_pipeline(StandardScaler(), MLPRegressor((256, 256, 256), max_iter=2, random_state=0)).fit(X, X[:, 0])
+model = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(256, 256, 256), max_iter=2, random_state=0)).fit(X, X[:, 0])
 joblib.dump(model, sys.argv[1])
 """
 BENTO = """
@@ -112,7 +112,7 @@ def _write_models(folder: Path) -> dict[str, bytes]:
     X = rng.normal(size=(2000, N_FEATURES)).astype(np.float32)
     table = pd.DataFrame(X[:, :5], columns=list("abcde")).assign(city=rng.choice(["Bern", "Rom", "Wien"], 2000))
     y = X[:, 0]
-    network = BigMLPRegressor((256, 256, 256), max_iter=2, schedule="cosine", random_state=0)
+    network = BigMLPRegressor(hidden_layer_sizes=(256, 256, 256), max_iter=2, schedule="cosine", random_state=0)
     columns = make_column_transformer((OneHotEncoder(), ["city"]), remainder=StandardScaler())
     models = {
         "network": network.fit(X, y),

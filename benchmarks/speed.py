@@ -3,59 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.neural_network import MLPClassifier
 
+from benchmarks.environment import multiplies_bf16
+from benchmarks.options import Options
 from benchmarks.peers import (
     HAS_SKORCH,
     Task,
+    flops_of_training,
     make_rows,
     not_converged,
     train_lean,
     train_skbig,
     train_sklearn,
     train_skorch,
+    weights_of,
 )
-from benchmarks.timing import Row, Table, has_amx, in_turn
+from benchmarks.timing import Row, Table, in_turn
 from skbig import BigMLPClassifier
 
 NO_SKORCH = "skorch is not installed (pip install skorch), so it is left out."
 NO_GPU = "No GPU is at hand."
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to run: how often, with validation or without, and whether only to see that it runs.
-
-    `data` is the folder of the real data sets, where searches take them in place of made ones. `scratch` is where files
-    are written to be read, and `gigabytes` the size of the largest. `servers` are those of
-    others, by name, with their Python.
-    """
-
-    repeats: int = 5
-    validation: bool = False
-    quick: bool = False
-    data: Path | None = None
-    scratch: Path | None = None
-    gigabytes: float = 2
-    servers: dict[str, Path] = field(default_factory=dict)
-
-    def sized(self, task: Task) -> Task:
-        """Return the task as these options have it; a quick one takes a few steps of a narrow network."""
-        task = replace(task, validation=self.validation)
-        narrow = tuple(min(size, 32) for size in task.hidden)
-        return replace(task, hidden=narrow, n_rows=2 * task.batch_size, n_epochs=1) if self.quick else task
-
-
 SMALL_BATCHES = Task(20, (100,), 32, n_rows=20_000, n_epochs=5)
 SMALL = Task(20, (100,), 200, n_rows=20_000, n_epochs=20)
 MIDDLE = Task(50, (256, 256), 256, n_rows=20_000, n_epochs=10)
 LARGE = Task(100, (1024, 1024, 1024), 1024, n_rows=20_480, n_epochs=2)
+ONE_ROW, MANY_ROWS = 1.5, 1.8
+"""How many times faster than MLPClassifier's a prediction is to be."""
+
 ON_GPU = Task(50, (256, 256, 256), 256, n_rows=50_000, n_epochs=20, device="cuda")
 
 
@@ -72,14 +54,14 @@ def train_on_cpu(task: Task, options: Options, sklearn: float, skorch: float, le
 
 def train_in_bf16(options: Options) -> Table:
     """Time a large training in bfloat16 with float32 master weights."""
-    amx = has_amx()
+    has_bf16 = multiplies_bf16()
     contenders: dict[str, tuple[Callable[..., float], float | None]] = {
         "skbig, bf16": (lambda task, X, y: train_skbig(task, X, y, "bf16"), None),
         "skbig, float32": (train_skbig, None),
-        "MLPClassifier": (train_sklearn, 4 if amx else None),
+        "MLPClassifier": (train_sklearn, 2.5 if has_bf16 else None),
     }
-    without = "This CPU has no AMX (amx_bf16 in /proc/cpuinfo), so no ratio is asked for."
-    return train_in_turn(LARGE, options, contenders, [] if amx else [without], head='precision="bf16": ')
+    without = "This CPU does not multiply bfloat16 (avx512_bf16 in /proc/cpuinfo), so no ratio is asked for."
+    return train_in_turn(LARGE, options, contenders, [] if has_bf16 else [without], head='precision="bf16": ')
 
 
 def train_on_gpu(options: Options) -> Table | str:
@@ -95,12 +77,12 @@ def train_on_gpu(options: Options) -> Table | str:
 
 
 def skorch_contenders(wanted: float) -> dict[str, tuple[Callable[..., float], float | None]]:
-    """Return skorch as it comes, which is the one we compare with, and at its fastest."""
+    """Return skorch as it comes, and at its fastest, which is the one we compare with."""
     if not HAS_SKORCH:
         return {}
     return {
-        "skorch": (train_skorch, wanted),
-        "skorch, no callbacks": (lambda task, X, y: train_skorch(task, X, y, "disable"), None),
+        "skorch": (train_skorch, None),
+        "skorch, no callbacks": (lambda task, X, y: train_skorch(task, X, y, "disable"), wanted),
     }
 
 
@@ -121,9 +103,13 @@ def train_in_turn(
     X, y = make_rows(task)
     runs = {name: (lambda train=train: train(task, X, y)) for name, (train, _) in contenders.items()}
     timed = in_turn(runs, options.repeats, collect=not options.quick)
-    rows = [Row(name, seconds, contenders[name][1], loss) for name, (seconds, loss) in timed.items()]
+    rows = [
+        Row(name, seconds, contenders[name][1], loss, in_bf16="bf16" in name) for name, (seconds, loss) in timed.items()
+    ]
     title = f"{head}{task}: {task.size()}{', validation on a tenth' * task.validation}"
-    return Table(title, task.n_steps, "step", rows, (notes or []) + [NO_SKORCH] * (not HAS_SKORCH))
+    notes = (notes or []) + [NO_SKORCH] * (not HAS_SKORCH)
+    limits = options.limits if task.device == "cpu" else None
+    return Table(title, task.n_steps, "step", rows, notes, flops=flops_of_training(task), limits=limits)
 
 
 def predict_one_row(options: Options) -> Table:
@@ -132,7 +118,7 @@ def predict_one_row(options: Options) -> Table:
     calls = {name: (lambda model=model: model.predict(X)) for name, model in models.items()}
     in_turn(calls, 3, collect=False)
     timed = in_turn(calls, 5 if options.quick else 1000, collect=False)
-    rows = [Row(name, seconds, 1.0 if name == "MLPClassifier" else None) for name, (seconds, _) in timed.items()]
+    rows = [Row(name, seconds, ONE_ROW if name == "MLPClassifier" else None) for name, (seconds, _) in timed.items()]
     return Table("predict one row: 20 features, (100,)", 1, "row", rows)
 
 
@@ -142,8 +128,10 @@ def predict_many_rows(options: Options) -> Table:
     models, X = fitted_models(n_rows)
     calls = {name: (lambda model=model: model.predict(X)) for name, model in models.items()}
     timed = in_turn(calls, options.repeats, collect=not options.quick)
-    rows = [Row(name, seconds, 1 / 0.6 if name == "MLPClassifier" else None) for name, (seconds, _) in timed.items()]
-    return Table(f"predict {n_rows:,} rows: 20 features, (100,)", n_rows, "row", rows)
+    rows = [Row(name, seconds, MANY_ROWS if name == "MLPClassifier" else None) for name, (seconds, _) in timed.items()]
+    flops = 2.0 * n_rows * sum(weights_of(SMALL))
+    title = f"predict {n_rows:,} rows: 20 features, (100,)"
+    return Table(title, n_rows, "row", rows, flops=flops, limits=options.limits)
 
 
 def fitted_models(n_rows: int) -> tuple[dict[str, Any], np.ndarray]:
@@ -157,10 +145,10 @@ def fitted_models(n_rows: int) -> tuple[dict[str, Any], np.ndarray]:
 
 
 SECTIONS: dict[str, Callable[[Options], Table | str]] = {
-    "small-batches": lambda options: train_on_cpu(SMALL_BATCHES, options, sklearn=2.5, skorch=8, lean=1.5),
-    "small": lambda options: train_on_cpu(SMALL, options, sklearn=2.5, skorch=8, lean=1.3),
-    "middle": lambda options: train_on_cpu(MIDDLE, options, sklearn=2.5, skorch=2.5, lean=1.0),
-    "large": lambda options: train_on_cpu(LARGE, options, sklearn=1.5, skorch=1.0, lean=0.97),
+    "small-batches": lambda options: train_on_cpu(SMALL_BATCHES, options, sklearn=2.5, skorch=8, lean=4),
+    "small": lambda options: train_on_cpu(SMALL, options, sklearn=2.5, skorch=8.5, lean=3),
+    "middle": lambda options: train_on_cpu(MIDDLE, options, sklearn=2.0, skorch=2.5, lean=1.6),
+    "large": lambda options: train_on_cpu(LARGE, options, sklearn=1.4, skorch=1.9, lean=1.8),
     "bf16": train_in_bf16,
     "one-row": predict_one_row,
     "many-rows": predict_many_rows,

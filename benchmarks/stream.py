@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.options import Options
 from benchmarks.peers import Task, train_skbig
-from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn
 from skbig.data.sources.open import as_source
 from skbig.data.streamed_rows import stream_rows

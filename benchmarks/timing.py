@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import gc
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy
-import sklearn
 import torch
 from threadpoolctl import threadpool_limits
+
+from benchmarks.environment import Limits
 
 
 @dataclass(frozen=True)
 class Row:
     """One contender: the seconds of its repeats, by how much we want to be faster, and the result it came to.
 
-    What was measured on a part of the task is multiplied by `scale`.
+    What was measured on a part of the task is multiplied by `scale`. Products `in_bf16` have a limit of their own.
     """
 
     name: str
@@ -30,6 +28,7 @@ class Row:
     wanted: float | None = None
     result: float | None = None
     scale: float = 1.0
+    in_bf16: bool = False
 
     @property
     def median(self) -> float:
@@ -51,6 +50,10 @@ class Table:
         What the results are.
     shows_first : bool
         Whether the first repeat has a column of its own.
+    flops : float or None
+        The floating point operations in the products of one repeat.
+    limits : Limits or None
+        How many of them the machine does at most in a second; with both, each row tells which share it reaches.
     """
 
     title: str
@@ -60,15 +63,24 @@ class Table:
     notes: list[str] = field(default_factory=list)
     judged_by: str = "loss"
     shows_first: bool = False
+    flops: float | None = None
+    limits: Limits | None = None
 
     def ratio(self, row: Row) -> float:
         """Return the time of a contender over ours."""
         return row.median / self.rows[0].median
 
+    def share(self, row: Row) -> float | None:
+        """Return which share of what the machine does at most a contender reaches."""
+        if self.flops is None or self.limits is None:
+            return None
+        return self.flops / row.median / (self.limits.bf16 if row.in_bf16 else self.limits.float32)
+
     def __str__(self) -> str:
         first = f"{'first':>12}" if self.shows_first else ""
         times = f"{'seconds':>12}{first}{'us/' + self.unit:>12}"
-        head = f"  {'':{self._width}}{times}{self.judged_by:>9}{'other/ours':>12}{'wanted':>10}"
+        share = f"{'of most':>9}" if self.share(self.rows[0]) is not None else ""
+        head = f"  {'':{self._width}}{times}{share}{self.judged_by:>9}{'other/ours':>12}{'wanted':>10}"
         lines = [self.title, head, *(self._line(row) for row in self.rows), *(f"  {note}" for note in self.notes)]
         return "\n".join(line.rstrip() for line in lines)
 
@@ -81,7 +93,8 @@ class Table:
         wanted = "" if row.wanted is None else f">= {row.wanted:.3g}"
         verdict = "" if row.wanted is None else ("ok" if self.ratio(row) >= row.wanted else "short")
         per_unit = 1e6 * row.median / self.count
-        times = f"{seconds:>12}{per_unit:>12.4g}"
+        share = self.share(row)
+        times = f"{seconds:>12}{per_unit:>12.4g}{'' if share is None else f'{share:>9.1%}'}"
         return f"  {row.name:{self._width}}{times}{result:>9}{ratio:>12}{wanted:>10}  {verdict}"
 
     @property
@@ -132,35 +145,3 @@ def threads(count: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
-    facts = {
-        "processor": processor(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "scikit-learn": sklearn.__version__,
-        "numpy": numpy.__version__,
-    }
-    if torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    names = (line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def has_amx() -> bool:
-    """Return whether the processor multiplies bfloat16 matrices in hardware tiles."""
-    return any("amx_bf16" in line.split() for line in cpuinfo() if line.startswith("flags"))
-
-
-def cpuinfo() -> list[str]:
-    """Return what Linux says about the processor; nothing elsewhere."""
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

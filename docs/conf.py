@@ -14,29 +14,39 @@ from sphinx.application import Sphinx
 # The examples are run by the gallery, without a screen.
 os.environ.setdefault("MPLBACKEND", "Agg")
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs/_extensions")]
+
+from guide_links import guide_links  # noqa: E402
 
 project = "skbig"
 author = "The skbig developers"
 project_copyright = "2026, The skbig developers"
-release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+release = metadata["version"]
+SOURCE = metadata["urls"]["Source"]
 version = release
 
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
+    "summaries",
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py", "auto_examples/*.py.md5"]
 templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+autosummary_context = {"guide_links": guide_links()}
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings name the types
 numpydoc_show_class_members = False  # the template of a class lists them
 
@@ -44,7 +54,11 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/(quickstart|plot_)",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery.FirstThingsFirst",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skbig",),
+    "write_computation_times": False,
+    "capture_repr": ("_repr_html_",),
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "show_memory": False,
@@ -78,5 +92,14 @@ def setup(app: Sphinx) -> None:
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skbig"
+html_sidebars = {page: [] for page in ("index", "install", "faq", "design", "changelog")}  # pages without others below
 html_show_sourcelink = False
-html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
+html_theme_options = {
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 5,
+    "navbar_align": "left",
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "icon_links": [{"name": "Source", "url": SOURCE, "icon": "fa-brands fa-github"}],
+}

@@ -8,6 +8,7 @@ updated. A fitted model can be taken over with its weights.
 
 # %%
 # A model of scikit-learn's, as it may stand in a script today.
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_wine
 from sklearn.neural_network import MLPClassifier
@@ -37,9 +38,18 @@ by_hand = BigMLPClassifier(
 print("accuracy on the training rows:", by_hand.score(X, y))
 
 # %%
+# Both take the same steps: their losses lie on one line.
+figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+axes.semilogy(theirs.loss_curve_, color="lightgray", linewidth=7, label="MLPClassifier")
+axes.semilogy(by_hand.loss_curve_, label="BigMLPClassifier")
+axes.set(xlabel="epoch", ylabel="training loss")
+axes.legend()
+
+# %%
 # A name from there is answered with the one from here.
 for wrong in ({"solver": "sgd"}, {"learning_rate_init": 0.05}, {"learning_rate": "adaptive"}):
     try:
         BigMLPClassifier(**wrong).fit(X, y)
     except (TypeError, ValueError) as error:
         print(f"{wrong}: {error}\n")
+plt.show()

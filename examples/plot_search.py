@@ -39,11 +39,11 @@ print(f"best score {search.best_score_:.3f}, on rows never seen {search.score(X_
 # %%
 # The scores over the two parameters that they depend on most. A cell is the best candidate that has its two values,
 # whatever its dropout is; the best of all is framed.
-display = SearchDisplay.from_search(search)
+display = SearchDisplay.from_estimator(search)
 
 # %%
 # Any other two can be asked for.
-display = SearchDisplay.from_search(search, parameters=("learning_rate", "dropout"))
+display = SearchDisplay.from_estimator(search, parameters=("learning_rate", "dropout"))
 
 # %%
 # The scores are those of scikit-learn's own search, which trains one network after another.
@@ -64,6 +64,6 @@ print(f"{perf_counter() - start:.1f} s, best score {halving.best_score_:.3f}")
 # %%
 # A line is a candidate: grey where it was dropped, in colour where it reached the last rung. What was drawn is
 # matplotlib's, and can be changed: most of those dropped first are far below.
-display = SearchDisplay.from_search(halving)
+display = SearchDisplay.from_estimator(halving)
 display.ax_.set_ylim(0.8, 1)
 plt.show()

@@ -8,6 +8,7 @@ layer without being made dense.
 
 # %%
 # A small corpus that is made here: each topic has words of its own among many that all topics share.
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import train_test_split
@@ -55,5 +56,11 @@ vocabulary = model[0].get_feature_names_out()
 empty = np.zeros((1, len(vocabulary)), dtype=np.float32)
 base = model[-1].predict_log_proba(empty)
 single = model[-1].predict_log_proba(np.eye(len(vocabulary), dtype=np.float32))
-for topic, effect in zip(model.classes_, (single - base).T, strict=True):
-    print(f"{topic:<10}", *vocabulary[np.argsort(effect)[::-1][:6]])
+figure, panels = plt.subplots(2, 2, figsize=(6.4, 5), sharex=True, layout="constrained")
+for axes, topic, effect in zip(panels.flat, model.classes_, (single - base).T, strict=True):
+    strongest = np.argsort(effect)[-10:]
+    colours = ["C0" if word in own[topic] else "lightgray" for word in vocabulary[strongest]]
+    axes.barh(vocabulary[strongest], effect[strongest], color=colours)
+    axes.set_title(topic)
+figure.supxlabel("change of the logarithm of the probability; words of the topic in blue", fontsize="small")
+plt.show()

@@ -77,3 +77,5 @@ def main():
 
 if __name__ == "__main__":  # the workers of this cluster import the script
     main()
+
+# sphinx_gallery_thumbnail_path = "_static/with_dask.svg"

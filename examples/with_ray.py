@@ -53,3 +53,5 @@ print(f"accuracy {model.score(X, y):.3f}")
 alone = BigMLPClassifier(**parameters).fit(X, y)
 for one, other in zip(model.coefs_, alone.coefs_, strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
+
+# sphinx_gallery_thumbnail_path = "_static/with_ray.svg"

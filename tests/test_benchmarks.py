@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from joblib import Parallel, delayed, effective_n_jobs
+from scipy.sparse import issparse
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 from threadpoolctl import threadpool_info
 from torch.utils.flop_counter import FlopCounterMode
 
 import skbig
 from benchmarks import __main__ as command
-from benchmarks import accuracy, ranks, serving, stream
-from benchmarks.__main__ import SECTIONS
+from benchmarks import (
+    accuracy,
+    categories,
+    environment,
+    increments,
+    pairs,
+    ranks,
+    serving,
+    small,
+    stream,
+    surroundings,
+    timing,
+)
+from benchmarks.__main__ import PAIRS, ROWS, SECTIONS, TABLES
 from benchmarks.datasets import load
+from benchmarks.environment import Limits, hobbles, kernels, measured_limits
+from benchmarks.options import Options
+from benchmarks.pairs import Pair, PairTable, timed_pair
 from benchmarks.peers import (
     HAS_SKORCH,
     Task,
+    flops_of_training,
     make_rows,
     network,
     not_converged,
@@ -40,11 +60,19 @@ from benchmarks.peers import (
 )
 from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, judge, products
 from benchmarks.searchers import FASTEST_SKORCH, OURS, SKORCH, THEIRS, Contender, Network, Search, workers
-from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn, threads
 from skbig.estimators import sklearn_compat
 
-ALONE = {"gpu", "search-middle", "search-halving", "search-gpu", *stream.SECTIONS, *ranks.SECTIONS, *serving.SECTIONS}
+ALONE = {
+    "gpu",
+    "search-middle",
+    "search-pipelines",
+    "search-halving",
+    "search-gpu",
+    *stream.SECTIONS,
+    *ranks.SECTIONS,
+    *serving.SECTIONS,
+}
 needs_skorch = pytest.mark.skipif(not HAS_SKORCH, reason="skorch is not installed")
 
 PEERS = [
@@ -65,7 +93,14 @@ def test_every_section_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     left_out = ["gpu", "search-gpu"] * (not torch.cuda.is_available())
     left_out += ["search-halving"] * (not hasattr(skbig, "BigHalvingGridSearchCV"))
     assert [table["section"] for table in report["tables"]] == [name for name in SECTIONS if name not in left_out]
-    for table in report["tables"]:
+    assert report["limits"].keys() == {"NumPy float32", "torch float32", "torch bf16"}
+    assert report["kernels"] == {
+        name: kernel for name, kernel in report["kernels"].items() if f"{name}: {kernel}" in printed
+    }
+    pairs = [table for table in report["tables"] if table["section"] in PAIRS]
+    assert [f"{table['section']}/{row['name']}" for table in pairs for row in table["rows"]] == ROWS
+    assert all(row["ours"] for table in pairs for row in table["rows"])
+    for table in [table for table in report["tables"] if table["section"] in TABLES]:
         assert len(table["rows"]) > 1
         assert all(row["seconds"] and min(row["seconds"]) > 0 for row in table["rows"])
         names = {row["name"].removesuffix(", n_jobs=2") for row in table["rows"]}
@@ -78,6 +113,192 @@ def test_only_what_is_asked_for_runs(capsys: pytest.CaptureFixture[str]) -> None
     command.main(["--quick", "--threads", "1", "--only", "one-row"])
     printed = capsys.readouterr().out
     assert [name for name in SECTIONS if f"[{name}]" in printed] == ["one-row"]
+
+
+def test_single_rows_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row runs alone, in the table of its section, and a section that is named as a whole runs as a whole."""
+    command.main(["--quick", "--threads", "1", "--only", "lbfgs/iris", "small-data/wine-10", "lbfgs/made-200"])
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
+    assert [line[0] for line in lines if line and line[0] in {row.partition("/")[2] for row in ROWS}] == [
+        *("iris", "made-200", "wine-10")
+    ]
+    assert command.chosen(["busy", "lbfgs/iris", "busy/quiet"]) == {"busy": [], "lbfgs": ["iris"]}
+
+
+def test_an_unknown_row_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that is wrong by a letter is answered with those it resembles."""
+    with pytest.raises(SystemExit):
+        command.main(["--only", "smal-data/iris-10"])
+    assert "Did you mean small-data/iris-10 " in capsys.readouterr().err
+    command.main(["--list"])
+    assert capsys.readouterr().out.split() == [*SECTIONS, *ROWS]
+
+
+def test_what_holds_a_contender_back_is_cleared() -> None:
+    """A run under variables that choose kernels begins again without them, says so, and once."""
+    held = {**os.environ, "OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "1024", "PYTHONPATH": str(stream.ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--list"],
+        env=held,
+        cwd=stream.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    first, *names = done.stdout.splitlines()
+    assert first.startswith("cleared, for this program and its workers: ")
+    assert {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} <= {*first.partition(": ")[2].split(", ")}
+    assert names == [*SECTIONS, *ROWS]
+
+
+def test_a_program_starts_again_without_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same command, in the same environment but for them; without such variables nothing happens."""
+    started: list[Any] = []
+    monkeypatch.setattr(os, "environ", {"HOME": "/", "MKL_DEBUG_CPU_TYPE": "5", "ONEDNN_MAX_CPU_ISA": "AVX2"})
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["x", "--quick"])
+    assert hobbles(os.environ) == ["MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA"]
+    monkeypatch.setattr(environment, "hobbles", lambda: hobbles(os.environ))
+    environment.begin_again_without_hobbles("benchmarks")
+    ((program, arguments, variables),) = started
+    assert (program, arguments) == (sys.executable, [sys.executable, "-m", "benchmarks", "--quick"])
+    assert variables == {"HOME": "/", environment.CLEARED: "1"}
+    monkeypatch.setattr(os, "environ", variables)
+    environment.begin_again_without_hobbles("benchmarks")
+    assert len(started) == 1
+
+
+def test_kernels_are_those_of_the_libraries() -> None:
+    """Of each contender the library, its kernels and its threads are told, as threadpoolctl finds them."""
+    with threads(1):
+        told = kernels()
+    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    assert any(
+        f"{library['version']}, {library.get('architecture')}, 1 threads" in told["MLPClassifier"] for library in loaded
+    )
+    assert f"torch {torch.__version__}" in told["skbig, skorch, lean torch"]
+    assert told["skbig, skorch, lean torch"].endswith(", 1 threads")
+
+
+def test_the_most_is_that_of_the_fastest_library() -> None:
+    """What the machine does at most is a rate of products that was measured."""
+    limits = measured_limits(quick=True)
+    assert limits.float32 == max(limits.found["NumPy float32"], limits.found["torch float32"])
+    assert limits.bf16 == limits.found["torch bf16"] > 0
+    assert str(limits).count(" float32 ") == 2
+
+
+def test_a_row_tells_its_share_of_the_most() -> None:
+    """The share is the operations in products over the time, of what the machine does at most in that number format."""
+    limits = Limits(float32=100e9, bf16=400e9, found={})
+    rows = [Row("ours", [2.0]), Row("in bf16", [0.5], in_bf16=True)]
+    table = Table("A task", 10, "step", rows, flops=100e9, limits=limits)
+    assert [table.share(row) for row in rows] == [0.5, 0.5]
+    head, ours, bf16 = (line.split() for line in str(table).splitlines()[1:])
+    assert head[2:4] == ["of", "most"]
+    assert (ours[3], bf16[4]) == ("50.0%", "50.0%")
+
+
+@pytest.mark.parametrize(
+    ("pair", "verdict"),
+    [
+        (Pair("a", [1.0, 9.0, 2.0], [4.0], wanted=2.0), "ok"),
+        (Pair("a", [1.0, 9.0, 2.0], [3.9], wanted=2.0), "short"),
+        (Pair("a", [1.0], [4.0], wanted=2.0, losses=(0.5, 0.5)), "ok"),
+        (Pair("a", [1.0], [4.0], wanted=2.0, losses=(0.51, 0.5)), "short"),  # sooner, at a worse loss
+        (Pair("a", [1.0], [4.0], wanted=2.0, losses=(0.0009, 0.0001)), "ok"),
+        (Pair("a", [0.002], limit=0.001), "short"),
+        (Pair("a", [0.0005], limit=0.001), "ok"),
+        (Pair("a", [1.0], [4.0]), ""),
+    ],
+)
+def test_a_pair_is_judged(pair: Pair, verdict: str) -> None:
+    """A row is as it should be when the peer takes so many times longer, ours is small enough, and no worse."""
+    assert pair.cells()[6] == verdict
+
+
+def test_pairs_stand_in_columns() -> None:
+    """A row shows ours, the peer, their ratio and what is wanted, in units that can be read."""
+    rows = [Pair("first", [2e-3], [5e-3], "MLP", wanted=2.0), Pair("cost", [3e-5], limit=5e-5, note="why")]
+    title, head, first, cost = str(PairTable("A title", rows)).splitlines()
+    assert title == "A title"
+    assert head.split() == ["ours", "peer", "peer/ours", "wanted"]
+    assert first.split() == ["first", "2", "ms", "5", "ms", "MLP", "2.50", ">=", "2", "ok"]
+    assert cost.split() == ["cost", "30", "us", "<=", "50", "us", "ok", "why"]
+
+
+def test_a_pair_runs_in_turn(clock: Clock) -> None:
+    """Both run once before, then in turn; seconds are those of one unit, and losses those that came back."""
+    calls: list[str] = []
+
+    def run(name: str, loss: float) -> float:
+        calls.append(name)
+        clock.sleep(1.0)
+        return loss
+
+    pair = timed_pair(
+        "a",
+        lambda: run("ours", 1.0),
+        lambda: run("peer", 2.0),
+        "peer",
+        Options(repeats=3),
+        n_units=10,
+        n_peer_units=5,
+        compares_losses=True,
+    )
+    assert calls == ["ours", "peer"] * 4
+    assert (pair.ours, pair.peer) == ([0.1] * 3, [0.2] * 3)
+    assert pair.losses == (1.0, 2.0)
+
+
+def test_what_no_step_accounts_for_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of times that are a fixed one, one an epoch and one a step, the first two are found again."""
+    monkeypatch.setattr(small, "seconds_of", lambda hidden, n, epochs: 0.004 + epochs * (0.0003 + n * 0.00008))
+    fixed, epoch = small.beside_the_steps((100,), Options())
+    np.testing.assert_allclose(fixed, 0.004)
+    np.testing.assert_allclose(epoch, 0.0003)
+
+
+def test_slower_calls_are_noticed(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose calls take longer the more there were does not count as flat."""
+    calls: list[Any] = []
+    monkeypatch.setattr(increments, "models", lambda hidden, **settings: (calls, [1]))
+
+    def slower(model: list[Any]) -> None:
+        if model is calls:
+            model.append([])
+        clock.sleep(len(model))
+
+    pair = increments.flatness("flat", slower, {}, 24, Options())
+    assert (pair.ours, pair.peer) == ([21.5 / 9.5], [1.0])
+    assert pair.is_met is False
+
+
+def test_small_fits_that_stop_early_do_not_count() -> None:
+    """A fit of fewer epochs than were asked for would look fast, so it is an error."""
+    model = skbig.BigMLPClassifier((2,), max_iter=9, tol=10.0, n_iter_no_change=1, device="cpu")
+    with pytest.raises(RuntimeError, match=r"BigMLPClassifier ran \d epochs of 9"):
+        small.fit(lambda: model, *small.rows_of("iris"), 9)
+
+
+def test_categories_are_sparse_rows() -> None:
+    """The table has the columns of adult, which come to the network as CSR, or dense where that is asked for."""
+    X, y, numbers, words = categories.table(None, 3000)
+    assert (len(numbers), len(words), {*np.unique(y)}) == (6, 8, {0, 1})
+    for sparse in (True, False):
+        columns = categories.pipeline(None, numbers, words, sparse)[:-1].fit_transform(X)
+        assert issparse(columns) is sparse
+        assert columns.shape == (3000, 108)
+
+
+def test_busy_programs_end() -> None:
+    """They run while they are needed, and leave nothing behind."""
+    with surroundings.busy_loops(2):
+        loops = [child for child in psutil.Process().children() if "while True" in " ".join(child.cmdline())]
+        assert len(loops) == 2
+    assert not any(loop.is_running() for loop in loops)
 
 
 @pytest.mark.parametrize("validation", [False, True], ids=["", "validation"])
@@ -105,6 +326,15 @@ def test_steps_are_as_many_as_stated(
     with threads(1):
         train(task, *make_rows(task))
     assert len(steps) == task.n_steps
+
+
+def test_operations_of_a_training_are_counted() -> None:
+    """The operations in products are those that torch counts in forward and backward passes."""
+    task = Task(5, (7, 6), 8, n_rows=24, n_epochs=2, n_classes=4)
+    with FlopCounterMode(display=False) as counter:
+        for batch in torch.zeros(48, 5).split(8):
+            network(task)(batch).sum().backward()
+    assert flops_of_training(task) == counter.get_total_flops()
 
 
 def test_a_training_that_stops_early_does_not_count() -> None:
@@ -137,18 +367,44 @@ def test_contenders_are_made_ready_once() -> None:
     assert calls == ["ready a", "a", "ready b", "b", "a", "b"]
 
 
-def test_what_comes_before_a_run_is_not_timed() -> None:
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the benchmarks read."""
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    for module in (pairs, increments):
+        monkeypatch.setattr(module, "perf_counter", clock.perf_counter)
+    return clock
+
+
+def test_what_comes_before_a_run_is_not_timed(clock: Clock) -> None:
     """It comes before every run, and knows whose; its own time does not count."""
     calls: list[str] = []
 
     def before(name: str) -> None:
         calls.append(f"before {name}")
-        time.sleep(0.05)
+        clock.sleep(5.0)
 
-    runs = {name: (lambda name=name: calls.append(name)) for name in "ab"}
-    timed = in_turn(runs, 2, collect=False, before_each=before)
+    def run(name: str) -> None:
+        calls.append(name)
+        clock.sleep(1.0)
+
+    timed = in_turn({name: partial(run, name) for name in "ab"}, 2, collect=False, before_each=before)
     assert calls == ["before a", "a", "before b", "b"] * 2
-    assert max(seconds for each, _ in timed.values() for seconds in each) < 0.05
+    assert {name: seconds for name, (seconds, _) in timed.items()} == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
 
 
 def test_a_table_judges_by_medians() -> None:

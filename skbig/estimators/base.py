@@ -20,13 +20,14 @@ from skbig.data.rows import as_tensor
 from skbig.estimators.choices import component_of
 from skbig.estimators.given import Given
 from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
+from skbig.estimators.html_repr import Documented
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.prediction import raw_predictions
 from skbig.estimators.session import prepare
 from skbig.estimators.sklearn_compat import CallbackSupportMixin, check_rows, with_callbacks
 
 
-class NetworkEstimator(EstimatorInterface, CallbackSupportMixin, BaseEstimator):
+class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, BaseEstimator):
     """Base of all estimators; a task (classification, regression) and a network make one of it."""
 
     def set_params(self, **params: Any) -> Self:

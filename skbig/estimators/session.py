@@ -82,6 +82,11 @@ class Session(Training):
         """Epochs that earlier runs of this fit have done."""
         return 0 if self.incremental else self.members.epochs - self.first_epoch
 
+    @property
+    def ran_out(self) -> bool:
+        """Whether `max_iter` ended it before it converged, and no schedule was to end there."""
+        return self.history.stop_reason == "max_iter" and not (self.incremental or self.recipe.schedule.ends)
+
     def limit(self, n_epochs: int, schedule_epochs: int) -> None:
         """Train up to so many epochs in all, of a schedule that may go on further."""
         left = n_epochs - (self.members.epochs - self.first_epoch)
@@ -135,9 +140,8 @@ class Session(Training):
 
     def conclude(self) -> None:
         """Warn of what the user should know of a training that has ended."""
-        planned = self.incremental or self.recipe.schedule.ends
         max_iter = self.estimator.max_iter
-        if self.history.stop_reason == "max_iter" and not planned:
+        if self.ran_out:
             warnings.warn(
                 f"Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet. Increase "
                 "max_iter, or raise tol.",
@@ -180,7 +184,7 @@ class Session(Training):
             observers.append(self.saver)
         if self.estimator.verbose:
             left = None if self.recipe.max_time is None else self.recipe.max_time - self.elapsed
-            line = ProgressLine(max_time=left, n_before=self.n_before)
+            line = ProgressLine(scoring=self.estimator.scoring, max_time=left, n_before=self.n_before)
             stack.callback(line.close)
             observers.append(line)
         return observers

@@ -123,6 +123,28 @@ class Candidates:
         lowest = float(quarter - 3 * (scores.max() - quarter))
         return lowest if scores.min() < lowest < scores.max() else None
 
+    def at_edge(self) -> list[tuple[str, str]]:
+        """Return the numbers of the best candidate beyond which nothing was tried: names, and "smallest" or "largest".
+
+        Of a number with two values one is always the best, and zero is the end of most scales. Where no value repeats
+        in a search over several parameters, as in one that draws them, there is no grid with an edge.
+        """
+        best = self.best(self.last)
+        if best is None:
+            return []
+        found = []
+        for name in self.varied:
+            levels = self.levels(name)
+            drawn = len(levels.values) == len(self.last) and len(self.varied) > 1
+            if not levels.numeric or len(levels.values) < 3 or drawn:
+                continue
+            value = self.params[best][name]
+            if value == levels.values[-1]:
+                found.append((name, "largest"))
+            elif value == levels.values[0] != 0:
+                found.append((name, "smallest"))
+        return found
+
     def n_failed(self) -> int:
         """Return how many candidates have no score where they were scored last."""
         return int((~np.isfinite(self.mean[self.last])).sum())

@@ -19,6 +19,8 @@ GREY = "0.65"
 CROSS = "\N{MULTIPLICATION SIGN}"
 RING: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": "C3", "markersize": 12, "markeredgewidth": 2}
 MOST_TICKS = 10
+DECADES_OF_PLAIN_TICKS = 300.0
+"""From which ratio of the largest to the smallest number the powers of ten are labels enough."""
 LINE_HEIGHT = 0.2
 """Of a label, in inches."""
 LETTER_WIDTH = 0.085
@@ -50,10 +52,23 @@ def scale_axis(axes: Axes, side: str, levels: Levels) -> None:
         label_levels(axes, side, levels.labels())
         return
     getattr(axes, f"set_{side}scale")(scale)
+    axis = getattr(axes, f"{side}axis")
     if _have_room(levels.positions(), scale):
-        axis = getattr(axes, f"{side}axis")
         axis.set_ticks(levels.positions(), levels.labels())
         axis.set_ticks([], minor=True)
+    elif scale == "log":
+        label_decades(axis, levels.positions())
+
+
+def label_decades(axis: Any, numbers: np.ndarray) -> None:
+    """Write labels on a logarithmic axis that leave room for each other: at 1, 2 and 5, or over many decades at 1."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    if np.max(numbers) < DECADES_OF_PLAIN_TICKS * np.min(numbers):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda number, place: shorten(number)))
+        axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _have_room(numbers: np.ndarray, scale: str) -> bool:
@@ -87,9 +102,16 @@ def width_of(texts: Iterable[str]) -> float:
 
 
 def notes(candidates: Candidates, rows: Sequence[int], cross: bool) -> list[str]:
-    """Return what a picture of some rows cannot show: how many failed, and how many scores lie below its scale."""
+    """Return what a picture of some rows cannot show.
+
+    Which numbers of the best are the last that were tried, how many failed, and how many scores lie below the scale.
+    """
     count, failed, lowest = len(candidates.last), candidates.n_failed(), candidates.lowest_shown(rows)
     found = []
+    if edges := candidates.at_edge():
+        short, best = candidates.short_names(), candidates.params[candidates.best(candidates.last) or 0]
+        values = ", ".join(f"{short[name]}={shorten(best[name])} ({end})" for name, end in edges)
+        found.append(f"at the edge of what was tried: {values}")
     if failed:
         verb = "has" if failed == 1 else "have"
         found.append(f"{f'{CROSS} ' if cross else ''}{failed} of {count} candidates failed and {verb} no score")
@@ -117,4 +139,5 @@ def format_score(score: float, scores: np.ndarray) -> str:
         return shorten(score, digits=2)
     spread = float(np.ptp(scores)) if len(scores) else 0.0
     decimals = 1 - math.floor(math.log10(spread)) if spread else 3
-    return f"{score:.{min(max(decimals, 3 if abs(score) < 10 else 0), 5)}f}"
+    largest = float(np.abs(scores).max(initial=abs(score)))  # all in one picture have as many
+    return f"{score:.{min(max(decimals, 3 if largest < 10 else 0), 5)}f}"

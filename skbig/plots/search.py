@@ -20,7 +20,7 @@ KINDS = ("auto", "scores", "rungs")
 class SearchDisplay:
     """What a search found: its scores over one or two parameters, or the rungs of a halving search.
 
-    Make it with :meth:`from_search`. There are four pictures:
+    Make it with :meth:`from_estimator`. There are four pictures:
 
     - **a heat map** of two parameters whose values repeat, as in a grid. A cell shows the mean test score of the best
       candidate that has its two values, whatever its other parameters are.
@@ -30,9 +30,10 @@ class SearchDisplay:
     - **rungs**: a line per candidate of a halving search, grey when it was dropped and coloured when it reached the
       last rung.
 
-    The best candidate is red, and described above the picture. Values that are spaced geometrically are drawn at equal
-    distances. Candidates that failed, whose score is NaN, leave gaps or grey crosses, and are counted above the
-    picture. Where a few scores are far below all others the scale does not reach down to them, and says so. Of a
+    The best candidate is red, and described above the picture, which also says where one of its numbers is the largest
+    or the smallest that was tried: a wider grid may hold a better one. Values that are spaced geometrically are drawn
+    at equal distances. Candidates that failed, whose score is NaN, leave gaps or grey crosses, and are counted above
+    the picture. Where a few scores are far below all others the scale does not reach down to them, and says so. Of a
     halving search each candidate counts with its score at the last rung it reached, and one that went further is
     better.
 
@@ -85,7 +86,7 @@ class SearchDisplay:
     ...     "bigmlpclassifier__optimizer": ["adam", AdamW(betas=(0.9, 0.95))],
     ... }
     >>> search = GridSearchCV(make_pipeline(StandardScaler(), network), grid, cv=2).fit(X, y)
-    >>> display = SearchDisplay.from_search(search, parameters=("learning_rate", "optimizer"))
+    >>> display = SearchDisplay.from_estimator(search, parameters=("learning_rate", "optimizer"))
     >>> [label.get_text() for label in display.ax_.get_xticklabels()]
     ['0.001', '0.01', '0.1']
     >>> [label.get_text() for label in display.ax_.get_yticklabels()]
@@ -112,9 +113,9 @@ class SearchDisplay:
         self.resource_name = resource_name
 
     @classmethod
-    def from_search(
+    def from_estimator(
         cls,
-        search: Any,
+        estimator: Any,
         *,
         kind: str = "auto",
         parameters: str | Sequence[str] | None = None,
@@ -126,7 +127,7 @@ class SearchDisplay:
 
         Parameters
         ----------
-        search : estimator
+        estimator : estimator
             Anything with a ``cv_results_`` as scikit-learn's searches have it: ``GridSearchCV``,
             ``RandomizedSearchCV``, ``HalvingGridSearchCV``, or those of skbig. It need not have refitted its best.
         kind : {"auto", "scores", "rungs"}, default="auto"
@@ -165,18 +166,23 @@ class SearchDisplay:
             Without matplotlib.
         """
         import_pyplot("SearchDisplay")
-        results = results_of(search)
-        name = metric(results, score, getattr(search, "refit", None))
+        results = results_of(estimator)
+        name = metric(results, score, getattr(estimator, "refit", None))
         display = cls(
             params=results["params"],
             mean_score=results[f"mean_test_{name}"],
             std_score=results.get(f"std_test_{name}"),
             rung=results.get("iter"),
             n_resources=results.get("n_resources"),
-            score_name=name_of_score(name, getattr(search, "scoring", None)),
-            resource_name=getattr(search, "resource", "resources"),
+            score_name=name_of_score(name, getattr(estimator, "scoring", None)),
+            resource_name=getattr(estimator, "resource", "resources"),
         )
         return display.plot(kind=kind, parameters=parameters, ax=ax, plot_kw=plot_kw)
+
+    @classmethod
+    def from_search(cls, search: Any, **options: Any) -> SearchDisplay:
+        """Draw a fitted search: another name of :meth:`from_estimator`, which see."""
+        return cls.from_estimator(search, **options)
 
     def plot(
         self,
@@ -186,7 +192,7 @@ class SearchDisplay:
         ax: Any = None,
         plot_kw: dict[str, Any] | None = None,
     ) -> SearchDisplay:
-        """Draw the search; parameters as in :meth:`from_search`."""
+        """Draw the search; parameters as in :meth:`from_estimator`."""
         candidates = self._candidates()
         self.kind_ = self._choose_kind(kind, parameters)
         self.image_: Any = None

@@ -17,8 +17,8 @@ def results_of(search: Any) -> Mapping[str, Any]:
     if not hasattr(search, "cv_results_"):
         check_is_fitted(search)
         raise ValueError(
-            "The 'search' parameter of SearchDisplay.from_search must be a fitted search with cv_results_, such as "
-            f"GridSearchCV or BigGridSearchCV. Got {search!r} instead."
+            "The 'estimator' parameter of SearchDisplay.from_estimator must be a fitted search with cv_results_, such "
+            f"as GridSearchCV or BigGridSearchCV. Got {search!r} instead."
         )
     return search.cv_results_
 

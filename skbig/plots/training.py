@@ -10,6 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skbig.plots.ink import label_decades
 from skbig.plots.pyplot import import_pyplot
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Curves = dict[str, tuple[str, Any]]
 """Of one panel: label -> colour and values."""
 
-DECADES_OF_A_LOG_SCALE = {"loss": 2.0, "score": np.inf, "rate": 1.0}
+DECADES_OF_A_LOG_SCALE = {"loss": 2.0, "score": np.inf, "rate": 0.9}
 HEIGHTS = {"loss": 3.0, "score": 2.0, "rate": 1.2}
 
 
@@ -27,8 +28,8 @@ class TrainingDisplay:
 
     Make it with :meth:`from_estimator`. What a training does not have is not drawn: no validation curve without
     validation rows, and no panel of scores where the score is the loss itself. A vertical line marks the epoch whose
-    weights were kept. A loss that falls by more than two decades, and a rate that spans more than one, has a
-    logarithmic scale.
+    weights were kept. A loss that falls by more than two decades, and a rate of which the middle half of the epochs
+    spans one, has a logarithmic scale.
 
     Parameters
     ----------
@@ -150,7 +151,8 @@ class TrainingDisplay:
             marker = "o" if len(values) == 1 else None  # one point makes no line
             style: dict[str, Any] = {"color": colour, "linewidth": 1.8, "marker": marker, "label": label} | line_kw
             self.lines_ += axes.plot(np.arange(1, len(values) + 1), values, **style)
-        if _decades(curves) > DECADES_OF_A_LOG_SCALE[panel]:
+        # Where a rate ends at next to nothing, as a cosine's, only its last epochs span decades.
+        if _decades(curves, 0.5 if panel == "rate" else 1.0) > DECADES_OF_A_LOG_SCALE[panel]:
             axes.set_yscale("log")
         axes.set_ylabel({"loss": "loss", "score": self.score_name, "rate": "learning rate"}[panel])
         _tidy(axes, panel)
@@ -202,10 +204,14 @@ def _name_of_score(fitted: Any) -> str:
     return name.replace("neg_", "negative ").replace("_", " ")
 
 
-def _decades(curves: Curves) -> float:
-    """Return how many powers of ten the positive values span; 0 where a value is not positive."""
+def _decades(curves: Curves, share: float) -> float:
+    """Return how many powers of ten the middle share of the values spans; 0 where a value is not positive."""
     values = np.concatenate([np.asarray(values, dtype=float) for _, values in curves.values()])
-    return float(np.log10(values.max() / values.min())) if (values > 0).all() else 0.0
+    if not (values > 0).all():
+        return 0.0
+    low = np.quantile(values, (1 - share) / 2, method="higher")
+    high = np.quantile(values, (1 + share) / 2, method="lower")
+    return float(np.log10(high / low))
 
 
 def _make_axes(ax: Any, panels: list[str]) -> np.ndarray:
@@ -237,9 +243,8 @@ def _tidy(axes: Axes, panel: str) -> None:
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.minorticks_off()
-    lowest, highest = axes.dataLim.intervaly
-    if panel == "rate" and axes.get_yscale() == "linear":
-        axes.set_ylim(0, 1.2 * highest or 1)
+    highest = axes.dataLim.intervaly[1]
+    if axes.get_yscale() == "log":
+        label_decades(axes.yaxis, axes.dataLim.intervaly)
     elif panel == "rate":
-        # A rate that ends at next to nothing would press all that matters against the upper edge.
-        axes.set_ylim(max(lowest, highest / 1e4) / 1.5, 1.5 * highest)
+        axes.set_ylim(0, 1.2 * highest or 1)

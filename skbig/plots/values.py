@@ -36,7 +36,7 @@ class Levels:
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Levels:
-        """Sort numbers by size, and leave words in the order in which they appear, behind the numbers."""
+        """Sort numbers by size, then tuples of numbers by length and size; words stay as they appear, behind them."""
         distinct: dict[Hashable, Any] = {}
         for value in values:
             distinct.setdefault(identity(value), plain(value))
@@ -71,10 +71,12 @@ class Levels:
         return [shorten(value, 17, 10**6) for value in self.values]
 
 
-def _rank(value: Any) -> tuple[int, float]:
+def _rank(value: Any) -> tuple[int, int, tuple[float, ...]]:
     if is_number(value):
-        return 0, float(value)
-    return (2 if value is NOT_SET else 1), 0.0
+        return 0, 0, (float(value),)
+    if isinstance(value, list | tuple | np.ndarray) and all(map(is_number, map(plain, value))):
+        return 1, len(value), tuple(float(number) for number in value)  # layer sizes, betas
+    return (3 if value is NOT_SET else 2), 0, ()
 
 
 def _geometric(numbers: np.ndarray) -> bool:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
+from sklearn.exceptions import ConvergenceWarning
 
 from skbig.estimators.sklearn_compat import format_results
 from skbig.search.crew import Crew, crew_of
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import RAN_OUT, Task
 from skbig.search.joblib_backend import Call
 from skbig.search.joblib_runner import spread
 from skbig.search.observer import SearchObserver
@@ -46,7 +47,8 @@ class Evaluation:
         self._n_evaluations = 0
         self._finished: list[Finished] = []
         self._identity: dict[str, str] = {}
-        self._line = SearchLine()
+        self._line = SearchLine(scoring=search.scoring)
+        self._n_fits = self._n_ran_out = 0
         self._crew: Crew | None = None
         self._is_manned = False
 
@@ -57,6 +59,18 @@ class Evaluation:
         results = self._run(calls, watchers)
         self._note_finished(calls, results)
         return results
+
+    def conclude(self) -> None:
+        """Say once what holds for the whole search, after its last evaluation."""
+        if self._shown():
+            self._line.end()
+        if self._n_ran_out:
+            warnings.warn(
+                f"Maximum iterations (max_iter) reached in {self._n_ran_out} of {self._n_fits} fits of this search, "
+                "whose optimization hasn't converged yet. Increase max_iter, or raise tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _run(self, calls: Sequence[Call], watchers: list[SearchObserver]) -> list[Any]:
         tasks = self._tasks(calls)
@@ -124,6 +138,9 @@ class Evaluation:
 
     def _note_finished(self, calls: Sequence[Call], results: Sequence[Any]) -> None:
         """Note the candidates that are evaluated on every fold; their calls stand side by side."""
+        done = [result for result in results if result is not None]
+        self._n_fits += len(done)
+        self._n_ran_out += sum(result.pop(RAN_OUT, False) for result in done)  # scikit-learn does not know it
         n_splits = calls[0].keywords["split_progress"][1]
         for start in range(0, len(calls), n_splits):
             own = list(results[start : start + n_splits])

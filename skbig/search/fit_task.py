@@ -23,6 +23,9 @@ from skbig.estimators.sklearn_compat import hands_callbacks_on, has_callbacks, p
 from skbig.search.joblib_backend import Call
 from skbig.search.pipeline_cache import PipelineCache, content_hash, pipelines_of
 
+RAN_OUT = "ran_out"
+"""In a result, beside what scikit-learn puts there: whether `max_iter` ended the training before it converged."""
+
 FIT_PARAMETERS = ("sample_weight", "X_val", "y_val", "sample_weight_val")
 
 
@@ -160,15 +163,17 @@ class Task:
         with done_ahead(self.estimator, self._conclude):
             result = self.call()
         result["fit_time"] = self.seconds
+        if self._limit is None and self.session is not None and self.session.ran_out:
+            result[RAN_OUT] = True
         return result
 
     def _conclude(self) -> None:
-        """Do what comes after a training: warn, or fail."""
+        """Do what comes after a training: fail where it has failed. Of what its search warns once, nothing is said."""
         if self._error is not None:
             raise self._error
-        assert self.last is not None and self.session is not None
-        if self._limit is None:
-            self.session.conclude()
+        assert self.session is not None
+        if self.session.history.stop_reason == "interrupted":
+            raise KeyboardInterrupt
 
     def forget(self) -> None:
         """Let go of rows and weights."""

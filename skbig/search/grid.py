@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
+from skbig.estimators.html_repr import Documented
 from skbig.exceptions import WorkerError
 from skbig.search.evaluation import Evaluation
 from skbig.search.joblib_backend import collecting
 
 
-class TrainsTogether:
+class TrainsTogether(Documented):
     """Makes a search of scikit-learn's train its candidates together; mixed in before the search's own class."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
@@ -45,12 +46,14 @@ class TrainsTogether:
         evaluation = self._evaluation()
         try:
             with collecting(evaluation):
-                return super().fit(X, y, **params)  # type: ignore[misc]
+                super().fit(X, y, **params)  # type: ignore[misc]
         except (KeyboardInterrupt, WorkerError):
             evaluation.keep_finished()
             raise
         finally:
             evaluation.close()
+        evaluation.conclude()
+        return self
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self)
@@ -164,12 +167,27 @@ class BigRandomizedSearchCV(TrainsTogether, RandomizedSearchCV):
         Parameter names, and distributions (with a method ``rvs``) or lists of values.
     n_iter : int, default=10
         How many candidates are drawn.
-    scoring, n_jobs, refit, cv, verbose, pre_dispatch : see `BigGridSearchCV`
-        As there.
+    scoring : str, callable, list, tuple or dict, default=None
+        How candidates are scored on the rows left out; the estimator's own score by default.
+    n_jobs : int, default=None
+        None trains in this process, a number spreads the stacks by joblib over so many workers; as in
+        `BigGridSearchCV`.
+    refit : bool, str or callable, default=True
+        Whether, and by which score, the best candidate is fitted on all rows.
+    cv : int, cross-validation generator or iterable, default=None
+        How rows are split; five folds by default.
+    verbose : int, default=0
+        1 shows one line of progress; more than 1 shows a line for each fit, as scikit-learn does.
+    pre_dispatch : int or str, default='2*n_jobs'
+        Of the stacks that `n_jobs` spreads, as in joblib.
     random_state : int, RandomState instance or None, default=None
         Seed of the draw; with `checkpoint_dir` it has to be an int.
-    error_score, return_train_score, checkpoint_dir : see `BigGridSearchCV`
-        As there.
+    error_score : 'raise' or numeric, default=np.nan
+        The score of a candidate that fails, with a `FitFailedWarning`; the others go on.
+    return_train_score : bool, default=False
+        Whether `cv_results_` includes the scores on the training rows.
+    checkpoint_dir : path or None, default=None
+        A directory in which to keep what is done; as in `BigGridSearchCV`.
 
     Attributes
     ----------

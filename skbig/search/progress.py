@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from sklearn.pipeline import Pipeline
 
 from skbig.engine.train import EpochReport
-from skbig.estimators.progress import Line, clock, line_on
+from skbig.estimators.progress import Line, clock, line_on, validation_words
 from skbig.search.fit_task import Task
 from skbig.search.observer import SearchObserver
 
@@ -21,36 +21,40 @@ from skbig.search.observer import SearchObserver
 class SearchLine(SearchObserver):
     """Shows how far a search is: candidates still in training, epoch, best score, time left.
 
-    The line is a bar of tqdm's where there is one, else plain and rewritten in place on a terminal, and about ten lines
-    in a file. What it measures is epochs of members: those trained, of those planned.
+    The line is of the same kind as that of a fit. It measures epochs of members: those trained, of those planned.
 
     - The epoch is the furthest of the networks in training.
     - The best score is that of `best_score_`: the best mean over the folds, among the candidates that are finished on
       all of them; of several scores the first, by its name. Until there is one, it is the validation score of the
-      trainings, of which only the mean over a stack is known: the best of these.
+      trainings, of which only the mean over a stack is known: the best of these, as a loss where it is one.
     - The time left takes it that the rest is like what is done. A training that stops early is done with all epochs.
 
     A search that begins again, as halving does at each rung, ends the line and begins another, with its own scores and
-    time; its candidates are still counted out of all.
+    time; its candidates are still counted out of all. Such a search ends with one more line, about all of it.
 
     Parameters
     ----------
+    scoring : str, callable or other, default=None
+        What the scores are, as the search's parameter; its name is shown where it is one.
     stream : text stream or None, default=None
         Where to write; standard error by default.
     """
 
-    def __init__(self, *, stream: TextIO | None = None) -> None:
+    def __init__(self, *, scoring: Any = None, stream: TextIO | None = None) -> None:
+        self._score_name = scoring if isinstance(scoring, str) else "score"
         self._stream = sys.stderr if stream is None else stream
         self._line: Line | None = None
         self._tally = _Tally([])
-        self._n_candidates = 0
-        self._began = 0.0
+        self._best = ""
+        self._n_candidates = self._n_rungs = 0
+        self._began = self._began_first = 0.0
 
     def begin(self, tasks: Sequence[Task]) -> None:
         self.close()
-        self._tally = _Tally(tasks)
+        self._tally = _Tally(tasks, self._score_name)
         self._n_candidates = max(self._n_candidates, self._tally.n_in_training)
         self._began = time.monotonic()
+        self._began_first = self._began_first if self._n_rungs else self._began
 
     def prepared(self, task: Task) -> None:
         self._tally.see_start(task)
@@ -70,11 +74,24 @@ class SearchLine(SearchObserver):
         tally = self._tally
         if tally.done:
             tally.see_ends()
+            self._best = tally.best
             state = f"{tally.n_finished} of {self._n_candidates} candidates finished"
             line = self._open()
-            line.write(tally.done, _listed(state, tally.best, f"took {clock(self._seconds())}"))
-            line.close()
+            line.write(tally.done, _listed(self._rung(), state, self._best, f"took {clock(self._seconds())}"))
+            line.close(tally.n_finished == tally.n_candidates)
+            self._n_rungs += 1
         self._line, self._tally = None, _Tally([])
+
+    def end(self) -> None:
+        """Show, once all rungs are through, what the whole search came to."""
+        if self._n_rungs > 1:
+            line = line_on(self._stream, 1, unit=None)
+            state = f"{self._n_candidates} candidates finished in {self._n_rungs} rungs"
+            line.write(1, _listed(state, self._best, f"took {clock(time.monotonic() - self._began_first)}"))
+            line.close(True)
+
+    def _rung(self) -> str:
+        return f"rung {self._n_rungs + 1}" if self._n_rungs else ""
 
     def _open(self) -> Line:
         if self._line is None:
@@ -84,11 +101,11 @@ class SearchLine(SearchObserver):
     def _refresh(self) -> None:
         """Show the search if the last refresh is long enough ago."""
         tally, line = self._tally, self._open()
-        if line.is_due(tally.done):
+        if line.is_due():
             tally.see_ends()
             state = f"{tally.n_in_training} of {self._n_candidates} candidates training"
             epoch = f"epoch {tally.epoch}" if tally.epoch else ""
-            line.write(tally.done, _listed(state, epoch, tally.best, self._left()))
+            line.write(tally.done, _listed(self._rung(), state, epoch, tally.best, self._left()))
 
     def _left(self) -> str:
         tally = self._tally
@@ -110,21 +127,22 @@ class _Tally:
     ----------
     planned, done, known : int
         Epochs of members; those that are known are done, but by an earlier run of the same search.
-    n_in_training, n_finished : int
-        Candidates that are not trained yet on all folds, and those that are scored on all of them.
+    n_candidates, n_in_training, n_finished : int
+        All candidates, those that are not trained yet on all folds, and those that are scored on all of them.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], score_name: str = "score") -> None:
         self._fits = {task: _Fit(task) for task in tasks}
         self._in_training: dict[Task, _Fit] = {}  # of all that are not ended, those that have been heard of
         self._n_folds = Counter(task.candidate for task in tasks)
         self._folds_to_train = Counter(self._n_folds)
         self._scores: dict[int, list[float]] = {candidate: [] for candidate in self._n_folds}
-        self._best, self._best_name = -math.inf, ""
-        self._validation_score = -math.inf
+        self._best, self._best_name, self._score_name = -math.inf, "", score_name
+        self._validation_score, self._watched = -math.inf, None
         self.planned = sum(fit.planned for fit in self._fits.values())
         self.done = self.known = 0
-        self.n_in_training, self.n_finished = len(self._n_folds), 0
+        self.n_candidates = self.n_in_training = len(self._n_folds)
+        self.n_finished = 0
 
     @property
     def epoch(self) -> int:
@@ -136,7 +154,8 @@ class _Tally:
         """The best score in words; nothing while there is none."""
         if self._best > -math.inf:
             return f"best {self._best_name} {self._best:.4g}"
-        return f"validation score {self._validation_score:.4g}" if self._validation_score > -math.inf else ""
+        known = self._validation_score > -math.inf
+        return validation_words(self._watched, self._validation_score) if known else ""
 
     def see_start(self, task: Task) -> None:
         if task.session is not None:
@@ -147,11 +166,11 @@ class _Tally:
             fit = self._in_training.get(task) or self._enter(task)
             self.done += fit.see_epoch()
         if validation_score is not None and validation_score > self._validation_score:
-            self._validation_score = validation_score
+            self._validation_score, self._watched = validation_score, getattr(tasks[0].last, "scoring", None)
 
     def see_result(self, task: Task, scores: Any, known: bool) -> None:
         self._end(task, known)
-        name, score = next(iter(scores.items())) if isinstance(scores, dict) else ("score", scores)
+        name, score = next(iter(scores.items())) if isinstance(scores, dict) else (self._score_name, scores)
         folds = self._scores[task.candidate]
         folds.append(score)
         if len(folds) < self._n_folds[task.candidate]:

@@ -77,9 +77,9 @@ def failing_search(fails: float) -> GridSearchCV:
         return grid_search(estimator=Scored(fails=fails), refit=False)
 
 
-def halving_search(**options: Any) -> HalvingGridSearchCV:
+def halving_search(grid: Any = None, **options: Any) -> HalvingGridSearchCV:
     settings = {"resource": "epochs", "min_resources": 2, "max_resources": 18, "factor": 3, "cv": 3, "random_state": 0}
-    return HalvingGridSearchCV(Scored(), GRID, **settings | options).fit(X, Y)
+    return HalvingGridSearchCV(Scored(), GRID if grid is None else grid, **settings | options).fit(X, Y)
 
 
 def of_scores(params: list[dict[str, Any]], scores: Any, **options: Any) -> SearchDisplay:
@@ -118,7 +118,7 @@ def frame(display: SearchDisplay) -> tuple[int, int]:
 def test_a_cell_is_the_best_over_all_other_parameters() -> None:
     """The heat map is a pivot table of cv_results_ by the maximum."""
     search = grid_search()
-    display = SearchDisplay.from_search(search, parameters=("rate", "alpha"))
+    display = SearchDisplay.from_estimator(search, parameters=("rate", "alpha"))
     table = pd.DataFrame(search.cv_results_).astype({"param_rate": float, "param_alpha": float})
     expected = table.pivot_table("mean_test_score", "param_alpha", "param_rate", aggfunc="max")
     np.testing.assert_array_equal(cells(display), expected)
@@ -133,15 +133,15 @@ def test_a_cell_is_the_best_over_all_other_parameters() -> None:
 def test_the_first_name_is_that_of_the_x_axis() -> None:
     """The order of the names is the order of the axes."""
     search = grid_search()
-    upright = SearchDisplay.from_search(search, parameters=("rate", "alpha"))
-    lying = SearchDisplay.from_search(search, parameters=("alpha", "rate"))
+    upright = SearchDisplay.from_estimator(search, parameters=("rate", "alpha"))
+    lying = SearchDisplay.from_estimator(search, parameters=("alpha", "rate"))
     np.testing.assert_array_equal(cells(upright), cells(lying).T)
     assert lying.parameters_ == ["alpha", "rate"]
 
 
 def test_cells_tell_their_scores() -> None:
     """The number in a cell is the score of its colour, in ink that is seen on it."""
-    display = SearchDisplay.from_search(grid_search(), parameters=("rate", "alpha"))
+    display = SearchDisplay.from_estimator(grid_search(), parameters=("rate", "alpha"))
     written = {text.get_position(): text for text in display.ax_.texts}
     for (row, column), score in np.ndenumerate(cells(display)):
         text = written[column, row]
@@ -169,17 +169,83 @@ def test_many_cells_are_not_written_into() -> None:
 def test_the_best_cell_is_framed_and_described() -> None:
     """The frame is around best_params_, which stand above the picture with their score."""
     search = grid_search()
-    display = SearchDisplay.from_search(search, parameters=("rate", "alpha"))
+    display = SearchDisplay.from_estimator(search, parameters=("rate", "alpha"))
     best = search.best_params_
     assert frame(display) == (RATES.index(best["rate"]), ALPHAS.index(best["alpha"]))
-    assert above(display) == f"best {search.best_score_:.3f}: alpha=0.001, noise=0, rate=0.01"
+    edge = "at the edge of what was tried: alpha=0.001 (largest)"
+    assert above(display) == f"best {search.best_score_:.3f}: alpha=0.001, noise=0, rate=0.01 {edge}"
+
+
+@pytest.mark.parametrize(
+    ("grid", "edges"),
+    [
+        ({"rate": [1e-4, 1e-3, 1e-2, 1e-1]}, ""),
+        ({"rate": [1e-2, 1e-1, 1.0]}, "rate=0.01 (smallest)"),
+        ({"rate": [1e-4, 1e-3, 3e-3], "alpha": [1e-5, 1e-4, 1e-3, 1e-2]}, "rate=0.003 (largest)"),
+        ({"rate": [1e-4, 1e-3, 3e-3], "alpha": [1e-3, 1e-2, 1e-1]}, "alpha=0.001 (smallest), rate=0.003 (largest)"),
+        ({"rate": [1e-2, 1e-1]}, ""),  # of two values one is always the best
+        ({"noise": [0, 1, 2]}, ""),  # nothing lies below zero
+        ({"kind": ["a", "b", "c"]}, ""),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("halving", [False, True])
+def test_a_best_value_at_the_edge_is_told(grid: dict[str, Any], edges: str, halving: bool) -> None:
+    """Where the best candidate has the last number that was tried, a wider grid may hold a better one."""
+    search = (halving_search if halving else grid_search)(grid)
+    display = SearchDisplay.from_estimator(search, kind="scores")
+    assert above(display).partition("at the edge of what was tried: ")[2] == edges
+    if halving and edges:
+        rungs = SearchDisplay.from_estimator(search)
+        assert above(rungs).endswith(f": {edges}")
+
+
+def test_drawn_values_have_no_edge() -> None:
+    """The largest of thirty random numbers is not the end of a grid."""
+    space = {"rate": loguniform(1e-7, 1e-2), "noise": uniform(0, 10)}
+    search = RandomizedSearchCV(Scored(), space, n_iter=30, cv=2, random_state=0).fit(X, Y)
+    assert "edge" not in above(SearchDisplay.from_estimator(search))
+
+
+@pytest.mark.parametrize("highest", [4.0, 10.0, 40.0, 1e3, 1e8])
+def test_labels_of_a_log_axis_have_room(highest: float) -> None:
+    """Over a short span or a long one, no label of a logarithmic axis runs into another, and there are some."""
+    numbers = np.geomspace(1e-3, 1e-3 * highest, 40)
+    display = of_scores([{"x": number, "y": place % 7} for place, number in enumerate(numbers)], np.arange(40.0))
+    display.figure_.canvas.draw()
+    axis = display.ax_.xaxis if display.parameters_[0] == "x" else display.ax_.yaxis
+    assert axis.get_scale() == "log"
+    low, high = sorted(axis.get_view_interval())
+    texts = [
+        tick.label1
+        for minor in (False, True)
+        for tick in (axis.get_minor_ticks() if minor else axis.get_major_ticks())
+        if low <= tick.get_loc() <= high and tick.label1.get_text()
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    assert 2 <= len(boxes) <= 12
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_layer_sizes_stand_in_order() -> None:
+    """Sizes go up, of one layer and then of two, however they were named, and not as their letters do."""
+    sizes = [(128,), (16,), (64, 64), (16, 16), (64,), ()]
+    display = of_scores([{"hidden_layer_sizes": size} for size in sizes], range(6))
+    assert labels(display, "x") == ["()", "(16,)", "(64,)", "(128,)", "(16, 16)", "(64, 64)"]
+
+
+def test_a_search_has_two_names() -> None:
+    """`from_search` draws what `from_estimator` does, which is what scikit-learn's displays have."""
+    search = grid_search()
+    one, other = (make(search, parameters="rate") for make in (SearchDisplay.from_estimator, SearchDisplay.from_search))
+    np.testing.assert_array_equal(one.lines_[0].get_xydata(), other.lines_[0].get_xydata())
 
 
 def test_random_values_are_points() -> None:
     """Every candidate of a random search is a point in the colour of its score, on scales that fit."""
     space = {"rate": loguniform(1e-4, 1), "noise": uniform(0, 10)}
     search = RandomizedSearchCV(Scored(), space, n_iter=30, cv=3, random_state=0).fit(X, Y)
-    display = SearchDisplay.from_search(search, parameters=("rate", "noise"))
+    display = SearchDisplay.from_estimator(search, parameters=("rate", "noise"))
     drawn = np.column_stack([display.image_.get_offsets(), display.image_.get_array()])
     expected = np.column_stack([search.cv_results_[key] for key in ("param_rate", "param_noise", "mean_test_score")])
     np.testing.assert_allclose(drawn, expected.astype(float)[np.argsort(drawn_scores(search))])
@@ -202,7 +268,7 @@ def test_points_over_words() -> None:
     """A random number beside a few words is drawn as points in as many rows as there are words."""
     space = {"rate": loguniform(1e-4, 1), "kind": ["adam", SGD(), AdamW(betas=(0.9, 0.95))]}
     search = RandomizedSearchCV(Scored(), space, n_iter=20, cv=2, random_state=0).fit(X, Y)
-    display = SearchDisplay.from_search(search, parameters=("rate", "kind"))
+    display = SearchDisplay.from_estimator(search, parameters=("rate", "kind"))
     found = [text.replace("\n", " ") for text in labels(display, "y")]
     assert sorted(found) == ["AdamW(betas=(0.9, 0.95))", "SGD()", "adam"]
     assert {*display.image_.get_offsets()[:, 1]} == {0, 1, 2}
@@ -211,7 +277,7 @@ def test_points_over_words() -> None:
 def test_one_parameter_is_a_line_with_a_band() -> None:
     """The line is the mean score, and the band around it one standard deviation over the folds."""
     search = grid_search({"rate": RATES})
-    display = SearchDisplay.from_search(search)
+    display = SearchDisplay.from_estimator(search)
     (line,) = display.lines_
     mean, std = (search.cv_results_[f"{key}_test_score"] for key in ("mean", "std"))
     np.testing.assert_array_equal(line.get_xydata(), np.column_stack([RATES, mean]))
@@ -226,7 +292,7 @@ def test_one_parameter_is_a_line_with_a_band() -> None:
 def test_a_line_is_the_best_over_all_other_parameters() -> None:
     """A line over one of several parameters takes the best candidate at each value."""
     search = grid_search()
-    (line,) = SearchDisplay.from_search(search, parameters="rate").lines_
+    (line,) = SearchDisplay.from_estimator(search, parameters="rate").lines_
     table = pd.DataFrame(search.cv_results_).groupby("param_rate")["mean_test_score"].max()
     np.testing.assert_array_equal(line.get_ydata(), table)
 
@@ -239,7 +305,7 @@ def test_values_that_differ_in_more_are_not_joined() -> None:
 
 def test_words_are_not_joined() -> None:
     """Between two words there is nothing, so no line."""
-    display = SearchDisplay.from_search(grid_search({"kind": ["adam", SGD()]}))
+    display = SearchDisplay.from_estimator(grid_search({"kind": ["adam", SGD()]}))
     assert display.lines_[0].get_linestyle() == "None"
     assert labels(display, "x") == ["adam", "SGD()"]
 
@@ -290,7 +356,7 @@ def test_the_most_important_parameters_are_drawn(reverse: bool, n_iter: int | No
         grid = {"noise": uniform(0, 4), "alpha": loguniform(1e-6, 1e-3), "rate": loguniform(1e-5, 5e-3)}
     grid = dict(reversed(grid.items())) if reverse else grid
     search = grid_search(grid) if n_iter is None else RandomizedSearchCV(Scored(), grid, n_iter=n_iter, random_state=0)
-    display = SearchDisplay.from_search(search if n_iter is None else search.fit(X, Y))
+    display = SearchDisplay.from_estimator(search if n_iter is None else search.fit(X, Y))
     assert display.parameters_ == ["rate", "alpha"]
 
 
@@ -351,7 +417,7 @@ def test_a_constant_is_not_drawn() -> None:
 def test_other_grids_leave_gaps() -> None:
     """A parameter that only one of several grids has is not set in the others, and what was not tried is blank."""
     search = grid_search([{"kind": ["a"], "rate": [0.1, 0.2]}, {"kind": ["b"], "rate": [0.1, 0.2], "alpha": [1, 2]}])
-    display = SearchDisplay.from_search(search, parameters=("kind", "alpha"))
+    display = SearchDisplay.from_estimator(search, parameters=("kind", "alpha"))
     assert labels(display, "y") == ["1", "2", "not set"]
     np.testing.assert_array_equal(np.isfinite(cells(display)), [[False, True], [False, True], [True, False]])
 
@@ -359,12 +425,12 @@ def test_other_grids_leave_gaps() -> None:
 def test_failed_candidates_leave_gaps_and_are_counted() -> None:
     """A cell in which all failed is a cross, and the picture says how many candidates have no score."""
     search = failing_search(fails=0.1)
-    display = SearchDisplay.from_search(search, parameters=("rate", "alpha"))
+    display = SearchDisplay.from_estimator(search, parameters=("rate", "alpha"))
     np.testing.assert_array_equal(np.isnan(cells(display)), [[False, False, False, True]] * 3)
     crosses = [text.get_position() for text in display.ax_.texts if text.get_text() == "\N{MULTIPLICATION SIGN}"]
     assert sorted(crosses) == [(3, 0), (3, 1), (3, 2)]
     assert "6 of 24 candidates failed and have no score" in above(display)
-    (line,) = SearchDisplay.from_search(search, parameters="rate").lines_
+    (line,) = SearchDisplay.from_estimator(search, parameters="rate").lines_
     np.testing.assert_array_equal(np.isnan(line.get_ydata()), [False, False, False, True])
 
 
@@ -411,23 +477,23 @@ def test_several_scores() -> None:
     """Of a search with several scores the one of refit is drawn, or the one that is named."""
     scoring = {"good": lambda e, X, y: e.rate, "neg_bad": lambda e, X, y: -e.rate}
     search = grid_search({"rate": RATES}, scoring=scoring, refit="neg_bad")
-    bad = SearchDisplay.from_search(search)
+    bad = SearchDisplay.from_estimator(search)
     np.testing.assert_allclose(bad.lines_[0].get_ydata(), np.negative(RATES))
     assert bad.ax_.get_ylabel() == "mean test negative bad"
-    good = SearchDisplay.from_search(search, score="good")
+    good = SearchDisplay.from_estimator(search, score="good")
     np.testing.assert_allclose(good.lines_[0].get_ydata(), RATES)
     with pytest.raises(ValueError, match=r"must be one of \['good', 'neg_bad'\]. Did you mean 'good'\? Got 'god'"):
-        SearchDisplay.from_search(search, score="god")
+        SearchDisplay.from_estimator(search, score="god")
     unfitted = grid_search({"rate": RATES}, scoring=scoring, refit=False)
     with pytest.raises(ValueError, match=r"must be one of \['good', 'neg_bad'\]. Got None instead"):
-        SearchDisplay.from_search(unfitted)
+        SearchDisplay.from_estimator(unfitted)
 
 
 def test_the_score_is_named() -> None:
     """A single score has the name of its scorer."""
     model = make_pipeline(StandardScaler(), LinearRegression())
     search = GridSearchCV(model, {"linearregression__fit_intercept": [True, False]}, scoring="neg_mean_squared_error")
-    display = SearchDisplay.from_search(search.fit(X, Y))
+    display = SearchDisplay.from_estimator(search.fit(X, Y))
     assert display.ax_.get_ylabel() == "mean test negative mean squared error"
     assert display.ax_.get_xlabel() == "fit_intercept"
 
@@ -447,7 +513,7 @@ def test_rungs_are_lines_of_candidates(resource: str) -> None:
     """Each candidate is one line from rung to rung, whether samples grow or a parameter does."""
     options = {} if resource == "epochs" else {"resource": "n_samples", "min_resources": 9, "max_resources": 36}
     search = halving_search(**options)
-    display = SearchDisplay.from_search(search)
+    display = SearchDisplay.from_estimator(search)
     assert display.kind_ == "rungs"
     drawn = sorted([*zip(line.get_xdata(), line.get_ydata(), strict=True)] for line in display.lines_)
     assert drawn == paths_of(search, resource)
@@ -462,7 +528,7 @@ def test_rungs_are_lines_of_candidates(resource: str) -> None:
 def test_dropped_candidates_are_grey() -> None:
     """Who reaches the last rung has a colour and stands in the legend, the best first; the others are grey."""
     search = halving_search()
-    display = SearchDisplay.from_search(search)
+    display = SearchDisplay.from_estimator(search)
     last = search.n_iterations_ - 1
     finalists = [line for line in display.lines_ if line.get_xdata()[-1] == last]
     dropped = [line for line in display.lines_ if line.get_xdata()[-1] != last]
@@ -484,7 +550,7 @@ def test_rungs_of_equal_resources_are_apart() -> None:
     """Where halving repeats a rung with the same resources the rungs still follow one another."""
     search = halving_search(max_resources=6, aggressive_elimination=True)
     assert len({*search.cv_results_["n_resources"]}) < search.n_iterations_
-    display = SearchDisplay.from_search(search)
+    display = SearchDisplay.from_estimator(search)
     assert sorted([*zip(line.get_xdata(), line.get_ydata(), strict=True)] for line in display.lines_) == paths_of(
         search, "epochs"
     )
@@ -535,14 +601,14 @@ def test_the_resource_is_no_parameter_of_a_candidate() -> None:
     """The parameter that halving raises is never chosen, but it may be named."""
     search = halving_search()
     assert "epochs" in search.cv_results_["params"][0]
-    assert SearchDisplay.from_search(search, kind="scores").parameters_ == ["rate", "alpha"]
-    assert SearchDisplay.from_search(search, parameters="epochs").parameters_ == ["epochs"]
-    assert "epochs" not in " ".join(named(SearchDisplay.from_search(search)))
+    assert SearchDisplay.from_estimator(search, kind="scores").parameters_ == ["rate", "alpha"]
+    assert SearchDisplay.from_estimator(search, parameters="epochs").parameters_ == ["epochs"]
+    assert "epochs" not in " ".join(named(SearchDisplay.from_estimator(search)))
 
 
 def test_the_legend_of_rungs_tells_of_the_named_parameters() -> None:
     """Of many parameters those are told that were asked for."""
-    display = SearchDisplay.from_search(halving_search(), kind="rungs", parameters="rate")
+    display = SearchDisplay.from_estimator(halving_search(), kind="rungs", parameters="rate")
     assert named(display)[0].split(": ")[1] == "rate=0.01"
 
 
@@ -550,14 +616,14 @@ def test_the_resource_is_named_in_short() -> None:
     """The resource of a network in a pipeline has its own name below the axis, and the pipeline's steps do not."""
     pipeline = Pipeline([("scored", Scored())])
     search = HalvingGridSearchCV(pipeline, {"scored__rate": RATES}, resource="scored__epochs", max_resources=9)
-    assert SearchDisplay.from_search(search.fit(X, Y)).ax_.get_xlabel() == "epochs (candidates)"
+    assert SearchDisplay.from_estimator(search.fit(X, Y)).ax_.get_xlabel() == "epochs (candidates)"
 
 
 def test_random_halving_is_drawn() -> None:
     """A halving search over random values has as many lines as candidates."""
     space = {"rate": loguniform(1e-4, 1), "kind": [AdamW(), AdamW(betas=(0.9, 0.95))]}
     search = HalvingRandomSearchCV(Scored(), space, n_candidates=9, resource="epochs", max_resources=18, random_state=0)
-    display = SearchDisplay.from_search(search.fit(X, Y))
+    display = SearchDisplay.from_estimator(search.fit(X, Y))
     assert len(display.lines_) == 9
     display.figure_.canvas.draw()
 
@@ -578,17 +644,17 @@ def test_an_impossible_kind_is_refused(options: dict[str, Any], message: str) ->
 def test_a_search_over_nothing_is_refused() -> None:
     """Without a parameter there is nothing to draw."""
     with pytest.raises(ValueError, match="needs a search over at least one parameter"):
-        SearchDisplay.from_search(grid_search({}))
+        SearchDisplay.from_estimator(grid_search({}))
 
 
 def test_what_is_not_fitted_is_refused() -> None:
     """A search that was not fitted says so, and an estimator that is no search is told what is needed."""
     with pytest.raises(NotFittedError):
-        SearchDisplay.from_search(GridSearchCV(Scored(), GRID))
+        SearchDisplay.from_estimator(GridSearchCV(Scored(), GRID))
     with pytest.raises(
         ValueError, match=r"must be a fitted search with cv_results_.* Got LinearRegression\(\) instead"
     ):
-        SearchDisplay.from_search(LinearRegression().fit(X, Y))
+        SearchDisplay.from_estimator(LinearRegression().fit(X, Y))
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -598,7 +664,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"SearchDisplay draws with matplotlib.*pip install skbig\[plot\]"):
-        SearchDisplay.from_search(search)
+        SearchDisplay.from_estimator(search)
 
 
 @pytest.mark.parametrize("kind", ["scores", "rungs"])
@@ -606,10 +672,10 @@ def test_given_axes_are_used(kind: str) -> None:
     """The picture is drawn where it is wanted, also in a part of a figure."""
     search = halving_search()
     figure, axes = plt.subplots()
-    display = SearchDisplay.from_search(search, kind=kind, ax=axes)
+    display = SearchDisplay.from_estimator(search, kind=kind, ax=axes)
     assert (display.ax_, display.figure_) == (axes, figure)
     part = plt.figure(layout="constrained").subfigures(1, 2)[0]
-    SearchDisplay.from_search(search, kind=kind, ax=part.subplots()).ax_.figure.canvas.draw()
+    SearchDisplay.from_estimator(search, kind=kind, ax=part.subplots()).ax_.figure.canvas.draw()
 
 
 def test_what_draws_is_styled() -> None:
@@ -631,13 +697,13 @@ def test_nothing_but_the_results_is_needed() -> None:
     class Interrupted:
         cv_results_ = grid_search(refit=False).cv_results_
 
-    whole = SearchDisplay.from_search(grid_search())
-    np.testing.assert_array_equal(cells(SearchDisplay.from_search(Interrupted())), cells(whole))
+    whole = SearchDisplay.from_estimator(grid_search())
+    np.testing.assert_array_equal(cells(SearchDisplay.from_estimator(Interrupted())), cells(whole))
 
 
 def test_drawing_again_leaves_the_data_as_it_is() -> None:
     """A display is drawn as often as one likes, each time in a figure of its own."""
-    display = SearchDisplay.from_search(grid_search(), parameters=("rate", "alpha"))
+    display = SearchDisplay.from_estimator(grid_search(), parameters=("rate", "alpha"))
     first, scores = display.figure_, cells(display)
     assert display.plot(parameters="rate").image_ is None
     assert display.plot(parameters=("rate", "alpha")).figure_ is not first
@@ -651,7 +717,7 @@ def test_a_search_over_networks_is_drawn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         search = GridSearchCV(model, grid, cv=2).fit(X, Y % 2)
-    display = SearchDisplay.from_search(search, parameters=("learning_rate", "optimizer"))
+    display = SearchDisplay.from_estimator(search, parameters=("learning_rate", "optimizer"))
     assert [label.replace("\n", " ") for label in labels(display, "y")] == ["sgd", "AdamW(betas=(0.9, 0.95))"]
     assert display.ax_.get_ylabel() == "optimizer"
     display.figure_.canvas.draw()

@@ -120,12 +120,25 @@ def test_rates_over_decades_have_a_log_scale(rate: str, scale: str) -> None:
     assert display_of(rate=rate).axes_[-1].get_yscale() == scale
 
 
-def test_a_vanishing_rate_leaves_the_others_visible() -> None:
-    """A last rate of next to nothing is cut off, so that the rates before it fill the panel."""
-    axes = TrainingDisplay(loss=[3.0, 2.0, 1.0], rate=[0.1, 0.01, 1e-12]).plot().axes_[-1]
+@pytest.mark.parametrize(
+    ("rate", "scale"),
+    [
+        ([0.1, 0.01, 1e-12], "linear"),
+        (list(0.01 * (1 + np.cos(np.pi * np.arange(1, 101) / 100.001)) / 2), "linear"),
+        (list(0.1 * 0.5 ** np.arange(60.0)), "log"),
+        (list(np.repeat([0.1, 0.01, 0.001], 10)), "log"),
+    ],
+    ids=["vanishing", "cosine", "exponential", "steps"],
+)
+def test_every_rate_is_in_the_picture(rate: list[float], scale: str) -> None:
+    """A last rate of next to nothing neither falls off its axis nor presses those before it into a corner."""
+    axes = TrainingDisplay(loss=np.ones(len(rate)), rate=rate).plot().axes_[-1]
     low, high = axes.get_ylim()
-    assert 1e-6 < low < 0.01
-    assert 0.1 < high < 1.0
+    assert axes.get_yscale() == scale
+    assert low <= min(rate)
+    assert max(rate) <= high
+    span = np.ptp([low, high] if scale == "linear" else np.log([low, high]))
+    assert span < 1.25 * np.ptp([0, max(rate)] if scale == "linear" else np.log(rate))
 
 
 @pytest.mark.parametrize(

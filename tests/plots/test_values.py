@@ -89,7 +89,9 @@ def test_labels_differ(values: list[Any]) -> None:
         (["b", "a", "b"], ["b", "a"]),
         ([NOT_SET, "scale", 0.1], [0.1, "scale", NOT_SET]),
         ([True, 1, 1.0, False], [1, True, False]),
-        ([[1, 2], [1], [1, 2]], [[1, 2], [1]]),
+        ([[1, 2], [1], [1, 2]], [[1], [1, 2]]),
+        ([(128,), 64, (8, 8), (16,)], [64, (16,), (128,), (8, 8)]),
+        ([("b",), ("a",), (1, "a")], [("b",), ("a",), (1, "a")]),
         ([AdamW(), SGD(), AdamW()], [AdamW(), SGD()]),
         ([np.inf, 2.0], [2.0, np.inf]),
         ([np.float64("nan"), 2.0, np.float64("nan"), "nan"], [2.0, float("nan"), "nan"]),
@@ -97,7 +99,7 @@ def test_labels_differ(values: list[Any]) -> None:
     ids=repr,
 )
 def test_levels_are_ordered(values: list[Any], ordered: list[Any]) -> None:
-    """Numbers go up, words come behind them as they were named, equals are one, and each value finds its own."""
+    """Numbers go up, tuples of them by length and size, words stay as they were named, and each value finds its own."""
     levels = Levels.of(values)
     assert repr([*levels.values]) == repr(ordered)
     assert [identity(levels.values[place]) for place in levels.index] == [identity(value) for value in values]

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 
+from skbig import BigGridSearchCV, BigMLPClassifier
 from skbig.engine import population
 from skbig.engine.executors.threads import thread_count
 from tests.fitting import BINARY, MULTICLASS, X, target
@@ -148,3 +149,16 @@ def test_a_failed_member_begins_again_with_its_own_seeds(monkeypatch: pytest.Mon
     monkeypatch.setattr(population, "_limited", refuse)
     assert warnings_of(ours, X, VALUES) == warnings_of(theirs, X, VALUES)
     assert_alike(theirs, ours)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_search_warns_once_of_what_has_not_converged(n_jobs: int | None) -> None:
+    """However many fits come to their last epoch unconverged, one warning tells how many; the last fit has its own."""
+    network = BigMLPClassifier((4,), max_iter=3, random_state=0)
+    grid = {"learning_rate": [1e-3, 1e-2], "schedule": ["constant", "cosine"]}  # a cosine ends as planned
+    search = BigGridSearchCV(network, grid, cv=2, refit=False, n_jobs=n_jobs)
+    with pytest.warns(ConvergenceWarning, match=r"\(max_iter\) reached in 4 of 8 fits of this search") as caught:
+        search.fit(X, MULTICLASS)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert not any("ran_out" in name for name in search.cv_results_)

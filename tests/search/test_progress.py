@@ -51,6 +51,7 @@ class FakeTask:
         self.candidate, self.parameters = candidate, parameters
         self.estimator: Any = SimpleNamespace(max_iter=max_iter, n_members=n_members)
         self.session: Any = None
+        self.last: Any = SimpleNamespace(scoring="loss")
 
     def stop(self, reason: str) -> None:
         """End the training for a reason, as seen in its history."""
@@ -72,13 +73,14 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def no_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch, no_tqdm: None) -> None:
     """Everything is shown, however fast it comes, and nothing is cut off."""
-    monkeypatch.setattr(lines, "SECONDS_BETWEEN_REFRESHES", 0.0)
+    for name in ("SECONDS_BETWEEN_REFRESHES", "SECONDS_BETWEEN_LINES", "GROWTH_OF_PAUSES"):
+        monkeypatch.setattr(lines, name, 0.0)
     monkeypatch.setenv("COLUMNS", "160")
 
 
@@ -210,7 +212,7 @@ def test_epochs_of_a_pipeline_are_those_of_its_last_step(time: Clock) -> None:
     task.estimator = make_pipeline(StandardScaler(), NETWORK)
     line.begin([task])
     train(line, [task], 2)
-    assert shown(stream)[-1].startswith("40%, ")
+    assert shown(stream)[-1].startswith("40%, rung 2, ")
 
 
 @pytest.mark.usefixtures("plain")
@@ -234,7 +236,7 @@ def test_a_resumed_search_goes_on_where_it_was(time: Clock) -> None:
     line.begin([finished])
     evaluate(line, finished, 0.5, fit_time=100.0)
     line.close()
-    assert shown(stream)[-1] == "100%, 1 of 4 candidates finished, best score 0.5, took 0:00"
+    assert shown(stream)[-1] == "100%, rung 2, 1 of 4 candidates finished, best score 0.5, took 0:00"
 
 
 @pytest.mark.usefixtures("plain")
@@ -266,16 +268,27 @@ def test_of_several_scores_the_first_is_shown_by_its_name(time: Clock) -> None:
 
 
 @pytest.mark.usefixtures("plain")
+def test_the_one_score_has_the_name_it_was_asked_for(time: Clock) -> None:
+    """A search by a named scorer shows its best score by that name, as it stands in `best_score_`."""
+    stream = Terminal()
+    line = SearchLine(scoring="neg_log_loss", stream=stream)
+    task = FakeTask()
+    line.begin([task])
+    evaluate(line, task, -0.25)
+    assert "best neg_log_loss -0.25, " in shown(stream)[-1]
+
+
+@pytest.mark.usefixtures("plain")
 def test_validation_scores_stand_in_until_there_is_a_test_score(time: Clock) -> None:
-    """While no candidate is finished the best validation score is shown, and is not called more than that."""
+    """While no candidate is finished the best validation score is shown, a loss as a loss, and not called more."""
     stream = Terminal()
     line = SearchLine(stream=stream)
     task = FakeTask()
     line.begin([task])
     for score in (np.nan, -0.5, -0.75, np.nan, None):
         train(line, [task], score=score)
-    assert "score" not in shown(stream)[0]
-    assert all(", validation score -0.5, " in text for text in shown(stream)[1:])
+    assert "val" not in shown(stream)[0]
+    assert all(", val loss 0.5, " in text for text in shown(stream)[1:])
     assert not any("best" in text for text in shown(stream))
     evaluate(line, task, -2.0)
     assert ", best score -2, " in shown(stream)[-1]
@@ -302,10 +315,13 @@ def test_a_rung_has_its_own_line(closes: bool, time: Clock) -> None:
     assert shown(stream)[-1].startswith("100%, 4 of 4 candidates finished, best score 0.9, took ")
     time.now += 2
     train(line, [again], 5)
-    assert shown(stream)[-1] == "25%, 1 of 4 candidates training, epoch 15, 0:06 left"
+    assert shown(stream)[-1] == "25%, rung 2, 1 of 4 candidates training, epoch 15, 0:06 left"
     evaluate(line, again, 0.7)
     line.close()
-    assert shown(stream)[-1] == "100%, 1 of 4 candidates finished, best score 0.7, took 0:02"
+    assert shown(stream)[-1] == "100%, rung 2, 1 of 4 candidates finished, best score 0.7, took 0:02"
+    line.end()
+    assert shown(stream)[-1] == "100%, 4 candidates finished in 2 rungs, best score 0.7, took 0:32"
+    assert stream.getvalue().endswith("\n")
 
 
 def test_nothing_is_left_behind(unchanged_globals: None) -> None:
@@ -323,28 +339,35 @@ def test_nothing_is_left_behind(unchanged_globals: None) -> None:
     once = stream.getvalue()
     assert once.endswith("\n")
     line.close()
+    line.end()  # of one rung all is said
     assert stream.getvalue() == once
 
 
-@pytest.mark.usefixtures("no_tqdm")
-@pytest.mark.parametrize(
-    ("n_tasks", "size", "n_epochs"), [(1, 1, 200), (96, 32, 10), (96, 7, 3), (3, 1, 1), (500, 32, 50)]
-)
-def test_a_file_gets_about_ten_lines(n_tasks: int, size: int, n_epochs: int) -> None:
-    """A log does not grow with the search, and goes on to its end."""
+@pytest.mark.parametrize("seconds", [1, 60, 3600])
+@pytest.mark.parametrize(("n_tasks", "size", "n_epochs"), [(1, 1, 200), (96, 7, 30), (500, 32, 50)])
+def test_a_file_gets_lines_at_a_humane_pace(
+    n_tasks: int, size: int, n_epochs: int, seconds: float, time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With tqdm or without, a log grows with the time, not with the search, and its last line tells the end."""
+    monkeypatch.setattr(lines, "time", time)
     stream = io.StringIO()
     line = SearchLine(stream=stream)
     tasks = [FakeTask(i, n_epochs) for i in range(n_tasks)]
     line.begin(tasks)
-    for start in range(0, n_tasks, size):
-        train(line, tasks[start : start + size], n_epochs)
+    starts = range(0, n_tasks, size)
+    for start in starts:
+        for _ in range(n_epochs):
+            time.now += seconds / len(starts) / n_epochs
+            train(line, tasks[start : start + size])
         for task in tasks[start : start + size]:
             evaluate(line, task)
     line.close()
-    percents = [int(text.partition("%")[0]) for text in shown(stream)]
+    texts = shown(stream)
+    percents = [int(text.partition("%")[0]) for text in texts]
+    assert "\r" not in stream.getvalue()
     assert percents == sorted(percents)
-    assert percents[-1] == 100
-    assert min(n_tasks * n_epochs // size, 9) <= len(percents) <= 12
+    assert texts[-1].startswith(f"100%, {n_tasks} of {n_tasks} candidates finished, best score 0.5, took ")
+    assert (2 if seconds == 1 else 10) <= len(texts) <= 40
 
 
 @pytest.mark.usefixtures("no_tqdm")
@@ -399,8 +422,11 @@ def test_each_rung_of_halving_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     search = BigHalvingGridSearchCV(NETWORK, RATES, factor=2, cv=2, verbose=1).fit(*load_iris(return_X_y=True))
     rungs = [shown(io.StringIO(line)) for line in stream.getvalue().split("\n")[:-1]]
-    assert len(rungs) == search.n_iterations_ > 1
-    assert all(re.match(r"100%, \d of \d candidates finished, best score ", texts[-1]) for texts in rungs)
+    assert len(rungs) - 1 == search.n_iterations_ > 1
+    *rungs, (end,) = rungs
+    assert all(re.match(r"100%, (rung \d, )?\d of 4 candidates finished, best score ", texts[-1]) for texts in rungs)
+    best = f"best score {search.best_score_:.4g}, "
+    assert end.startswith(f"100%, 4 candidates finished in {search.n_iterations_} rungs, {best}took ")
     epochs = [[int(found) for text in texts for found in re.findall(r"epoch (\d+)", text)] for texts in rungs]
     assert [min(own) for own in epochs] == [1, *(n + 1 for n in search.n_resources_[:-1])]
     assert all(max(own) <= n for own, n in zip(epochs, search.n_resources_, strict=True))
@@ -414,7 +440,7 @@ def test_a_search_that_fails_ends_its_line(
 ) -> None:
     """After Ctrl-C or an exception the line is ended, and says how far the search came."""
     if hidden:
-        monkeypatch.setitem(sys.modules, "tqdm", None)
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     else:
         pytest.importorskip("tqdm")
     monkeypatch.setenv("COLUMNS", "160")

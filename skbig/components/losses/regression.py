@@ -89,7 +89,7 @@ class Huber(Loss, name="huber", recordable=True):
 
 @dataclass(frozen=True)
 class LogCosh(Loss, name="log_cosh", recordable=True):
-    r"""The logarithm of the hyperbolic cosine: :math:`\log \cosh(y - z)`, like Huber's loss but smooth everywhere.
+    r"""The logarithm of the hyperbolic cosine: :math:`\log\, \cosh(y - z)`, like Huber's loss but smooth everywhere.
 
     It is near :math:`d^2 / 2` for a small error d, and near :math:`d - \log 2` for a large one.
 
