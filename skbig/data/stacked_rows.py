@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,9 +125,12 @@ def same_rows(one: Rows, other: Rows) -> bool:
     return one.mean_weight == other.mean_weight and all(_same(a, b) for a, b in pairs)
 
 
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
+def _same(one: Any, other: Any) -> bool:
+    """Whether two tensors, or two CSR arrays, hold the same numbers in the same places."""
+    if one is None or other is None or one is other:
         return one is other
-    if one.shape != other.shape or one.dtype != other.dtype:
+    if type(one) is not type(other) or one.shape != other.shape or one.dtype != other.dtype:
         return False
-    return one.data_ptr() == other.data_ptr() or torch.equal(one, other)
+    if isinstance(one, Tensor):
+        return one.data_ptr() == other.data_ptr() or torch.equal(one, other)
+    return all(np.array_equal(getattr(one, part), getattr(other, part)) for part in ("indptr", "indices", "data"))

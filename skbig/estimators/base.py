@@ -23,6 +23,7 @@ from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
 from skbig.estimators.html_repr import Documented
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.prediction import raw_predictions
+from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.session import prepare
 from skbig.estimators.sklearn_compat import CallbackSupportMixin, check_rows, with_callbacks
 
@@ -107,6 +108,10 @@ class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, Bas
         return self._fit(Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val), incremental=False)
 
     def _fit(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Self:
+        receive = receiver_of_fits()
+        if receive is not None and not incremental:
+            receive(self, given, held)
+            return self
         session = prepare(self, given, held, incremental=incremental, classes=classes)
         if session.has_stopped:
             warnings.warn(

@@ -32,7 +32,7 @@ from skbig.estimators.declaration import given_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.scoring import Validation
-from skbig.estimators.sklearn_compat import inside_population
+from skbig.estimators.search_context import inside_candidate
 from skbig.estimators.teams import ALONE, Errand, Joined, Team, check_parts
 
 T = TypeVar("T")
@@ -209,7 +209,7 @@ def team_of(estimator: Any) -> Team:
         When the environment tells of other ranks that do not come.
     """
     backend = resolve_backend(getattr(estimator, "backend", None))
-    if backend is None or (backend.spreads_searches and inside_population()):
+    if backend is None or (backend.spreads_searches and inside_candidate()):
         return ALONE
     context, device_type = place_of(estimator.device, backend)
     if context is not None:

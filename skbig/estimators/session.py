@@ -34,7 +34,7 @@ from skbig.estimators.sklearn_compat import (
     check_training_rows,
     check_validation_rows,
     check_weight,
-    inside_search,
+    inside_loop_of_fits,
 )
 from skbig.estimators.teams import ALONE, Errand, Team
 from skbig.exceptions import DivergenceError
@@ -156,7 +156,7 @@ class Session(Training):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if self.history.stop_reason == "interrupted" and inside_search():
+        if self.history.stop_reason == "interrupted" and inside_loop_of_fits():
             raise KeyboardInterrupt
 
     def _reached(self) -> tuple[int, int]:

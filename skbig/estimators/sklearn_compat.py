@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from skbig.data.sources.open import as_source
 from skbig.data.streaming.lazy_rows import LOADED_BYTES, LazyRows
 from skbig.data.streaming.reader import largest_of
 from skbig.engine.train import EpochReport
+from skbig.estimators.search_context import inside_search
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -49,13 +51,13 @@ __all__ = [
     "hands_callbacks_on",
     "has_callbacks",
     "inside_cross_validation",
-    "inside_population",
-    "inside_search",
+    "inside_loop_of_fits",
     "params_of_rows",
     "rows_of",
     "scorer_of",
     "scorer_types",
     "scorers_in",
+    "tells_callbacks",
     "with_callbacks",
 ]
 
@@ -244,27 +246,33 @@ def hands_callbacks_on(context: Any) -> bool:
     return False
 
 
-def inside_search() -> bool:
-    """Whether a caller is scikit-learn's or joblib's own loop over fits, which one Ctrl-C should end as well."""
-    return _is_called_by("sklearn.model_selection", "joblib.")
+def tells_callbacks(context: Any) -> bool:
+    """Whether callbacks of a search are told of its fits."""
+    return bool(getattr(context, "_callbacks", None))
+
+
+def inside_loop_of_fits() -> bool:
+    """Whether one Ctrl-C should end more than this fit: a search, a cross-validation, or another loop of joblib's."""
+    return inside_search() or _is_called_by("sklearn.model_selection", "joblib.")
 
 
 def inside_cross_validation() -> bool:
     """Whether a caller makes a fit for each fold or candidate."""
-    return _is_called_by("sklearn.model_selection._validation", "skbig.search.")
-
-
-def inside_population() -> bool:
-    """Whether a search of this package makes the fit, perhaps beside others; the best candidate's last fit is none."""
-    return _is_called_by("skbig.search.fit_task")
+    return inside_search() or _is_called_by("sklearn.model_selection._validation")
 
 
 def _is_called_by(*modules: str) -> bool:
-    frame = sys._getframe(1)
+    """Whether a function of scikit-learn's, or of joblib's, is among the callers.
+
+    Their loops leave no trace that a fit could read: they clone an estimator and call `fit`, as a user does. So the
+    callers are looked through here, and only where it matters and happens rarely: after Ctrl-C, and where a directory
+    of checkpoints would be shared by many fits.
+    """
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(modules):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 

@@ -26,7 +26,7 @@ from skbig.estimators.declaration import identifying_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.prediction import blocks_of, raw_predictions
 from skbig.estimators.scoring import Validation
-from skbig.estimators.sklearn_compat import inside_population
+from skbig.estimators.search_context import inside_candidate
 from skbig.exceptions import DivergenceError
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class Joined:
 
     def __init__(self, ranks: Ranks, estimator: Any) -> None:
         self.ranks, self._estimator = ranks, estimator
-        if inside_population():
+        if inside_candidate():
             raise ValueError(
                 f"backend={estimator.backend!r} joins the other ranks of this launch, and a search of skbig trains "
                 "several fits at a time, in no order on which ranks could agree. Use backend=None within a search."

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from skbig.backends.backend import Backend, resolve_backend
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.launching import place_of
-from skbig.search.fit_task import Task, last_step
+from skbig.search.fit_task import FitTask
 from skbig.search.joined import Joined
+from skbig.search.nesting import last_step
 from skbig.search.observer import SearchObserver
 from skbig.search.started import Started
 
@@ -19,8 +20,8 @@ class Crew(Protocol):
 
     def run(
         self,
-        tasks: Sequence[Task],
-        watchers: Sequence[SearchObserver],
+        tasks: Sequence[FitTask],
+        observers: Sequence[SearchObserver],
         lines: Sequence[SearchObserver],
         *,
         goes_on: bool,
@@ -29,8 +30,8 @@ class Crew(Protocol):
 
         Parameters
         ----------
-        tasks : sequence of Task
-        watchers : sequence of SearchObserver
+        tasks : sequence of FitTask
+        observers : sequence of SearchObserver
             They hear of what is trained in the process that trains it.
         lines : sequence of SearchObserver
             They hear of the results, in the process of the caller.
@@ -39,7 +40,7 @@ class Crew(Protocol):
 
         Raises
         ------
-        Interrupted
+        SearchInterrupted
             On Ctrl-C, with the results so far.
         WorkerError
             When a worker dies.
@@ -51,7 +52,7 @@ class Crew(Protocol):
         ...
 
 
-def crew_of(estimator: Any, tasks: Sequence[Task]) -> Crew | None:
+def crew_of(estimator: Any, tasks: Sequence[FitTask]) -> Crew | None:
     """Return who trains the tasks of a search, by the `backend` of its estimator; None is this process alone.
 
     Callbacks hear of fits in this process only. Candidates with a device or a backend of their own keep it.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from skbig.backends.single import choose_device
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 
 MAX_THREADS = 8
 """Threads of Python that train side by side: more would wait for each other's turn."""
@@ -27,7 +27,7 @@ def devices_for(name: str) -> list[str]:
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
-def devices_of(tasks: Sequence[Task]) -> list[str]:
+def devices_of(tasks: Sequence[FitTask]) -> list[str]:
     """Return the devices of tasks of one kind; one whose parameter is wrong fails when it is prepared."""
     names = {task.last.device for task in tasks if task.last is not None}
     try:
@@ -36,7 +36,7 @@ def devices_of(tasks: Sequence[Task]) -> list[str]:
         return ["cpu"]
 
 
-def side_by_side(tasks: Sequence[Task], n_threads: int) -> int:
+def side_by_side(tasks: Sequence[FitTask], n_threads: int) -> int:
     """Return how many stacks are trained at once: one per GPU, or one per thread that torch would use."""
     devices = devices_of(tasks)
     if any(device.startswith("cuda") for device in devices):

@@ -13,13 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skbig.estimators.sklearn_compat import format_results
 from skbig.search.crew import Crew, crew_of
-from skbig.search.fit_task import RAN_OUT, Task
+from skbig.search.fit_task import RAN_OUT, FitTask
 from skbig.search.joblib_backend import Call
-from skbig.search.joblib_runner import spread
+from skbig.search.joblib_runner import run_with_joblib
 from skbig.search.observer import SearchObserver
 from skbig.search.progress import SearchLine
 from skbig.search.search_checkpoint import SearchCheckpoints, identity_of
-from skbig.search.stack_scheduler import Interrupted, Workers
+from skbig.search.stack_scheduler import SearchInterrupted, StackScheduler
 
 
 class Finished(NamedTuple):
@@ -54,9 +54,9 @@ class Evaluation:
 
     def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """Return scikit-learn's result of each fit-and-score."""
-        watchers = [*self._saved(calls)]
+        observers = [*self._saved(calls)]
         self._n_evaluations += 1
-        results = self._run(calls, watchers)
+        results = self._run(calls, observers)
         self._note_finished(calls, results)
         return results
 
@@ -72,39 +72,39 @@ class Evaluation:
                 stacklevel=3,
             )
 
-    def _run(self, calls: Sequence[Call], watchers: list[SearchObserver]) -> list[Any]:
+    def _run(self, calls: Sequence[Call], observers: list[SearchObserver]) -> list[Any]:
         tasks = self._tasks(calls)
         if not self._is_manned:
             self._crew, self._is_manned = self._crew_of(tasks), True
         if self._crew is None:
-            return self._run_alone(tasks, watchers)
+            return self._run_alone(tasks, observers)
         return self._run_here(
-            tasks, partial(self._crew.run, tasks, watchers, self._shown(), goes_on=self._is_continued(tasks))
+            tasks, partial(self._crew.run, tasks, observers, self._shown(), goes_on=self._is_continued(tasks))
         )
 
-    def _is_continued(self, tasks: Sequence[Task]) -> bool:
+    def _is_continued(self, tasks: Sequence[FitTask]) -> bool:
         """Whether another evaluation will go on with these trainings."""
         del tasks
         return False
 
-    def _tasks(self, calls: Sequence[Call]) -> list[Task]:
-        return [Task(call) for call in calls]
+    def _tasks(self, calls: Sequence[Call]) -> list[FitTask]:
+        return [FitTask(call) for call in calls]
 
-    def _run_alone(self, tasks: Sequence[Task], watchers: list[SearchObserver]) -> list[Any]:
+    def _run_alone(self, tasks: Sequence[FitTask], observers: list[SearchObserver]) -> list[Any]:
         """Run by this process, or by the workers of joblib."""
         n_workers = effective_n_jobs(self.search.n_jobs)
         if n_workers > 1:
-            return spread(tasks, n_workers, self.search.pre_dispatch, watchers)
-        return self._run_here(tasks, partial(Workers(watchers=[*watchers, *self._shown()]).run, tasks))
+            return run_with_joblib(tasks, n_workers, self.search.pre_dispatch, observers)
+        return self._run_here(tasks, partial(StackScheduler(observers=[*observers, *self._shown()]).run, tasks))
 
-    def _run_here(self, tasks: Sequence[Task], run: Callable[[], list[Any]]) -> list[Any]:
+    def _run_here(self, tasks: Sequence[FitTask], run: Callable[[], list[Any]]) -> list[Any]:
         try:
             return run()
-        except Interrupted as interruption:
+        except SearchInterrupted as interruption:
             self._note_finished([task.call for task in tasks], interruption.results)
             raise (interruption.error or KeyboardInterrupt()) from None
 
-    def _crew_of(self, tasks: Sequence[Task]) -> Crew | None:
+    def _crew_of(self, tasks: Sequence[FitTask]) -> Crew | None:
         crew = crew_of(self.search.estimator, tasks)
         if crew is not None and effective_n_jobs(self.search.n_jobs) > 1:
             warnings.warn(

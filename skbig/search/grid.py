@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 from skbig.estimators.html_repr import Documented
+from skbig.estimators.search_context import searching
+from skbig.estimators.sklearn_compat import inside_cross_validation
 from skbig.exceptions import WorkerError
 from skbig.search.evaluation import Evaluation
 from skbig.search.joblib_backend import collecting
@@ -15,6 +17,8 @@ from skbig.search.joblib_backend import collecting
 
 class TrainsTogether(Documented):
     """Makes a search of scikit-learn's train its candidates together; mixed in before the search's own class."""
+
+    checkpoint_dir: Any
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Run the search and, with `refit`, fit the best candidate on all rows.
@@ -41,11 +45,13 @@ class TrainsTogether(Documented):
         WorkerError
             When a worker of the estimator's `backend` dies; the same candidates are kept.
         ValueError
-            When `checkpoint_dir` holds checkpoints of another search: which part differs.
+            When `checkpoint_dir` holds checkpoints of another search: which part differs; or when a cross-validation
+            makes the search.
         """
+        self._check_directory()
         evaluation = self._evaluation()
         try:
-            with collecting(evaluation):
+            with searching(), collecting(evaluation):
                 super().fit(X, y, **params)  # type: ignore[misc]
         except (KeyboardInterrupt, WorkerError):
             evaluation.keep_finished()
@@ -57,6 +63,14 @@ class TrainsTogether(Documented):
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self)
+
+    def _check_directory(self) -> None:
+        if self.checkpoint_dir is not None and inside_cross_validation():
+            raise ValueError(
+                f"checkpoint_dir={str(self.checkpoint_dir)!r} holds the checkpoints of one search, and a "
+                "cross-validation makes one for each fold. Set checkpoint_dir=None on the search, or fit a search with "
+                "a directory of its own on each fold."
+            )
 
 
 class BigGridSearchCV(TrainsTogether, GridSearchCV):

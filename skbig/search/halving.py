@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from math import floor, log
@@ -14,11 +15,15 @@ from sklearn.model_selection import HalvingGridSearchCV, ParameterGrid
 
 from skbig.estimators.base import NetworkEstimator
 from skbig.search.evaluation import Evaluation
-from skbig.search.fit_task import Task, hash_of, last_step
+from skbig.search.fit_task import FitTask, fresh_seed, hash_of
 from skbig.search.grid import TrainsTogether
 from skbig.search.joblib_backend import Call
+from skbig.search.ledger import Ledger
+from skbig.search.nesting import last_step, name_of_parameter
 from skbig.search.observer import SearchObserver
-from skbig.search.stack_scheduler import Workers
+from skbig.search.pipeline_cache import PipelineCache
+from skbig.search.search_checkpoint import State
+from skbig.search.stack_scheduler import StackScheduler
 
 EPOCHS = "max_iter"
 
@@ -162,7 +167,7 @@ n_features_in_, feature_names_in_
         if not self._grows_epochs():
             return super().fit(X, y, **params)
         given = self.resource, self.max_resources
-        self.resource = _name_of_epochs(self.estimator)  # scikit-learn needs its full name, ``step__max_iter``
+        self.resource = name_of_parameter(self.estimator, EPOCHS)  # scikit-learn needs it in full: step__max_iter
         if self.max_resources == "auto":
             self.max_resources = last_step(self.estimator).max_iter
         try:
@@ -172,7 +177,7 @@ n_features_in_, feature_names_in_
 
     def _grows_epochs(self) -> bool:
         ours = isinstance(last_step(self.estimator), NetworkEstimator)
-        return ours and self.resource in (EPOCHS, _name_of_epochs(self.estimator))
+        return ours and self.resource in (EPOCHS, name_of_parameter(self.estimator, EPOCHS))
 
     def _evaluation(self) -> Evaluation:
         return Rungs(self, self.resource) if self._grows_epochs() else Evaluation(self)
@@ -194,14 +199,20 @@ class Rungs(Evaluation):
         super().__init__(search)
         self._parameter = parameter
         self._n_epochs = 0
-        self._kept: dict[str, Task] = {}
+        self._cache = PipelineCache()
+        self._states: dict[str, State] = {}
+        self._seeds: dict[str, int] = {}
 
-    def _run_alone(self, tasks: Sequence[Task], watchers: list[SearchObserver]) -> list[Any]:
+    def _run_alone(self, tasks: Sequence[FitTask], observers: list[SearchObserver]) -> list[Any]:
         n_side_by_side = None if self.search.n_jobs is None else effective_n_jobs(self.search.n_jobs)
-        workers = Workers(n_side_by_side, [*watchers, *self._shown()], keeps=True)
-        return self._run_here(tasks, partial(workers.run, tasks))
+        numbers = {task: i for i, task in enumerate(tasks)}
+        ledger = Ledger(numbers, self._states, self._is_continued(tasks), lambda: None)
+        scheduler = StackScheduler(n_side_by_side, [ledger, *observers, *self._shown()], cache=self._cache)
+        results = self._run_here(tasks, partial(scheduler.run, tasks))
+        self._states = ledger.take().states
+        return results
 
-    def _is_continued(self, tasks: Sequence[Task]) -> bool:
+    def _is_continued(self, tasks: Sequence[FitTask]) -> bool:
         return int(tasks[0].parameters[self._parameter]) < self._epochs_of_last_rung()
 
     def _settings(self) -> dict[str, str]:
@@ -213,22 +224,20 @@ class Rungs(Evaluation):
             self._n_epochs = epochs_of_last_rung(self.search, len(ParameterGrid(self.search.param_grid)))
         return self._n_epochs
 
-    def _tasks(self, calls: Sequence[Call]) -> list[Task]:
-        """Return a task for each call: one that goes on, for a candidate that was seen before."""
-        kept, self._kept = self._kept, {}
-        tasks = [self._task(call, kept) for call in calls]
-        self._kept = {task.key: task for task in tasks}
+    def _tasks(self, calls: Sequence[Call]) -> list[FitTask]:
+        """Return a task for each call, of which one has the same key at every rung."""
+        tasks: list[FitTask] = []
+        seen: Counter[str] = Counter()
+        for call in calls:
+            task = FitTask(call)
+            others = {name: value for name, value in task.parameters.items() if name != self._parameter}
+            key = f"{hash_of(others)}-{task.split}"
+            task.key = f"{key}-{seen[key]}" if seen[key] else key  # each of equal candidates has its own training
+            seen[key] += 1
+            task.seed = self._seeds.setdefault(task.key, fresh_seed())
+            task.limit(int(task.parameters[self._parameter]), self._epochs_of_last_rung())
+            tasks.append(task)
         return tasks
-
-    def _task(self, call: Call, kept: dict[str, Task]) -> Task:
-        task = Task(call)
-        others = {name: value for name, value in task.parameters.items() if name != self._parameter}
-        task.key = f"{hash_of(others)}-{task.split}"
-        task.limit(int(task.parameters[self._parameter]), self._epochs_of_last_rung())
-        before = kept.pop(task.key, None)  # a candidate that is there twice has one training for each
-        if before is not None and before.session is not None:
-            task.go_on_from(before)
-        return task
 
 
 def epochs_of_last_rung(search: HalvingGridSearchCV, n_candidates: int) -> int:
@@ -241,12 +250,3 @@ def epochs_of_last_rung(search: HalvingGridSearchCV, n_candidates: int) -> int:
     n_rungs = n_required if search.aggressive_elimination else min(n_possible, n_required)
     power = max(0, n_rungs - 1 - n_required + n_possible) if search.aggressive_elimination else n_rungs - 1
     return int(min(factor**power * least, most))
-
-
-def _name_of_epochs(estimator: Any) -> str:
-    name = EPOCHS
-    prefix = ""
-    while hasattr(estimator, "steps"):
-        step, estimator = estimator.steps[-1]
-        prefix += f"{step}__"
-    return prefix + name

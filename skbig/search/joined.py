@@ -9,13 +9,13 @@ from typing import Any
 
 from skbig.backends.context import WorkerContext
 from skbig.engine.ranks import Ranks
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 from skbig.search.labour import sendable
 from skbig.search.ledger import Ledger, Part, known_results
 from skbig.search.observer import SearchObserver
 from skbig.search.search_checkpoint import State, identity_of
 from skbig.search.share import OwnShare
-from skbig.search.stack_scheduler import Interrupted, Workers
+from skbig.search.stack_scheduler import SearchInterrupted, StackScheduler
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Joined:
 
     def run(
         self,
-        tasks: Sequence[Task],
-        watchers: Sequence[SearchObserver],
+        tasks: Sequence[FitTask],
+        observers: Sequence[SearchObserver],
         lines: Sequence[SearchObserver],
         *,
         goes_on: bool,
@@ -64,10 +64,10 @@ class Joined:
             check_alike(tasks, self._ranks)
             self._is_checked = True
         name = self._ranks.first(lambda: uuid.uuid4().hex)
-        part = Part(self._everybodys(known_results(tasks, watchers)))
+        part = Part(self._everybodys(known_results(tasks, observers)))
         numbers = {task: i for i, task in enumerate(tasks) if i not in part.results}
         share = OwnShare(self._context, name, numbers)
-        outcome = self._trained(share, numbers, watchers, goes_on)
+        outcome = self._trained(share, numbers, observers, goes_on)
         share.wait_for_others(self._timeout)
         return self._together(part, self._ranks.everybodys(outcome), len(tasks))
 
@@ -75,14 +75,14 @@ class Joined:
         """The ranks are others' to end."""
 
     def _trained(
-        self, share: OwnShare, numbers: dict[Task, int], watchers: Sequence[SearchObserver], goes_on: bool
+        self, share: OwnShare, numbers: dict[FitTask, int], observers: Sequence[SearchObserver], goes_on: bool
     ) -> Outcome:
         wanted = {task.key for task in numbers}
         states = self._everybodys({key: state for key, state in self._states.items() if key in wanted})
         ledger = Ledger(numbers, states, goes_on, share.beat)
         error, is_interrupted = None, False
         try:
-            Workers(watchers=[ledger, *watchers], share=share).run(list(numbers))
+            StackScheduler(observers=[ledger, *observers], share=share).run(list(numbers))
         except KeyboardInterrupt:
             is_interrupted = True
         except Exception as raised:
@@ -106,11 +106,11 @@ class Joined:
                 raise outcome.error
         results = [part.results.get(i) for i in range(n_tasks)]
         if any(outcome.is_interrupted for outcome in outcomes):
-            raise Interrupted(results)
+            raise SearchInterrupted(results)
         return results
 
 
-def check_alike(tasks: Sequence[Task], ranks: Ranks) -> None:
+def check_alike(tasks: Sequence[FitTask], ranks: Ranks) -> None:
     """Raise ValueError, in all ranks, unless all search the same."""
     searched = {f"parameter {name}" for name in tasks[0].parameters}  # their values are the candidates'
     given = ranks.everybodys(identity_of([task.call for task in tasks]))

@@ -21,12 +21,12 @@ from sklearn import config_context
 from skbig.backends.context import WorkerContext
 from skbig.data.packing import hand_over, unpack
 from skbig.engine.train import EpochReport
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 from skbig.search.ledger import Ledger
 from skbig.search.observer import SearchObserver
 from skbig.search.share import OwnShare
 from skbig.search.shift import DONE, ERRAND, INTERVAL, OVER, REPORTS, STOP
-from skbig.search.stack_scheduler import Workers
+from skbig.search.stack_scheduler import StackScheduler
 from skbig.search.started import Delivery, Errand
 
 
@@ -62,19 +62,19 @@ def train_share(folder: Path, context: WorkerContext, number: int) -> None:
     ):
         warnings.filters = errand.filters
         messenger = Messenger(place, ledger, numbers, said, caught)
-        watchers = [ledger, *errand.watchers, messenger]
+        observers = [ledger, *errand.observers, messenger]
         if errand.reports:
-            watchers.append(Reporter(folder / f"{REPORTS}-{number}-{os.getpid()}", numbers))
-        error = _outcome(Workers(watchers=watchers, share=share), numbers, context.rank)
+            observers.append(Reporter(folder / f"{REPORTS}-{number}-{os.getpid()}", numbers))
+        error = _outcome(StackScheduler(observers=observers, share=share), numbers, context.rank)
         messenger.deliver(f"rest-{os.getpid()}", error)
     if error is not None:
         (folder / STOP).touch()
 
 
-def _outcome(workers: Workers, numbers: Mapping[Task, int], rank: int) -> Exception | None:
+def _outcome(scheduler: StackScheduler, numbers: Mapping[FitTask, int], rank: int) -> Exception | None:
     """Run the workers; return the error that ends the search, in a form that can be sent."""
     try:
-        workers.run(list(numbers))
+        scheduler.run(list(numbers))
     except KeyboardInterrupt:
         return None
     except Exception as error:
@@ -95,10 +95,10 @@ def sendable(error: Exception) -> Exception:
 class Reporter(SearchObserver):
     """Writes down each epoch, and of which tasks."""
 
-    def __init__(self, path: Path, numbers: Mapping[Task, int]) -> None:
+    def __init__(self, path: Path, numbers: Mapping[FitTask, int]) -> None:
         self._path, self._numbers = path, numbers
 
-    def epoch(self, tasks: Sequence[Task], report: EpochReport) -> None:
+    def epoch(self, tasks: Sequence[FitTask], report: EpochReport) -> None:
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps([[self._numbers[task] for task in tasks], asdict(report)]) + "\n")
 
@@ -111,7 +111,7 @@ class Messenger(SearchObserver):
     place : str
         How the names of what is handed over begin.
     ledger : Ledger
-    numbers : mapping of Task to int
+    numbers : mapping of FitTask to int
     said : StringIO
         What is printed.
     caught : list
@@ -119,11 +119,11 @@ class Messenger(SearchObserver):
     """
 
     def __init__(
-        self, place: str, ledger: Ledger, numbers: Mapping[Task, int], said: io.StringIO, caught: list[Any]
+        self, place: str, ledger: Ledger, numbers: Mapping[FitTask, int], said: io.StringIO, caught: list[Any]
     ) -> None:
         self._place, self._ledger, self._numbers, self._said, self._caught = place, ledger, numbers, said, caught
 
-    def finished(self, tasks: Sequence[Task], results: Sequence[dict[str, Any]]) -> None:
+    def finished(self, tasks: Sequence[FitTask], results: Sequence[dict[str, Any]]) -> None:
         self.deliver(str(self._numbers[tasks[0]]))
 
     def deliver(self, name: str, error: Exception | None = None) -> None:

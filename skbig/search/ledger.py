@@ -10,7 +10,7 @@ import numpy as np
 
 from skbig.engine.state_dict import load_state_dict, state_dict
 from skbig.engine.train import EpochReport
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 from skbig.search.observer import SearchObserver
 from skbig.search.search_checkpoint import State, holds_out_the_same
 
@@ -40,7 +40,7 @@ class Ledger(SearchObserver):
 
     Parameters
     ----------
-    numbers : mapping of Task to int
+    numbers : mapping of FitTask to int
     states : mapping of str to State
         Where trainings stand, by the keys of the tasks.
     goes_on : bool
@@ -50,7 +50,7 @@ class Ledger(SearchObserver):
     """
 
     def __init__(
-        self, numbers: Mapping[Task, int], states: Mapping[str, State], goes_on: bool, beat: Callable[[], None]
+        self, numbers: Mapping[FitTask, int], states: Mapping[str, State], goes_on: bool, beat: Callable[[], None]
     ) -> None:
         self._numbers, self._states, self._goes_on, self._beat = numbers, states, goes_on, beat
         self._part = Part()
@@ -60,20 +60,20 @@ class Ledger(SearchObserver):
         part, self._part = self._part, Part()
         return part
 
-    def prepared(self, task: Task) -> None:
+    def prepared(self, task: FitTask) -> None:
         self._beat()
         state = self._states.get(task.key)
         if state is not None and task.session is not None and holds_out_the_same(task.session, state[1]):
             load_state_dict(task.session, *state)
 
-    def epoch(self, tasks: Sequence[Task], report: EpochReport) -> None:
+    def epoch(self, tasks: Sequence[FitTask], report: EpochReport) -> None:
         self._beat()
 
-    def result(self, task: Task, result: dict[str, Any]) -> None:
+    def result(self, task: FitTask, result: dict[str, Any]) -> None:
         self._beat()
         self._part.results[self._numbers[task]] = result
 
-    def finished(self, tasks: Sequence[Task], results: Sequence[dict[str, Any]]) -> None:
+    def finished(self, tasks: Sequence[FitTask], results: Sequence[dict[str, Any]]) -> None:
         if self._goes_on:
             states = {
                 task.key: state_dict(task.session) for task in tasks if task.session is not None and task.is_sound
@@ -87,8 +87,8 @@ def in_memory(state: State) -> State:
     return {name: np.array(values) for name, values in arrays.items()}, facts
 
 
-def known_results(tasks: Sequence[Task], watchers: Sequence[SearchObserver]) -> dict[int, Any]:
-    """Return the results that watchers know, by the numbers of the tasks."""
-    known = {i: [watcher.known_result(task) for watcher in watchers] for i, task in enumerate(tasks)}
+def known_results(tasks: Sequence[FitTask], observers: Sequence[SearchObserver]) -> dict[int, Any]:
+    """Return the results that observers know, by the numbers of the tasks."""
+    known = {i: [observer.known_result(task) for observer in observers] for i, task in enumerate(tasks)}
     found = {i: [result for result in results if result is not None] for i, results in known.items()}
     return {i: results[0] for i, results in found.items() if results}

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, TextIO
 
-from sklearn.pipeline import Pipeline
-
 from skbig.engine.train import EpochReport
 from skbig.estimators.progress import Line, clock, line_on, validation_words
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
+from skbig.search.nesting import parameter_of_candidate
 from skbig.search.observer import SearchObserver
 
 
@@ -49,21 +48,21 @@ class SearchLine(SearchObserver):
         self._n_candidates = self._n_rungs = 0
         self._began = self._began_first = 0.0
 
-    def begin(self, tasks: Sequence[Task]) -> None:
+    def begin(self, tasks: Sequence[FitTask]) -> None:
         self.close()
         self._tally = _Tally(tasks, self._score_name)
         self._n_candidates = max(self._n_candidates, self._tally.n_in_training)
         self._began = time.monotonic()
         self._began_first = self._began_first if self._n_rungs else self._began
 
-    def prepared(self, task: Task) -> None:
+    def prepared(self, task: FitTask) -> None:
         self._tally.see_start(task)
 
-    def epoch(self, tasks: Sequence[Task], report: EpochReport) -> None:
+    def epoch(self, tasks: Sequence[FitTask], report: EpochReport) -> None:
         self._tally.see_epoch(tasks, report.validation_score)
         self._refresh()
 
-    def result(self, task: Task, result: dict[str, Any]) -> None:
+    def result(self, task: FitTask, result: dict[str, Any]) -> None:
         known = result["fit_time"] > self._seconds()  # such a fit is of an earlier run, and all of those come at once
         self._tally.see_result(task, result["test_scores"], known)
         if not known:
@@ -131,9 +130,9 @@ class _Tally:
         All candidates, those that are not trained yet on all folds, and those that are scored on all of them.
     """
 
-    def __init__(self, tasks: Sequence[Task], score_name: str = "score") -> None:
+    def __init__(self, tasks: Sequence[FitTask], score_name: str = "score") -> None:
         self._fits = {task: _Fit(task) for task in tasks}
-        self._in_training: dict[Task, _Fit] = {}  # of all that are not ended, those that have been heard of
+        self._in_training: dict[FitTask, _Fit] = {}  # of all that are not ended, those that have been heard of
         self._n_folds = Counter(task.candidate for task in tasks)
         self._folds_to_train = Counter(self._n_folds)
         self._scores: dict[int, list[float]] = {candidate: [] for candidate in self._n_folds}
@@ -157,18 +156,18 @@ class _Tally:
         known = self._validation_score > -math.inf
         return validation_words(self._watched, self._validation_score) if known else ""
 
-    def see_start(self, task: Task) -> None:
+    def see_start(self, task: FitTask) -> None:
         if task.session is not None:
             self._fits[task].start = task.session.members.epochs - task.session.first_epoch
 
-    def see_epoch(self, tasks: Sequence[Task], validation_score: float | None) -> None:
+    def see_epoch(self, tasks: Sequence[FitTask], validation_score: float | None) -> None:
         for task in tasks:
             fit = self._in_training.get(task) or self._enter(task)
             self.done += fit.see_epoch()
         if validation_score is not None and validation_score > self._validation_score:
             self._validation_score, self._watched = validation_score, getattr(tasks[0].last, "scoring", None)
 
-    def see_result(self, task: Task, scores: Any, known: bool) -> None:
+    def see_result(self, task: FitTask, scores: Any, known: bool) -> None:
         self._end(task, known)
         name, score = next(iter(scores.items())) if isinstance(scores, dict) else (self._score_name, scores)
         folds = self._scores[task.candidate]
@@ -185,13 +184,13 @@ class _Tally:
         for task in [task for task, fit in self._in_training.items() if fit.is_trained(task)]:
             self._end(task)
 
-    def _enter(self, task: Task) -> _Fit:
+    def _enter(self, task: FitTask) -> _Fit:
         """Let a fit be one in training, as far as an earlier run has brought it."""
         fit = self._in_training[task] = self._fits[task]
         self._add(fit.see_start(), known=True)
         return fit
 
-    def _end(self, task: Task, known: bool = False) -> None:
+    def _end(self, task: FitTask, known: bool = False) -> None:
         fit = self._enter(task)
         del self._in_training[task]
         if fit.ended:
@@ -208,7 +207,7 @@ class _Tally:
 class _Fit:
     """How far one fit is, in epochs of its members. From rung to rung of a halving search it goes on where it is."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: FitTask) -> None:
         session = task.session
         so_far = 0 if session is None else session.members.epochs - session.first_epoch
         self._n_members = _count(task, "n_members")
@@ -225,7 +224,7 @@ class _Fit:
         """Take in an epoch, and return what it adds to all that is done."""
         return self._go_on(1)
 
-    def is_trained(self, task: Task) -> bool:
+    def is_trained(self, task: FitTask) -> bool:
         session = task.session  # read once: another thread may let go of it
         return self.rest == 0 or (session is not None and session.history.stop_reason == "converged")
 
@@ -241,15 +240,10 @@ class _Fit:
         return n_new * self._n_members
 
 
-def _count(task: Task, name: str) -> int:
+def _count(task: FitTask, name: str) -> int:
     """Return a parameter of the network that is a count; 1 where there is none, or a wrong one, so that fitting fails.
 
     The estimator need not have the candidate's parameters yet, or those of an earlier rung.
     """
-    estimator, prefix = task.estimator, ""
-    while isinstance(estimator, Pipeline):
-        step, own = estimator.steps[-1]
-        estimator = task.parameters.get(prefix + step, own)
-        prefix += f"{step}__"
-    value = task.parameters.get(prefix + name, getattr(estimator, name, 1))
+    value = parameter_of_candidate(task.estimator, task.parameters, name, 1)
     return int(value) if isinstance(value, Integral) and int(value) > 0 else 1

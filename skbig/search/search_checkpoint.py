@@ -25,7 +25,7 @@ from skbig.estimators.given import Given
 from skbig.estimators.parameters import FREE
 from skbig.estimators.session import Session
 from skbig.estimators.sklearn_compat import scorers_in
-from skbig.search.fit_task import Task, hash_of
+from skbig.search.fit_task import FitTask, hash_of
 from skbig.search.joblib_backend import Call
 from skbig.search.observer import SearchObserver
 
@@ -84,10 +84,10 @@ class SearchCheckpoints(SearchObserver):
                 mine = {key.removeprefix(prefix): values for key, values in arrays.items() if key.startswith(prefix)}
                 self._states[name] = mine, own
 
-    def known_result(self, task: Task) -> dict[str, Any] | None:
+    def known_result(self, task: FitTask) -> dict[str, Any] | None:
         return self._results.get(self._name_of_result(task))
 
-    def prepared(self, task: Task) -> None:
+    def prepared(self, task: FitTask) -> None:
         """Put a training where an earlier run has left it."""
         if task.session is None:
             return
@@ -96,22 +96,22 @@ class SearchCheckpoints(SearchObserver):
         if state is not None and holds_out_the_same(task.session, state[1]):
             load_state_dict(task.session, *state)
 
-    def wants_rest(self, tasks: Sequence[Task]) -> bool:
+    def wants_rest(self, tasks: Sequence[FitTask]) -> bool:
         now = time.monotonic()
         return now - self._saved_at.setdefault(tasks[0].key, now) >= SECONDS_BETWEEN_SAVES
 
-    def rests(self, tasks: Sequence[Task]) -> None:
+    def rests(self, tasks: Sequence[FitTask]) -> None:
         self._save(tasks, tasks, {})
         self._saved_at[tasks[0].key] = time.monotonic()
 
-    def finished(self, tasks: Sequence[Task], results: Sequence[dict[str, Any]]) -> None:
+    def finished(self, tasks: Sequence[FitTask], results: Sequence[dict[str, Any]]) -> None:
         named = {self._name_of_result(task): result for task, result in zip(tasks, results, strict=True)}
         self._save(tasks, tasks if self._goes_on else [], named)
 
     def close(self) -> None:
         self._last_given = (None, "")  # lets go of the rows
 
-    def _save(self, stack: Sequence[Task], trained: Sequence[Task], results: Mapping[str, Any]) -> None:
+    def _save(self, stack: Sequence[FitTask], trained: Sequence[FitTask], results: Mapping[str, Any]) -> None:
         """Write where trainings of a stack stand; a failure to write is an error, never silence."""
         arrays: dict[str, np.ndarray] = {}
         trainings: dict[str, Any] = {}
@@ -122,7 +122,7 @@ class SearchCheckpoints(SearchObserver):
         directory = CheckpointDirectory(self._path / f"{self._run:04d}-{self.rung}-{stack[0].key}", self._identity)
         directory.save(arrays, {"trainings": trainings, "results": dict(results)})
 
-    def _name_of_result(self, task: Task) -> str:
+    def _name_of_result(self, task: FitTask) -> str:
         return f"{self.rung}-{task.key}"
 
     def _rows_of(self, session: Session) -> str:

@@ -15,7 +15,7 @@ from torch import distributed
 
 from skbig.backends.context import WorkerContext
 from skbig.search.devices import MAX_THREADS, devices_of, side_by_side
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 from skbig.search.stack_planning import largest_first
 
 # Seconds between two looks at who is ready, and between two signs of life.
@@ -28,15 +28,15 @@ class Share(Protocol):
 
     n_processes: int
 
-    def devices(self, tasks: Sequence[Task]) -> list[str]:
+    def devices(self, tasks: Sequence[FitTask]) -> list[str]:
         """Return where stacks of these tasks are trained in turn."""
         ...
 
-    def side_by_side(self, tasks: Sequence[Task], n_threads: int) -> int:
+    def side_by_side(self, tasks: Sequence[FitTask], n_threads: int) -> int:
         """Return how many stacks this process trains at once."""
         ...
 
-    def ordered(self, groups: list[list[Task]]) -> list[list[Task]]:
+    def ordered(self, groups: list[list[FitTask]]) -> list[list[FitTask]]:
         """Return groups of tasks in the order in which they are to be trained."""
         ...
 
@@ -44,7 +44,7 @@ class Share(Protocol):
         """Return how many tasks of a group are stacked: the same number in all processes."""
         ...
 
-    def takes(self, stack: Sequence[Task], make_room: Callable[[], None]) -> bool:
+    def takes(self, stack: Sequence[FitTask], make_room: Callable[[], None]) -> bool:
         """Return whether this process trains a stack, which nobody else does then."""
         ...
 
@@ -58,20 +58,20 @@ class Whole:
 
     n_processes = 1
 
-    def devices(self, tasks: Sequence[Task]) -> list[str]:
+    def devices(self, tasks: Sequence[FitTask]) -> list[str]:
         return devices_of(tasks)
 
-    def side_by_side(self, tasks: Sequence[Task], n_threads: int) -> int:
+    def side_by_side(self, tasks: Sequence[FitTask], n_threads: int) -> int:
         return side_by_side(tasks, n_threads)
 
-    def ordered(self, groups: list[list[Task]]) -> list[list[Task]]:
+    def ordered(self, groups: list[list[FitTask]]) -> list[list[FitTask]]:
         return groups
 
     def agreed(self, group: int, size: Callable[[], int]) -> int:
         del group
         return size()
 
-    def takes(self, stack: Sequence[Task], make_room: Callable[[], None]) -> bool:
+    def takes(self, stack: Sequence[FitTask], make_room: Callable[[], None]) -> bool:
         del stack, make_room  # it is prepared while others train
         return True
 
@@ -88,7 +88,7 @@ class OwnShare:
         Of a process group, by whose store the processes agree.
     name : str
         Of this evaluation, the same in all processes and in no other evaluation.
-    numbers : mapping of Task to int
+    numbers : mapping of FitTask to int
         By which all processes name the tasks.
     is_over : callable
         ``is_over() -> bool``: whether the search is to end.
@@ -100,7 +100,7 @@ class OwnShare:
         self,
         context: WorkerContext,
         name: str,
-        numbers: Mapping[Task, int],
+        numbers: Mapping[FitTask, int],
         is_over: Callable[[], bool] | None = None,
         is_done: Callable[[int], bool] = lambda number: False,
     ) -> None:
@@ -111,15 +111,15 @@ class OwnShare:
         self._is_over, self._is_done = is_over or self._is_ended, is_done
         self._signed = 0.0
 
-    def devices(self, tasks: Sequence[Task]) -> list[str]:
+    def devices(self, tasks: Sequence[FitTask]) -> list[str]:
         del tasks  # the launch has given this process its own
         return [str(self._context.device)]
 
-    def side_by_side(self, tasks: Sequence[Task], n_threads: int) -> int:
+    def side_by_side(self, tasks: Sequence[FitTask], n_threads: int) -> int:
         del tasks
         return 1 if self._context.device.type == "cuda" else min(MAX_THREADS, n_threads)
 
-    def ordered(self, groups: list[list[Task]]) -> list[list[Task]]:
+    def ordered(self, groups: list[list[FitTask]]) -> list[list[FitTask]]:
         return largest_first(groups)
 
     def agreed(self, group: int, size: Callable[[], int]) -> int:
@@ -129,7 +129,7 @@ class OwnShare:
             self._store.compare_set(key, "", str(size()))
         return int(self._store.get(key))
 
-    def takes(self, stack: Sequence[Task], make_room: Callable[[], None]) -> bool:
+    def takes(self, stack: Sequence[FitTask], make_room: Callable[[], None]) -> bool:
         make_room()  # what would have to wait here is left to others
         self.look()
         number = self._numbers[stack[0]]

@@ -1,4 +1,4 @@
-"""Which tasks of a search are trained together, and how many at once."""
+"""Which tasks of a search are trained together, how many at once, and in which order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from skbig.engine.stacking import COMPONENTS, stackable
 from skbig.estimators.choices import resolve_choices
 from skbig.estimators.declaration import declared
 from skbig.estimators.session import Session
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
+from skbig.search.pipeline_cache import MAX_KEPT_BYTES, bytes_of
 
 LARGE_STEP = 3_000_000
 """Rows of a batch times parameters: from here on a CPU computes members in turn as fast as together."""
@@ -27,16 +28,19 @@ WORK_OF_STACK = 24_000_000
 
 MAX_ON_GPU = 1024
 
+MIN_SETS = 2
+"""Large sets of training rows in memory: those that are trained on, and those that are next."""
+
 SHARE_OF_MEMORY = 0.5
 
 
-def likely_cohorts(tasks: Sequence[Task]) -> list[list[Task]]:
+def likely_cohorts(tasks: Sequence[FitTask]) -> list[list[FitTask]]:
     """Group tasks whose parameters differ in nothing but numbers; what cannot join others is a group of its own.
 
     It is known only with the rows whether all of a group may be stacked, so this is a first sorting.
     """
     kinds: list[Any] = []
-    groups: list[list[Task]] = []
+    groups: list[list[FitTask]] = []
     for task in tasks:
         kind = _kind(task)
         known = next((i for i, other in enumerate(kinds) if kind is not None and other == kind), None)
@@ -48,7 +52,7 @@ def likely_cohorts(tasks: Sequence[Task]) -> list[list[Task]]:
     return groups
 
 
-def _kind(task: Task) -> Any:
+def _kind(task: FitTask) -> Any:
     """What tasks of a group share; None for one that stays alone."""
     last = task.last
     if last is None:
@@ -63,12 +67,12 @@ def _kind(task: Task) -> Any:
     return (type(last), signatures, tuple(choices.parameters.get(name) for name in fixed))
 
 
-def largest_first(groups: Sequence[list[Task]]) -> list[list[Task]]:
+def largest_first(groups: Sequence[list[FitTask]]) -> list[list[FitTask]]:
     """Return groups in the order of what one of their tasks is likely to cost: who ends last then has a small one."""
     return sorted(groups, key=lambda group: max(map(_likely_cost, group)), reverse=True)
 
 
-def _likely_cost(task: Task) -> float:
+def _likely_cost(task: FitTask) -> float:
     """Return about how many products a training takes; nothing for what is not known, or cannot be trained."""
     last: Any = task.last
     try:
@@ -79,7 +83,7 @@ def _likely_cost(task: Task) -> float:
 
 
 def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: int) -> int:
-    """Return how many trainings like this one, of so many members, are stacked, so that all workers have as much to do.
+    """Return how many trainings like this one, of `n_members` each, are stacked, so that no thread has less to do.
 
     On a CPU it is a matter of the work in a step: a small step costs mostly the calls of its operations, which a stack
     makes once for all; a large one is bound by its products, which a stack makes no faster. The sizes are a function of
@@ -96,6 +100,36 @@ def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: i
     most = max(1, most // n_members)
     rounds = -(-n_tasks // (most * n_side_by_side))
     return max(1, -(-n_tasks // (rounds * n_side_by_side)))
+
+
+def sets_in_memory(session: Session) -> int:
+    """Return how many sets of training rows like this one may be in memory, trained on or ready to be.
+
+    Small ones may be many, and a stack then has members of many folds. Of large ones there are two, one of which is
+    read while the other is made ready.
+    """
+    if session.members.flat.device.type == "cuda":  # stacks of all folds are what makes it fast
+        return MAX_ON_GPU
+    return max(MIN_SETS, MAX_KEPT_BYTES // max(1, bytes_of(session.given.X)))
+
+
+def stacks_of(tasks: Sequence[FitTask], size: int, n_side_by_side: int, n_sets: int) -> list[list[FitTask]]:
+    """Cut a group of tasks into stacks of at most `size`, whose rows come from at most half of `n_sets` sets, or one.
+
+    As many candidates as are trained side by side are trained on one fold after another. So stacks share their rows,
+    and the first candidates are finished on all folds while the last ones wait.
+    """
+    rank = {number: i for i, number in enumerate(dict.fromkeys(task.candidate for task in tasks))}
+    at_once = size * n_side_by_side
+    sets = {key: i for i, key in enumerate(dict.fromkeys(task.rows_key for task in tasks))}
+    ordered = sorted(tasks, key=lambda task: (rank[task.candidate] // at_once, task.split, sets[task.rows_key]))
+    stacks: list[list[FitTask]] = []
+    for task in ordered:
+        own = {other.rows_key for other in stacks[-1]} | {task.rows_key} if stacks else set()
+        if not stacks or len(stacks[-1]) == size or len(own) > max(1, n_sets // 2):
+            stacks.append([])
+        stacks[-1].append(task)
+    return stacks
 
 
 def _n_parameters(members: Members) -> int:

@@ -15,12 +15,12 @@ from sklearn import get_config
 from skbig.data.packing import unpack
 from skbig.engine.train import EpochReport
 from skbig.exceptions import WorkerError
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 from skbig.search.ledger import Part, in_memory, known_results
 from skbig.search.observer import SearchObserver
 from skbig.search.search_checkpoint import State
 from skbig.search.shift import DONE, INTERVAL, REPORTS, Shift
-from skbig.search.stack_scheduler import Interrupted
+from skbig.search.stack_scheduler import SearchInterrupted
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Errand:
 
     Attributes
     ----------
-    tasks : dict of int to Task
+    tasks : dict of int to FitTask
         By their numbers.
     states : dict of str to State
         Where trainings stand that go on, by the keys of the tasks.
-    watchers : list of SearchObserver
+    observers : list of SearchObserver
     goes_on : bool
     reports : bool
         Whether the caller wants to hear of each epoch.
@@ -43,9 +43,9 @@ class Errand:
         The caller's filters of warnings.
     """
 
-    tasks: dict[int, Task]
+    tasks: dict[int, FitTask]
     states: dict[str, State]
-    watchers: list[SearchObserver]
+    observers: list[SearchObserver]
     goes_on: bool
     reports: bool
     config: dict[str, Any]
@@ -91,20 +91,20 @@ class Started:
 
     def run(
         self,
-        tasks: Sequence[Task],
-        watchers: Sequence[SearchObserver],
+        tasks: Sequence[FitTask],
+        observers: Sequence[SearchObserver],
         lines: Sequence[SearchObserver],
         *,
         goes_on: bool,
     ) -> list[Any]:
-        foreman = Foreman(tasks, lines, known_results(tasks, watchers))
+        foreman = Foreman(tasks, lines, known_results(tasks, observers))
         try:
             if foreman.missing:
-                self._train(foreman, watchers, goes_on)
+                self._train(foreman, observers, goes_on)
         except KeyboardInterrupt:
-            raise Interrupted(foreman.results()) from None
+            raise SearchInterrupted(foreman.results()) from None
         except WorkerError as error:
-            raise Interrupted(foreman.results(), error) from None
+            raise SearchInterrupted(foreman.results(), error) from None
         finally:
             for line in lines:
                 line.close()
@@ -113,8 +113,8 @@ class Started:
         self._states = foreman.part.states
         return foreman.results()
 
-    def _train(self, foreman: Foreman, watchers: Sequence[SearchObserver], goes_on: bool) -> None:
-        errand = self._errand(foreman, watchers, goes_on)
+    def _train(self, foreman: Foreman, observers: Sequence[SearchObserver], goes_on: bool) -> None:
+        errand = self._errand(foreman, observers, goes_on)
         if self._shift is None:
             n_workers = min(self._n_workers, len(errand.tasks))
             self._shift = Shift(self._backend, self._device_type, n_workers)
@@ -131,11 +131,11 @@ class Started:
             if foreman.missing or not goes_on:
                 self.close()
 
-    def _errand(self, foreman: Foreman, watchers: Sequence[SearchObserver], goes_on: bool) -> Errand:
+    def _errand(self, foreman: Foreman, observers: Sequence[SearchObserver], goes_on: bool) -> Errand:
         tasks, reports = foreman.missing, bool(foreman.lines)
         states = {task.key: self._states[task.key] for task in tasks.values() if task.key in self._states}
         states = {key: in_memory(state) for key, state in states.items()}
-        return Errand(tasks, states, list(watchers), goes_on, reports, get_config(), list(warnings.filters))
+        return Errand(tasks, states, list(observers), goes_on, reports, get_config(), list(warnings.filters))
 
     def close(self) -> None:
         """End the workers, if there are any."""
@@ -150,7 +150,7 @@ class Foreman:
 
     Attributes
     ----------
-    tasks : sequence of Task
+    tasks : sequence of FitTask
     lines : sequence of SearchObserver
         They are told of the results.
     known : dict of int to dict
@@ -161,7 +161,7 @@ class Foreman:
         What has ended the search.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[FitTask]
     lines: Sequence[SearchObserver]
     known: dict[int, Any]
     part: Part = field(default_factory=Part)
@@ -176,7 +176,7 @@ class Foreman:
         self._take_in(Part(self.known))
 
     @property
-    def missing(self) -> dict[int, Task]:
+    def missing(self) -> dict[int, FitTask]:
         """The tasks that have no result, by their numbers."""
         return {i: task for i, task in enumerate(self.tasks) if i not in self.part.results}
 

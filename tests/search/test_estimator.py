@@ -26,7 +26,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbig import BigGridSearchCV, BigHalvingGridSearchCV, BigMLPClassifier, BigMLPRegressor, BigRandomizedSearchCV
 from skbig.exceptions import DivergenceError
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 from tests.fitting import VALUES, WORDS, X, fitted, small, state_of
 from tests.search.alike import GRID, assert_alike, fitted_names, piped
 
@@ -212,6 +212,14 @@ def test_threads_that_begin_later_are_as_before() -> None:
 
 
 @ANY_SEARCH
+def test_callers_are_not_looked_through(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit knows by a context variable that a search makes it, and not by the names of the functions that called."""
+    monkeypatch.setattr("skbig.estimators.sklearn_compat._is_called_by", None)
+    fitted(small("multiclass"), X, WORDS)
+    fitted(clone(SEARCHES[kind]), X, WORDS)
+
+
+@ANY_SEARCH
 def test_what_is_given_is_not_changed(kind: str) -> None:
     """Estimator, grid, rows and targets are the same after a fit, and read-only ones will do."""
     search = clone(SEARCHES[kind])
@@ -307,7 +315,7 @@ def test_a_callback_does_without_a_stack_only_where_it_must(monkeypatch: pytest.
     """A callback that hears of the search only does not keep candidates from being trained together."""
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from version 1.9 on")
     together = []
-    monkeypatch.setattr(Task, "keep", lambda self, keep=Task.keep: (together.append(self.last), keep(self)))
+    monkeypatch.setattr(FitTask, "keep", lambda self, keep=FitTask.keep: (together.append(self.last), keep(self)))
     fitted(BigGridSearchCV(small("multiclass"), GRID, cv=2).set_callbacks(Log()), X, WORDS)
     assert len(together) == 4 and None not in together
 

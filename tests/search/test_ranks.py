@@ -25,7 +25,7 @@ from skbig.engine.executors.threads import thread_count
 from skbig.exceptions import WorkerError
 from skbig.search import shift
 from skbig.search.crew import crew_of
-from skbig.search.fit_task import Task
+from skbig.search.fit_task import FitTask
 from skbig.search.joblib_backend import collecting
 from skbig.search.share import OwnShare
 from skbig.search.stack_planning import largest_first
@@ -183,10 +183,10 @@ def test_who_takes_part_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def crew(own: Any, **parameters: list[Any]) -> Any:
         search = BigGridSearchCV(own if hasattr(own, "fit") else net(own), parameters, refit=False)
-        tasks: list[Task] = []
+        tasks: list[FitTask] = []
 
         def noting(calls: Any) -> list[Any]:
-            tasks.extend(Task(call) for call in calls)
+            tasks.extend(FitTask(call) for call in calls)
             raise InterruptedError
 
         with pytest.raises(InterruptedError), collecting(noting):

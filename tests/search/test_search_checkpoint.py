@@ -24,7 +24,7 @@ from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
@@ -122,16 +122,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for epochs in (MiniBatchEpochs, LineSearchEpochs):
         monkeypatch.setattr(epochs, "run", counted(epochs.run))
     monkeypatch.setattr(SearchCheckpoints, "result", lambda self, task, result: count.update(results=1))
-    monkeypatch.setattr("skbig.search.fit_task.Task.score", _counting_scores(count))
+    monkeypatch.setattr("skbig.search.fit_task.FitTask.score", _counting_scores(count))
     return count
 
 
 def _counting_scores(count: Counter[str]) -> Any:
-    from skbig.search.fit_task import Task
+    from skbig.search.fit_task import FitTask
 
-    score = Task.score
+    score = FitTask.score
 
-    def counted(task: Task) -> Any:
+    def counted(task: FitTask) -> Any:
         count["scored"] += 1
         return score(task)
 
@@ -162,6 +162,18 @@ def one_stack() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skbig.search.share.side_by_side", lambda tasks, n_threads: 1)
         yield
+
+
+@pytest.mark.parametrize("around", [GridSearchCV, BigGridSearchCV, "cross_val_score"])
+def test_a_directory_is_not_for_the_searches_of_a_cross_validation(around: Any, tmp_path: Path) -> None:
+    """Each fold would make a search of its own: that is refused for every fold, and nothing is written."""
+    search = grid_search(tmp_path / "one", refit=True)
+    with pytest.raises(ValueError, match="holds the checkpoints of one search"):
+        if around == "cross_val_score":
+            cross_val_score(search, X, BINARY, cv=2)
+        else:
+            around(search, {"estimator__alpha": [0.0, 1.0]}, cv=2).fit(X, BINARY)
+    assert not (tmp_path / "one").exists()
 
 
 KINDS = {
