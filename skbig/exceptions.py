@@ -9,6 +9,7 @@ Exception
       └── WorkerError           a worker process failed, was killed, or went silent
 UserWarning
  ├── CheckpointWarning          a checkpoint is damaged and was skipped
+ ├── ExecutorWarning            steps do not run as CUDA graphs, and are run as written
  ├── InterruptedWarning         Ctrl-C ended the training early; the model so far is kept
  └── MemorySplitWarning         a batch did not fit in memory and is computed in parts
 """
@@ -64,6 +65,10 @@ class WorkerError(RuntimeError):
         self.error_type = error_type
         self.traceback = traceback
         self.signal = signal
+
+
+class ExecutorWarning(UserWarning):
+    """Training steps could not be run as CUDA graphs and are run as written: the same result, more slowly."""
 
 
 class InterruptedWarning(UserWarning):

@@ -5,7 +5,7 @@ Legend: M members, L rows gathered at once, R rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +91,7 @@ class PartedRows:
 
     def epoch(
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
-    ) -> Iterator[list[Batch]]:
+    ) -> Iterator[Sequence[Batch]]:
         """Yield lists of batches, in the order in which one process alone would read them."""
         if self.steps_at_once is None:
             yield from self._epoch(seeds, epoch, shuffle, batch_size, max_steps)
@@ -101,7 +101,7 @@ class PartedRows:
 
     def _epoch(
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
-    ) -> Iterator[list[Batch]]:
+    ) -> Iterator[Sequence[Batch]]:
         rows = self.rows
         if isinstance(rows, Rows) and not self.whole:  # what others compute is not even gathered
             order = epoch_order(seeds, epoch, rows.n_rows, shuffle)
@@ -134,7 +134,7 @@ class PartedRows:
         ]
 
 
-def _in_lists_of(length: int, lists: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
+def _in_lists_of(length: int, lists: Iterable[Sequence[Batch]]) -> Iterator[list[Batch]]:
     waiting: list[Batch] = []
     for batches in lists:
         for batch in batches:

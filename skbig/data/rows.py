@@ -6,7 +6,7 @@ Legend: M members, N rows of the set, R rows of a batch, F features, K outputs, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skbig._utils.random import Purpose, generator
 from skbig._utils.sparse import SparseRows, sparse_rows
+from skbig.data.steps import Order, ResidentSteps
 
 GATHERED_BYTES = 2**25
 """How much of the set is gathered at once; batches are views of it, which is cheaper than gathering each."""
@@ -98,6 +99,11 @@ class Rows:
         return np.array([self.n_rows])
 
     @property
+    def sets(self) -> tuple[Rows, ...]:
+        """The sets that members read: this one."""
+        return (self,)
+
+    @property
     def is_sparse(self) -> bool:
         return not isinstance(self.X, Tensor)
 
@@ -109,16 +115,24 @@ class Rows:
 
     def epoch(
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
-    ) -> Iterator[list[Batch]]:
-        """Yield lists of at most `max_steps` batches, in the order that each member's seed and the epoch give."""
-        yield from self.batches(epoch_order(seeds, epoch, self.n_rows, shuffle), batch_size, max_steps)
+    ) -> Iterator[ResidentSteps]:
+        """Yield at most `max_steps` batches at a time, in the order that each member's seed and the epoch give."""
+        yield from self.batches(distinct_orders(seeds, epoch, self.n_rows, shuffle), batch_size, max_steps)
 
-    def batches(self, order: np.ndarray, batch_size: int, max_steps: int) -> Iterator[list[Batch]]:
-        """Yield lists of at most `max_steps` batches, read in the `order` (M, N) of each member."""
-        per_step = max(1, self.row_bytes(order.shape[0]) * batch_size * order.shape[0])
-        length = max(1, min(max_steps, GATHERED_BYTES // per_step)) * batch_size
-        for start in range(0, order.shape[1], length):
-            yield self.gather(order[:, start : start + length], batch_size)
+    def batches(self, order: Order, batch_size: int, max_steps: int) -> Iterator[ResidentSteps]:
+        """Yield at most `max_steps` batches at a time, read in the order of each member."""
+        length = max_steps * batch_size
+        for start in range(0, order.length, length):
+            yield ResidentSteps(self, [order.part(start, start + length)], batch_size)
+
+    def steps_gathered(self, n_members: int, batch_size: int) -> int:
+        """How many batches are gathered at once."""
+        return max(1, GATHERED_BYTES // max(1, self.row_bytes(n_members) * batch_size * n_members))
+
+    def gather_orders(self, orders: Sequence[Order], batch_size: int) -> list[Batch]:
+        """Return the rows of an order, the only one of a single set, in batches."""
+        (order,) = orders
+        return self.gather(order.of_members(), batch_size)
 
     def take(self, index: np.ndarray) -> Batch:
         """Return one batch: the rows `index` (M, R)."""
@@ -210,10 +224,16 @@ class _Readable:
 
 def epoch_order(seeds: list[int], epoch: int, n_rows: int, shuffle: bool) -> np.ndarray:
     """Return the order in which each member reads the rows, (M, N): a function of its seed and the epoch."""
+    return distinct_orders(seeds, epoch, n_rows, shuffle).of_members()
+
+
+def distinct_orders(seeds: list[int], epoch: int, n_rows: int, shuffle: bool) -> Order:
+    """Return the same, with an order that several members share in it once."""
     if not shuffle:
-        return np.tile(np.arange(n_rows), (len(seeds), 1))
-    orders = {seed: generator(seed, Purpose.ORDER, epoch).permutation(n_rows) for seed in dict.fromkeys(seeds)}
-    return np.stack([orders[seed] for seed in seeds])
+        return Order(np.arange(n_rows)[None], np.zeros(len(seeds), dtype=int))
+    distinct = list(dict.fromkeys(seeds))
+    orders = [generator(seed, Purpose.ORDER, epoch).permutation(n_rows) for seed in distinct]
+    return Order(np.stack(orders), np.array([distinct.index(seed) for seed in seeds]))
 
 
 def _select(values: Tensor, index: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.data.rows import GATHERED_BYTES, Batch, Rows, epoch_order
+from skbig.data.rows import GATHERED_BYTES, Batch, Rows, distinct_orders
+from skbig.data.steps import Order, ResidentSteps
 
 
 @dataclass(frozen=True)
@@ -55,32 +56,34 @@ class StackedRows:
 
     def epoch(
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
-    ) -> Iterator[list[Batch]]:
-        """Yield lists of at most `max_steps` batches, in the order that each member's seed and the epoch give."""
+    ) -> Iterator[ResidentSteps]:
+        """Yield at most `max_steps` batches at a time, in the order that each member's seed and the epoch give."""
         bounds = np.cumsum([0, *self.counts])
         orders = [
-            epoch_order(seeds[start:stop], epoch, rows.n_rows, shuffle)
+            distinct_orders(seeds[start:stop], epoch, rows.n_rows, shuffle)
             for rows, (start, stop) in zip(self.sets, itertools.pairwise(bounds), strict=True)
         ]
-        length = self._steps_at_once(batch_size, max_steps) * batch_size
+        length = max_steps * batch_size
         for start in range(0, self.n_rows, length):
-            yield self._gather([order[:, start : start + length] for order in orders], start, batch_size)
+            yield ResidentSteps(self, [order.part(start, start + length) for order in orders], batch_size)
 
-    def _steps_at_once(self, batch_size: int, max_steps: int) -> int:
+    def steps_gathered(self, n_members: int, batch_size: int) -> int:
+        """How many batches are gathered at once."""
         X = self.sets[0].X
-        per_step = X.shape[1] * X.dtype.itemsize * batch_size * sum(self.counts)
-        return max(1, min(max_steps, GATHERED_BYTES // max(1, per_step)))
+        return max(1, GATHERED_BYTES // max(1, X.shape[1] * X.dtype.itemsize * batch_size * n_members))
 
-    def _gather(self, orders: Sequence[np.ndarray], start: int, batch_size: int) -> list[Batch]:
-        sizes = np.concatenate([np.full(len(order), order.shape[1]) for order in orders])
+    def gather_orders(self, orders: Sequence[Order], batch_size: int) -> list[Batch]:
+        """Return the rows of the order of each set in batches."""
+        sizes = np.concatenate([np.full(len(order.owner), order.length) for order in orders])
         length = int(sizes.max())
-        index = [torch.from_numpy(_padded(order, length)).to(self.sets[0].y.device) for order in orders]
-        X = _joined([rows.X for rows in self.sets], index).split(batch_size, 1)
-        y = _joined([rows.y for rows in self.sets], index).split(batch_size, 1)
+        device = self.sets[0].y.device
+        index = [torch.from_numpy(padded(order.of_members(), length)).to(device) for order in orders]
+        X = joined([rows.X for rows in self.sets], index).split(batch_size, 1)
+        y = joined([rows.y for rows in self.sets], index).split(batch_size, 1)
         columns = zip(X, y, self._shares(index, sizes, batch_size), strict=True)
         starts = range(0, length, batch_size)
         return [
-            Batch(*column, sizes=_unequal((sizes - begin).clip(0, batch_size)))
+            Batch(*column, sizes=unequal((sizes - begin).clip(0, batch_size)))
             for begin, column in zip(starts, columns, strict=True)
         ]
 
@@ -89,7 +92,7 @@ class StackedRows:
         like = self.sets[0].X
         ones = like.new_ones(self.n_rows)
         weights = [ones[: rows.n_rows] if rows.weight is None else rows.weight for rows in self.sets]
-        shares = _joined(weights, index)
+        shares = joined(weights, index)
         for begin, part in zip(range(0, shares.shape[1], batch_size), shares.split(batch_size, 1), strict=True):
             counts = torch.from_numpy((sizes - begin).clip(1, part.shape[1])).to(like.device).unsqueeze(1)
             inside = torch.arange(part.shape[1], device=like.device) < counts
@@ -97,25 +100,25 @@ class StackedRows:
         return list(shares.split(batch_size, 1))
 
 
-def _joined(sources: Sequence[Tensor], index: Sequence[Tensor]) -> Tensor:
+def joined(sources: Sequence[Tensor], index: Sequence[Tensor]) -> Tensor:
     """Gather ``source[index]`` for each set and put the members one after another, (M, L, ...)."""
     length, n_members = index[0].shape[1], sum(len(rows) for rows in index)
-    joined = sources[0].new_empty(n_members, length, *sources[0].shape[1:])
+    gathered = sources[0].new_empty(n_members, length, *sources[0].shape[1:])
     start = 0
     for source, rows in zip(sources, index, strict=True):
-        part = joined[start : start + len(rows)]
+        part = gathered[start : start + len(rows)]
         torch.index_select(source, 0, rows.flatten(), out=part.flatten(0, 1))
         start += len(rows)
-    return joined
+    return gathered
 
 
-def _padded(order: np.ndarray, length: int) -> np.ndarray:
+def padded(order: np.ndarray, length: int) -> np.ndarray:
     """Repeat each member's first row at the end, up to a length."""
     missing = length - order.shape[1]
     return np.ascontiguousarray(np.hstack([order, order[:, :1].repeat(missing, axis=1)]) if missing else order)
 
 
-def _unequal(sizes: np.ndarray) -> tuple[int, ...] | None:
+def unequal(sizes: np.ndarray) -> tuple[int, ...] | None:
     return None if (sizes == sizes[0]).all() else tuple(sizes.tolist())
 
 

@@ -6,6 +6,7 @@ Legend: M members, S steps, P parameters.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,21 +16,21 @@ from skbig.components.schedules import Progress
 from skbig.data.parted import PartedRows
 from skbig.data.rows import Batch, Rows
 from skbig.data.stacked_rows import StackedRows
+from skbig.data.steps import ResidentSteps
 from skbig.data.streamed_rows import StreamedRows
 from skbig.engine.epoch import ADVICE, Clock, EpochResult, column
-from skbig.engine.executors.executor import Execution
+from skbig.engine.executors.executor import Executor, choose_executor
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
 from skbig.engine.replicas import RankedExecution
 from skbig.engine.step import StepInputs, loss_and_gradient
-from skbig.engine.step_inputs import inputs_of_steps, rate_table
+from skbig.engine.step_inputs import StepTable, inputs_of_steps, rate_table
 from skbig.exceptions import DivergenceError
 
 AnyRows = Rows | StackedRows | StreamedRows | PartedRows
 
-STEPS_AT_ONCE = 256
 STEPS_AT_ONCE_ON_TIME = 8
 
 
@@ -55,22 +56,22 @@ class MiniBatchEpochs:
         self._time_per_step = 0.0
         self._parts = Parts()
         self._failed, self._ranks = failed, ranks
-        self.execution: Execution | RankedExecution
-        records = recipe.recordable and members.flat.device.type == "cpu" and not rows.is_sparse
+        self.executor: Executor
         if isinstance(rows, PartedRows) and ranks is not None:
-            self.execution = RankedExecution(members, recipe, rows.mean_weight, ranks, records=records)
+            records = recipe.recordable and members.flat.device.type == "cpu" and not rows.is_sparse
+            self.executor = RankedExecution(members, recipe, rows.mean_weight, ranks, records=records)
         else:
-            self.execution = Execution(members, recipe, rows.mean_weight, records=records)
+            self.executor = choose_executor(members, recipe, rows.mean_weight, is_sparse=rows.is_sparse)
 
     def run(self) -> EpochResult:
         """Train one epoch."""
         members, rows, recipe = self._members, self._rows, self._recipe
-        at_once = STEPS_AT_ONCE if recipe.max_time is None else STEPS_AT_ONCE_ON_TIME
+        at_once = self.executor.steps_at_once if recipe.max_time is None else STEPS_AT_ONCE_ON_TIME
         total, seen = np.zeros(members.n_members), np.zeros(1, dtype=int)
         for batches in rows.epoch(members.seeds, members.epochs, recipe.shuffle, recipe.batch_size, at_once):
             progress = self._progress(seen, len(batches))
             losses = self._run(batches, inputs_of_steps(members, recipe, progress))
-            sizes = _sizes(batches[: len(losses)])
+            sizes = _sizes(batches)[: len(losses)]
             with np.errstate(over="ignore"):  # of a member that is about to fail
                 total = total + (sizes * losses).sum(0)
             seen = seen + sizes.sum(0)
@@ -97,40 +98,39 @@ class MiniBatchEpochs:
         columns = (before.clip(0, 1), after.clip(0, 1), members.epochs, members.steps + steps, members.rows)
         return Progress(*(column(values, n_steps) for values in columns))
 
-    def _run(self, batches: list[Batch], numbers: list[StepInputs]) -> np.ndarray:
+    def _run(self, batches: Sequence[Batch], numbers: StepTable) -> np.ndarray:
         """Run some steps; return the losses (S, M). On failure the members go back to the last good step."""
         copy = self._members.copy()
         began = time.perf_counter()
+        losses = None
         try:
-            losses = self.execution.run(batches, numbers, self._clock.deadline)
+            losses = self.executor.run(batches, numbers, self._clock.deadline)
         except torch.OutOfMemoryError:
             if self._failed is not None and self._members.n_members > 1:  # a stack is halved, not its batches
                 raise
             if self._ranks is not None:  # the other ranks are in the midst of the step
                 raise
-            losses = []
         except BaseException:
             self._members.restore(copy)
             raise
-        if not losses:  # only now has the error let go of the memory that the step had taken
+        if losses is None:  # only now has the error let go of the memory that the step had taken
             self._members.restore(copy)
             self._parts.double(batches[0], self._recipe)
-            self.execution.n_parts = self._parts.count
+            self.executor.n_parts = self._parts.count
             return self._run(batches, numbers)
-        result = torch.stack(losses).cpu().double().numpy()
+        result = losses.cpu().double().numpy()
         if not (np.isfinite(result).all() and self._members.all_finite()):
             if self._failed is not None:
                 self._failed |= ~(np.isfinite(result).all(0) & self._members.finite())
                 return result
             self._members.restore(copy)
-            losses = self._find_divergence(batches, numbers)
-            result = torch.stack(losses).cpu().double().numpy()
+            result = self._find_divergence(batches, numbers).cpu().double().numpy()
         if self._clock.max_time is not None:
-            per_step = (time.perf_counter() - began) / len(losses)
+            per_step = (time.perf_counter() - began) / len(result)
             self._time_per_step = self._clock.agreed(per_step / self._clock.max_time)
         return result
 
-    def _find_divergence(self, batches: list[Batch], numbers: list[StepInputs]) -> list[Tensor]:
+    def _find_divergence(self, batches: Sequence[Batch], numbers: Sequence[StepInputs]) -> Tensor:
         """Repeat the steps one by one up to the last good one, and say where it went wrong."""
         if self._ranks is not None and self._ranks.steps_apart:  # only the steps of all ranks are those of before
             raise DivergenceError(
@@ -141,17 +141,17 @@ class MiniBatchEpochs:
         for i, (batch, number) in enumerate(zip(batches, numbers, strict=True)):
             copy = self._members.copy()
             with torch.no_grad():
-                differentiate = self.execution.differentiate
+                differentiate = self.executor.differentiate
                 _, gradient = loss_and_gradient(self._members, batch, self._recipe, number, 1, differentiate)
                 gradient = gradient.clone()  # the step may use its memory
                 self._members.restore(copy)
-                loss = self.execution.step_as_written(batch, number)
+                loss = self.executor.step_as_written(batch, number)
             if not (bool(torch.isfinite(loss).all()) and self._members.all_finite()):
                 self._members.restore(copy)
                 self._members.steps += i
                 raise DivergenceError(self._explain(loss, gradient, number))
             losses.append(loss)
-        return losses
+        return torch.stack(losses)
 
     def _explain(self, loss: Tensor, gradient: Tensor, number: StepInputs) -> str:
         members = self._members
@@ -163,8 +163,10 @@ class MiniBatchEpochs:
         )
 
 
-def _sizes(batches: list[Batch]) -> np.ndarray:
+def _sizes(batches: Sequence[Batch]) -> np.ndarray:
     """Rows of each batch and member, (S, M), or (S, 1) where members have the same number."""
+    if isinstance(batches, ResidentSteps):
+        return batches.sizes
     if all(batch.sizes is None for batch in batches):
         return np.array([[batch.counted_rows] for batch in batches])
     n_members = batches[0].share.shape[0]

@@ -17,7 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from skbig.data.rows import Batch
 from skbig.engine.carried import CarriedGradients
-from skbig.engine.executors.executor import Execution, penalty_strength
+from skbig.engine.executors.recorded import RecordedExecutor
+from skbig.engine.executors.written import WrittenExecutor, penalty_strength
 from skbig.engine.members import Members
 from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
@@ -117,12 +118,14 @@ class ShardedGradients:
 
 
 class RankedExecution:
-    """Runs steps one after another, as one of several ranks; the counterpart of `Execution`.
+    """Runs steps one after another, as one of several ranks; the counterpart of `WrittenExecutor`.
 
     With `steps_apart` the steps of one `run` are this rank's own, on its parts of the batches, and then weights,
     running moments and optimizer states are averaged. Otherwise each step is that of the whole batch, the same
     everywhere.
     """
+
+    steps_at_once = 256
 
     def __init__(self, members: Members, recipe: Recipe, mean_weight: float, ranks: Ranks, *, records: bool) -> None:
         self._members, self._recipe, self._mean_weight, self._ranks = members, recipe, mean_weight, ranks
@@ -130,7 +133,8 @@ class RankedExecution:
         self._deadline = inf
         self._asked = self._over = False
         self.n_parts = 1
-        self._apart = Execution(members, recipe, mean_weight, records=records)
+        apart = RecordedExecutor if records else WrittenExecutor
+        self._apart = apart(members, recipe, mean_weight)
         self._gradients: Gradients | None = None
         if ranks.shares_rows and not ranks.steps_apart:
             self._gradients = self._way(records)
@@ -143,14 +147,19 @@ class RankedExecution:
         return CarriedGradients(*what, records=records) if self._ranks.send_at_the_end else ReplicaGradients(*what)
 
     @property
+    def name(self) -> str:
+        """How this rank computes its part of a step."""
+        return self._apart.name if self._ranks.steps_apart else "written"
+
+    @property
     def differentiate(self) -> Differentiate | None:
         """How a batch is differentiated; None: in this process alone."""
         if self._gradients is not None:
             return self._differentiate_parts
         return None if self._ranks.steps_apart else self._differentiate_whole
 
-    def run(self, batches: Sequence[Batch], numbers: Sequence[StepInputs], deadline: float = inf) -> list[Tensor]:
-        """Update the members by each batch in turn, and return the losses (M,) of each step.
+    def run(self, batches: Sequence[Batch], numbers: Sequence[StepInputs], deadline: float = inf) -> Tensor:
+        """Update the members by each batch in turn, and return the losses (S, M).
 
         All ranks end early after the same step: at rank 0's deadline, or by `Interrupted` when it was asked to.
         What rank 0 has to say of that travels with the losses, where they come by the host anyway; from a GPU it is
@@ -169,7 +178,7 @@ class RankedExecution:
             self._hear(self._ranks.add_up(self._signals(losses[0])))
         if self._asked:
             raise Interrupted
-        return losses
+        return torch.stack(losses)
 
     def _step(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """Update the members by one batch, or by this rank's part as by a batch of its own."""

@@ -166,7 +166,7 @@ def _stack_components(components: Sequence[Any], name: str, like: Tensor) -> Any
     if components[0] is None:
         return None
     together = stack(components)
-    if name == "optimizer" and like.device.type == "cuda":  # nothing may be copied from the host in a step
+    if name == "optimizer" and like.device.type == "cuda":
         return place(together, like.new_empty((), dtype=torch.float64))
     return place(together, like) if name in PLACED else together
 

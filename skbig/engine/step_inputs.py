@@ -5,7 +5,9 @@ Legend: M members, S steps. Each table has the shape (S, M, 1, 1), or (S, 1, 1, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 import torch
@@ -18,20 +20,81 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.step import StepInputs
 
 
-def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> list[StepInputs]:
+class StepTable(Sequence[StepInputs]):
+    """What each of some steps needs besides its batch.
+
+    Attributes
+    ----------
+    columns : list of Tensor (S, 1, 1, 1) or (S, M, 1, 1), in float64 on the host
+        The rate, what the optimizer and what the augmentation make of the step.
+    keys : Tensor (S, 2, M) of int32 on the host, or None
+    n_optimizer : int
+        How many columns are the optimizer's.
+    like : Tensor
+        On the device and in the dtype of the steps.
+    """
+
+    def __init__(self, columns: list[Tensor], keys: Tensor | None, n_optimizer: int, like: Tensor) -> None:
+        self.columns, self.keys, self.n_optimizer, self.like = columns, keys, n_optimizer, like
+
+    @property
+    def widths(self) -> list[int]:
+        """How many numbers each column has for a step."""
+        return [column.shape[1] for column in self.columns]
+
+    def part(self, start: int, stop: int) -> StepTable:
+        """Return the table of some of the steps."""
+        keys = None if self.keys is None else self.keys[start:stop]
+        return StepTable([column[start:stop] for column in self.columns], keys, self.n_optimizer, self.like)
+
+    def packed(self) -> Tensor:
+        """Return all columns side by side, (S, sum of widths), on the host."""
+        side_by_side = [column.reshape(len(self), -1) for column in self.columns]
+        return torch.cat(side_by_side, 1).to(self.like.dtype)
+
+    def of_row(self, row: Tensor, keys: Tensor | None) -> StepInputs:
+        """Return the inputs of a step from its row of `packed`, wherever it lies now, and its keys (2, M)."""
+        parts = [part.view(-1, 1, 1) for part in row.split(self.widths)]
+        return self._inputs(parts, keys)
+
+    def _inputs(self, parts: Sequence[Tensor], keys: Tensor | None) -> StepInputs:
+        split = 1 + self.n_optimizer
+        return StepInputs(parts[0], keys, tuple(parts[1:split]), tuple(parts[split:]))
+
+    @cached_property
+    def _all(self) -> list[StepInputs]:
+        with torch.inference_mode(False):
+            columns = [column.to(self.like).contiguous().unbind(0) for column in self.columns]
+            keys: Sequence[Tensor | None] = [None] * len(self)
+            if self.keys is not None:
+                keys = [row.contiguous() for row in self.keys.to(self.like.device)]
+        return [self._inputs(row, key) for row, key in zip(zip(*columns, strict=True), keys, strict=True)]
+
+    def __len__(self) -> int:
+        return int(self.columns[0].shape[0])
+
+    def __iter__(self) -> Iterator[StepInputs]:
+        return iter(self._all)
+
+    @overload
+    def __getitem__(self, index: int) -> StepInputs: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[StepInputs]: ...
+
+    def __getitem__(self, index: int | slice) -> StepInputs | Sequence[StepInputs]:
+        return self._all[index]
+
+
+def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> StepTable:
     """Return what each of the next steps needs."""
     n_steps = progress.step.shape[0]
-    rates = rate_table(members, recipe, progress)
     keys = _keys(members, n_steps) if recipe.draws_noise else None
     optimizer = () if recipe.optimizer.full_batch else recipe.optimizer.factors(_step_numbers(members, n_steps))
     augmentation = () if recipe.augmentation is None else recipe.augmentation.factors(_uniforms(keys))
-    columns = [_column(table, members, n_steps) for table in (rates, *optimizer, *augmentation)]
-    key_rows = [None] * n_steps if keys is None else [row.contiguous() for row in keys.to(members.flat.device)]
-    split = 1 + len(optimizer)
-    return [
-        StepInputs(row[0], key, tuple(row[1:split]), tuple(row[split:]))
-        for row, key in zip(zip(*columns, strict=True), key_rows, strict=True)
-    ]
+    tables = (rate_table(members, recipe, progress), *optimizer, *augmentation)
+    columns = [table.expand(n_steps, *table.shape[1:]).to("cpu", torch.float64) for table in tables]
+    return StepTable(columns, keys, len(optimizer), members.flat)
 
 
 def rate_table(members: Members, recipe: Recipe, progress: Progress) -> Tensor:
@@ -55,8 +118,3 @@ def _uniforms(keys: Tensor | None) -> Tensor:
     n_steps, _, n_members = keys.shape
     side_by_side = keys.transpose(0, 1).reshape(2, n_steps * n_members)  # as if each step had members of its own
     return Noise(side_by_side).uniform(1, 1, Purpose.MIX_SHARE, torch.float64).view(n_steps, n_members, 1, 1)
-
-
-def _column(table: Tensor, members: Members, n_steps: int) -> Iterable[Tensor]:
-    rows = table.expand(n_steps, *table.shape[1:]).to(dtype=members.flat.dtype, device=members.flat.device)
-    return rows.contiguous().unbind(0)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
 from skbig.data import rows as rows_module
-from skbig.data.rows import Batch, as_tensor, epoch_order, place_rows
+from skbig.data.rows import Batch, Rows, as_tensor, epoch_order, place_rows
+from skbig.data.steps import Order
 from tests.small import CPU, N_ROWS, data, weights
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -22,6 +23,11 @@ BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def placed(task: str = "multi-output", *, weighted: bool = False, form: Any = np.asarray) -> Any:
     X, y = data(task)
     return place_rows(form(X), y, weights() if weighted else None, CPU, torch.float64)
+
+
+def order_of(rows: np.ndarray) -> Order:
+    """Return the orders (M, L) of members as orders of their own."""
+    return Order(rows, np.arange(len(rows)))
 
 
 def dense(X: Tensor | SparseRows) -> Tensor:
@@ -81,7 +87,7 @@ def test_every_row_is_read_once(n_members: int, batch_size: int, at_once: int, f
     """The batches of an epoch are the rows in each member's order, however many batches are gathered at once."""
     all_rows = placed(weighted=weighted, form=form)
     order = epoch_order(list(range(n_members)), 0, N_ROWS, shuffle=True)
-    groups = list(all_rows.batches(order, batch_size, at_once))
+    groups = list(all_rows.batches(order_of(order), batch_size, at_once))
     assert all(1 <= len(group) <= at_once for group in groups)
     batches = [batch for group in groups for batch in group]
     sizes = [batch.n_rows for batch in batches]
@@ -96,26 +102,59 @@ def test_every_row_is_read_once(n_members: int, batch_size: int, at_once: int, f
     np.testing.assert_allclose(share, relative[expected])
 
 
-def test_little_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def gathered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list with the number of rows of each time that rows are gathered."""
+    lengths: list[int] = []
+    gather = Rows.gather
+
+    def counted(self: Rows, index: np.ndarray, batch_size: int) -> list[Batch]:
+        lengths.append(index.shape[1])
+        return gather(self, index, batch_size)
+
+    monkeypatch.setattr(Rows, "gather", counted)
+    return lengths
+
+
+def test_little_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch, gathered: list[int]) -> None:
     """A set that is too large to be gathered at once is gathered in pieces, and the batches are the same."""
-    all_rows, order = placed(), epoch_order([0], 0, N_ROWS, shuffle=True)
+    all_rows, order = placed(), order_of(epoch_order([0], 0, N_ROWS, shuffle=True))
     whole = [batch for group in all_rows.batches(order, 4, 1000) for batch in group]
     row_bytes = data("multi-output")[0].itemsize * 4
     monkeypatch.setattr(rows_module, "GATHERED_BYTES", 10 * row_bytes)
-    groups = list(all_rows.batches(order, 4, 1000))
-    assert {len(group) for group in groups} == {2}
-    for one, other in zip((batch for group in groups for batch in group), whole, strict=True):
+    (group,) = all_rows.batches(order, 4, 1000)
+    assert gathered == [N_ROWS]
+    for one, other in zip(group, whole, strict=True):
         torch.testing.assert_close(one.X, other.X, rtol=0, atol=0)
         torch.testing.assert_close(one.share, other.share, rtol=0, atol=0)
+    assert gathered == [N_ROWS, *[8] * 5, 5]
 
 
-def test_little_is_made_dense_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_is_made_dense_at_once(monkeypatch: pytest.MonkeyPatch, gathered: list[int]) -> None:
     """Several members read dense batches of sparse rows, but no more of them at once than of dense rows."""
     X, y = sparse.csr_array((N_ROWS, 1000), dtype=np.float64), np.zeros((N_ROWS, 1))
     monkeypatch.setattr(rows_module, "GATHERED_BYTES", 2 * 8 * X.shape[1] * X.dtype.itemsize)
-    order = epoch_order([0, 1], 0, N_ROWS, shuffle=True)
-    groups = list(place_rows(X, y, None, CPU, torch.float64).batches(order, 4, 1000))
-    assert {len(group) for group in groups[:-1]} == {2}
+    order = order_of(epoch_order([0, 1], 0, N_ROWS, shuffle=True))
+    for group in place_rows(X, y, None, CPU, torch.float64).batches(order, 4, 1000):
+        assert [batch.n_rows for batch in group] == [4] * 11 + [1]
+    assert gathered == [*[8] * 5, 5]
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_a_batch_by_its_number(n_members: int) -> None:
+    """A step's batch, or those of some steps, can be had without the others, and are the same."""
+    order = order_of(epoch_order(list(range(n_members)), 0, N_ROWS, shuffle=True))
+    (group,) = placed(weighted=True).batches(order, 10, 1000)
+    batches = list(group)
+    assert len(group) == len(batches) == 5
+    for numbers in (range(5), range(1, 3), range(4, 5)):
+        part = group[numbers.start : numbers.stop]
+        assert len(part) == len(numbers)
+        for number, one, other in zip(numbers, part, (group[number] for number in numbers), strict=True):
+            for ours, theirs in zip((*one[:3], *other[:3]), batches[number][:3] * 2, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    with pytest.raises(IndexError):
+        group[5]
 
 
 @pytest.mark.parametrize("n_members", [1, 2])
@@ -156,7 +195,7 @@ def test_rows_are_not_written_to(form: Any) -> None:
     """Batches are copies, so what an augmentation or a step does to them does not reach the rows."""
     X, _ = data("multi-output")
     all_rows = placed(form=form)
-    for group in all_rows.batches(epoch_order([0], 0, N_ROWS, shuffle=False), 10, 2):
+    for group in all_rows.batches(order_of(epoch_order([0], 0, N_ROWS, shuffle=False)), 10, 2):
         for batch in group:
             if isinstance(batch.X, SparseRows):
                 batch.X.rows.values.zero_(), batch.X.columns.values.zero_()

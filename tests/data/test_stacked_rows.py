@@ -101,9 +101,9 @@ def test_little_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = three_sets("multiclass", (True,) * 3, (45, 41, 43))
     whole = batches_of(rows, SEEDS, 5)
     monkeypatch.setattr(stacked_module, "GATHERED_BYTES", 2 * rows.sets[0].X[:5].nbytes * len(SEEDS))
-    groups = list(rows.epoch(SEEDS, 2, True, 5, 1000))
-    assert {len(group) for group in groups[:-1]} == {2}
-    for one, other in zip((batch for group in groups for batch in group), whole, strict=True):
+    (group,) = rows.epoch(SEEDS, 2, True, 5, 1000)
+    assert group.rows.steps_gathered(len(SEEDS), 5) == 2
+    for one, other in zip(group, whole, strict=True):
         assert one.sizes == other.sizes
         for m, size in enumerate(one.sizes or [one.n_rows] * len(SEEDS)):
             torch.testing.assert_close(one.X[m, :size], other.X[m, :size], rtol=0, atol=0)

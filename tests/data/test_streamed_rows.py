@@ -25,6 +25,7 @@ from skbig.data import open_csr, save_csr, streamed_rows
 from skbig.data.rows import Batch, place_rows
 from skbig.data.sources.base import Source
 from skbig.data.sources.open import as_source
+from skbig.data.steps import Order
 from skbig.data.streamed_rows import StreamedRows, stream_rows
 from skbig.data.streaming import device_copy
 from skbig.data.streaming.chunks import blocks
@@ -127,7 +128,9 @@ def test_every_row_is_read_once(
     in_memory = place_rows(source.X[kept], targets(source)[kept], weight, device, torch.float64)
     assert rows.mean_weight == in_memory.mean_weight
     places = np.searchsorted(kept, order.reshape(n_members, -1))
-    expected = [batch for group in in_memory.batches(places, batch_size, 4) for batch in group]
+    expected = [
+        batch for group in in_memory.batches(Order(places, np.arange(n_members)), batch_size, 4) for batch in group
+    ]
     for batch, other in zip(batches, expected, strict=True):
         assert isinstance(batch.X, SparseRows) == (is_sparse and n_members == 1)
         for ours, theirs in ((dense(batch.X), other.X), (batch.y, other.y), (batch.share, other.share)):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from skbig.components import LBFGS, SGD, Adam, Cosine, Linear, Mixup, NAdam, Poisson
-from skbig.engine import minibatch, step
-from skbig.engine.executors.executor import Execution
+from skbig.engine import step
+from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
@@ -39,15 +39,15 @@ class Watch:
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
-    for module in ("epoch", "minibatch", "executors.executor", "train"):
+    for module in ("epoch", "minibatch", "executors.recorded", "train"):
         monkeypatch.setattr(f"skbig.engine.{module}.time", watch)
-    untimed = Execution.step
+    untimed = RecordedExecutor.step
 
-    def timed(self: Execution, *args: Any) -> Tensor:
+    def timed(self: RecordedExecutor, *args: Any) -> Tensor:
         watch.now += STEP
         return untimed(self, *args)
 
-    monkeypatch.setattr(Execution, "step", timed)
+    monkeypatch.setattr(RecordedExecutor, "step", timed)
     return watch
 
 
@@ -140,7 +140,7 @@ def test_it_does_not_matter_how_many_steps_are_prepared_at_once(
     what = recipe("multiclass", dropout=0.3, augmentation=Mixup(), schedule=Cosine(warmup=0.3), optimizer=NAdam())
     expected, members = new_members(what, range(n_members)), new_members(what, range(n_members))
     expected_history = train(expected, rows("multiclass"), what)
-    monkeypatch.setattr(minibatch, "STEPS_AT_ONCE", at_once)
+    monkeypatch.setattr(RecordedExecutor, "steps_at_once", at_once)
     history = train(members, rows("multiclass"), what)
     assert_close(kept(members), kept(expected), 1e-12)
     np.testing.assert_allclose(history.loss, expected_history.loss)

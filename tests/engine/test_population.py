@@ -28,7 +28,7 @@ from skbig.components import (
     SwapNoise,
 )
 from skbig.data.rows import Rows, place_rows
-from skbig.engine.executors.executor import Execution
+from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.history import History
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
@@ -200,9 +200,9 @@ def test_some_are_never_stacked() -> None:
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Limits how many members fit, to ``memory["members"]``, from the step ``memory["step"]`` on."""
     limit = {"members": 10**9, "step": 0, "refusals": 0, "largest": 0}
-    step = Execution.step
+    step = RecordedExecutor.step
 
-    def limited(self: Execution, *args: Any) -> Any:
+    def limited(self: RecordedExecutor, *args: Any) -> Any:
         n_members = self._members.n_members
         if n_members > limit["members"] and limit["step"] <= 0:
             limit["refusals"] += 1
@@ -211,7 +211,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         limit["largest"] = max(limit["largest"], n_members)
         return step(self, *args)
 
-    monkeypatch.setattr(Execution, "step", limited)
+    monkeypatch.setattr(RecordedExecutor, "step", limited)
     return limit
 
 

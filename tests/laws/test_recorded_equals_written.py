@@ -14,8 +14,9 @@ from torch import Tensor
 from skbig import BigMLPRegressor
 from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
 from skbig.data.parted import PartedRows, Share
-from skbig.engine.executors.executor import Execution
+from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.threads import thread_count
+from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.step_inputs import inputs_of_steps
 from tests.small import assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
 
@@ -28,13 +29,13 @@ N_EPOCHS, N_STEPS = 3, 9
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """A list with an entry for each step that is executed as written, recorded at the same time or not."""
     calls: list[int] = []
-    as_written = Execution.step_as_written
+    as_written = WrittenExecutor.step_as_written
 
-    def counted(self: Execution, *args: Any) -> Tensor:
+    def counted(self: WrittenExecutor, *args: Any) -> Tensor:
         calls.append(len(calls))
         return as_written(self, *args)
 
-    monkeypatch.setattr(Execution, "step_as_written", counted)
+    monkeypatch.setattr(WrittenExecutor, "step_as_written", counted)
     return calls
 
 
@@ -46,11 +47,11 @@ def trained(
     what = recipe(task, **changes)
     members = new_members(what, range(n_members), dtype)
     epochs = mini_batches(members, rows(task, dtype, weights() if weighted else None), what)
-    assert epochs.execution.records
-    epochs.execution.records = records
+    assert isinstance(epochs.executor, RecordedExecutor) and epochs.executor.records
+    epochs.executor.records = records
     with thread_count(1):
         losses = [epochs.run().loss for _ in range(N_EPOCHS)]
-    assert epochs.execution.records == records
+    assert epochs.executor.name == ("recorded" if records else "written")
     return kept(members) | {"loss": np.array(losses)}
 
 
@@ -78,12 +79,12 @@ def test_parts_of_other_batches() -> None:
     for records in (True, False):
         members = new_members(what)
         parts = PartedRows(rows("regression", n_rows=39), Share(1, 2, local=True))
-        execution = Execution(members, what, 1.0, records=records)
+        executor = (RecordedExecutor if records else WrittenExecutor)(members, what, 1.0)
         with thread_count(1):
             for batches in parts.epoch(members.seeds, 0, True, 20, 8):
                 assert [(batch.n_rows, batch.first_row) for batch in batches] == [(10, 10), (10, 9)]
                 progress = mini_batches(members, rows("regression"), what)._progress(np.zeros(1, dtype=int), 2)
-                execution.run(batches, inputs_of_steps(members, what, progress))
+                executor.run(batches, inputs_of_steps(members, what, progress))
         results.append(kept(members))
     assert_close(*results, 1e-12)
 
@@ -155,11 +156,11 @@ def test_a_loss_that_looks_at_values_is_executed_as_written(records: bool) -> No
     what = recipe(loss=Trimmed(), optimizer=Adam(), normalization="batch")
     expected, members = new_members(what), new_members(what)
     by_step = mini_batches(expected, rows("regression"), what)
-    by_step.execution = Execution(expected, what, 1.0, records=False)
+    by_step.executor = WrittenExecutor(expected, what, 1.0)
     epochs = mini_batches(members, rows("regression"), what)
-    epochs.execution = Execution(members, what, 1.0, records=records)
+    epochs.executor = (RecordedExecutor if records else WrittenExecutor)(members, what, 1.0)
     losses = [(by_step.run().loss, epochs.run().loss) for _ in range(N_EPOCHS)]
-    assert not epochs.execution.records
+    assert epochs.executor.name == "written"
     np.testing.assert_array_equal(*zip(*losses, strict=True))
     assert_close(kept(members), kept(expected), 0.0)
 

@@ -1,109 +1,67 @@
-"""How a step is executed: as written, or as a recording of the operations it comes down to.
-
-Both give the same result; a recording saves the time that Python and autograd need between the operations, which is
-most of the time of a small network.
-"""
+"""How steps are executed: a choice apart from what a step is. All ways give the same result."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from skbig.data.rows import Batch
+from skbig.engine.executors.capture import CudaCapture
+from skbig.engine.executors.cuda_graph import GraphedExecutor
+from skbig.engine.executors.recorded import RecordedExecutor
+from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
-from skbig.engine.recorder import NotReplayable, record
-from skbig.engine.step import StepInputs, step
+from skbig.engine.step import Differentiate, StepInputs
+from skbig.engine.step_inputs import StepTable
 
 
-class Execution:
-    """Runs steps one after another.
+class Executor(Protocol):
+    """Takes steps one after another; a training has its own.
 
     Attributes
     ----------
+    name : {"written", "recorded", "graphed"}
+        How steps are taken now.
+    steps_at_once : int
+        How many steps a run should have.
     n_parts : int
         Into how many parts a batch is split, to need less memory; the result is the same.
-    records : bool
-        Whether steps are recorded and replayed.
-    differentiate : None
-        Steps are differentiated in this process alone.
+    differentiate : callable or None
+        How a batch is differentiated; None: in this process alone.
     """
 
-    differentiate = None
+    @property
+    def name(self) -> str: ...
 
-    def __init__(self, members: Members, recipe: Recipe, mean_weight: Any, *, records: bool) -> None:
-        self._members = members
-        self._recipe = recipe
-        self._mean_weight = mean_weight
-        self._programs: dict[Any, Callable[..., Tensor]] = {}
-        self._strengths: dict[Any, Tensor | float] = {}
-        self.records = records
-        self.n_parts = 1
+    @property
+    def steps_at_once(self) -> int: ...
 
-    def run(self, batches: Sequence[Batch], numbers: Sequence[StepInputs], deadline: float = inf) -> list[Tensor]:
-        """Update the members by each batch in turn, until `deadline`, and return the losses (M,) of each step."""
-        losses = []
-        with torch.inference_mode():  # spares each operation what autograd would note down
-            for batch, number in zip(batches, numbers, strict=True):
-                losses.append(self.step(batch, number))
-                if deadline < inf and time.perf_counter() > deadline:
-                    break
-        return losses
+    @property
+    def differentiate(self) -> Differentiate | None: ...
 
-    def step(self, batch: Batch, numbers: StepInputs) -> Tensor:
-        """Update the members by one batch."""
-        if not self.records or self.n_parts > 1:
-            return self.step_as_written(batch, numbers)
-        inputs = _inputs(batch, numbers)
-        program = self._programs.get(_form(batch))
-        return self._record(batch, numbers, inputs) if program is None else program(*inputs)
+    n_parts: int
+
+    def run(self, batches: Sequence[Batch], numbers: StepTable, deadline: float = inf) -> Tensor:
+        """Update the members by each batch in turn, until `deadline`, and return the losses (S, M) of the steps."""
+        ...
 
     def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
-        """The reference."""
-        with torch.inference_mode(False), torch.no_grad():
-            return step(self._members, batch, self._recipe, numbers, self._strength(batch), self.n_parts)
-
-    def _strength(self, batch: Batch) -> Tensor | float:
-        """The penalty's strength over the weight of a batch; kept, since a recording holds on to it."""
-        form = _form(batch)
-        if form not in self._strengths:
-            self._strengths[form] = penalty_strength(self._recipe, batch, self._mean_weight, self._members.flat)
-        return self._strengths[form]
-
-    def _record(self, batch: Batch, numbers: StepInputs, inputs: list[Tensor]) -> Tensor:
-        def again(*_: Tensor) -> Tensor:
-            return self.step_as_written(batch, numbers)
-
-        before = self._members.copy()
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                loss, self._programs[_form(batch)] = record(again, inputs)
-        except NotReplayable:
-            self.records = False
-            self._members.restore(before)
-            loss = self.step_as_written(batch, numbers)
-        return loss
+        """Update the members by one batch in the plainest way, and return their losses (M,)."""
+        ...
 
 
-def penalty_strength(recipe: Recipe, batch: Batch, mean_weight: Any, like: Tensor) -> Tensor | float:
-    """Return alpha over the weight of a batch: a float, or a tensor (M, 1, 1) where members differ."""
-    n_rows: Any = batch.counted_rows
-    if batch.sizes is not None:
-        n_rows = torch.tensor(batch.sizes, dtype=torch.float64).view(-1, 1, 1)
-    strength = recipe.alpha / (n_rows * mean_weight)
-    return strength.to(like) if isinstance(strength, Tensor) else strength
-
-
-def _form(batch: Batch) -> tuple[Any, ...]:
-    """What two batches share that take the same operations with the same constants."""
-    return (batch.share.shape, batch.sizes, batch.first_row, batch.n_whole)
-
-
-def _inputs(batch: Batch, numbers: StepInputs) -> list[Tensor]:
-    keys = () if numbers.keys is None else (numbers.keys,)
-    return [batch.X, batch.y, batch.share, numbers.rate, *keys, *numbers.optimizer, *numbers.augmentation]
+def choose_executor(members: Members, recipe: Recipe, mean_weight: Any, *, is_sparse: bool) -> Executor:
+    """Return the fastest way to take steps on the members' device that is right for them."""
+    device = members.flat.device
+    if not recipe.recordable or is_sparse:
+        return WrittenExecutor(members, recipe, mean_weight)
+    if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+        return GraphedExecutor(members, recipe, mean_weight, CudaCapture(device))
+    if device.type == "cpu":
+        return RecordedExecutor(members, recipe, mean_weight)
+    return WrittenExecutor(members, recipe, mean_weight)

@@ -1,0 +1,111 @@
+"""Steps of rows in memory: which rows each of them reads, gathered when they are asked for.
+
+Legend: M members, D orders that differ, L rows read by a member, R rows of a batch, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, overload
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from skbig.data.rows import Batch, Rows
+    from skbig.data.stacked_rows import StackedRows
+
+
+class Order(NamedTuple):
+    """In which order members read a set.
+
+    Attributes
+    ----------
+    rows : ndarray (D, L)
+        Numbers of rows: the orders that differ.
+    owner : ndarray (M,)
+        Which of them each member reads.
+    """
+
+    rows: np.ndarray
+    owner: np.ndarray
+
+    @property
+    def length(self) -> int:
+        return int(self.rows.shape[1])
+
+    def part(self, start: int, stop: int) -> Order:
+        """Return what is read in between."""
+        return Order(self.rows[:, start:stop], self.owner)
+
+    def of_members(self) -> np.ndarray:
+        """Return the order of each member, (M, L)."""
+        return self.rows if len(self.rows) == len(self.owner) else self.rows[self.owner]
+
+
+class ResidentSteps(Sequence["Batch"]):
+    """The batches of some steps, of rows that lie on the device.
+
+    Going through them gathers some at a time; who gathers by himself reads `rows` and `orders`.
+
+    Attributes
+    ----------
+    rows : Rows or StackedRows
+    orders : list of Order
+        One for each set of the rows.
+    batch_size : int
+    """
+
+    def __init__(self, rows: Rows | StackedRows, orders: Sequence[Order], batch_size: int) -> None:
+        self.rows, self.orders, self.batch_size = rows, list(orders), batch_size
+
+    @property
+    def length(self) -> int:
+        """Rows read by the member that reads most."""
+        return max(order.length for order in self.orders)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows read by each member, (M,)."""
+        return np.concatenate([np.full(len(order.owner), order.length) for order in self.orders])
+
+    @property
+    def n_full(self) -> int:
+        """Steps in which every member reads a whole batch; at most one comes after them."""
+        return min(order.length for order in self.orders) // self.batch_size
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each step and member, (S, M), or (S, 1) where members read as many."""
+        lengths = self.lengths
+        if (lengths == lengths[0]).all():
+            lengths = lengths[:1]
+        return (lengths[None] - np.arange(len(self))[:, None] * self.batch_size).clip(0, self.batch_size)
+
+    def __len__(self) -> int:
+        return -(-self.length // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        at_once = self.rows.steps_gathered(len(self.lengths), self.batch_size)
+        for start in range(0, len(self), at_once):
+            yield from self._gathered(start, start + at_once)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Batch]: ...
+
+    def __getitem__(self, index: int | slice) -> Batch | Sequence[Batch]:
+        if isinstance(index, int):
+            place = range(len(self))[index]
+            return self._gathered(place, place + 1)[0]
+        start, stop, _ = index.indices(len(self))
+        return ResidentSteps(self.rows, self._parts(start, stop), self.batch_size)
+
+    def _gathered(self, start: int, stop: int) -> list[Batch]:
+        with torch.inference_mode(False):  # a step as written differentiates what it makes of them
+            return self.rows.gather_orders(self._parts(start, stop), self.batch_size)
+
+    def _parts(self, start: int, stop: int) -> list[Order]:
+        return [order.part(start * self.batch_size, stop * self.batch_size) for order in self.orders]

@@ -1,0 +1,46 @@
+"""Whether two ways to take the same steps have come to the same result.
+
+Legend: M members, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from skbig.engine.recipe import Recipe
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+COARSE = 3e-2
+"""Where products are rounded to bfloat16 or TF32, the order of a sum alone changes the third digit."""
+
+
+def tolerance_of(recipe: Recipe, dtype: torch.dtype, n_steps: int) -> float:
+    """Return by what part the moves of some steps may differ that are computed in another order."""
+    tf32 = torch.backends.cuda.matmul.allow_tf32 if torch.cuda.is_available() else False
+    rough = recipe.bf16 or tf32 or not recipe.optimizer.elementwise
+    return COARSE if rough and dtype != torch.float64 else min(COARSE, n_steps * TOLERANCE[dtype])
+
+
+def agree(
+    before: Sequence[Tensor], one: Sequence[Tensor], other: Sequence[Tensor], losses: tuple[Tensor, Tensor], tol: float
+) -> bool:
+    """Return whether tensors that began at `before` have moved alike, and the losses (S, M) are alike.
+
+    The measure is the sum of the differences over the sum of the moves: in it a weight whose gradient is zero but for
+    rounding, and that takes a whole step to this or to that side, counts no more than others.
+    """
+    checks = [_close(*losses, losses[1].abs().sum(), tol)]
+    for start, a, b in zip(before, one, other, strict=True):
+        rounding = torch.finfo(b.dtype).eps * b.abs().sum()
+        checks.append(_close(a, b, (b - start).abs().sum() + rounding / tol, tol))
+    return bool(torch.stack(checks).all())
+
+
+def _close(one: Tensor, other: Tensor, size: Tensor, tol: float) -> Tensor:
+    # What is not finite in both is the same; the differences of the rest decide.
+    difference = torch.where((one == other) | (one.isnan() & other.isnan()), 0.0, (one - other).abs())
+    finite = torch.where(size.isfinite(), size, torch.finfo(other.dtype).max)
+    return difference.sum() <= tol * finite

@@ -1,0 +1,164 @@
+"""Steps as CUDA graphs: captured once for each form of batch, and launched some at a time.
+
+A small step on a GPU is spent in launching its operations one by one. A graph launches them all at once, and reads on
+the device what differs between steps. So an epoch is a handful of launches, and nothing is read back before its end.
+
+Legend: M members, S steps, k steps of a graph.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, groupby, pairwise
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skbig.data.rows import Batch
+from skbig.data.steps import ResidentSteps
+from skbig.engine.executors.agreement import agree, tolerance_of
+from skbig.engine.executors.capture import Capture
+from skbig.engine.executors.graph_loop import GraphLoop
+from skbig.engine.executors.written import WrittenExecutor, form_of
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
+from skbig.engine.recorder import NotReplayable
+from skbig.engine.step import StepInputs
+from skbig.engine.step_inputs import StepTable
+from skbig.exceptions import ExecutorWarning
+
+MAX_STEPS = 1024
+"""Steps of a run: after each the losses are read, and a copy of the members is what a failure goes back to."""
+
+INDEX_BYTES = 2**26
+"""How large the table of the rows that are read in a run may be."""
+
+
+class GraphedExecutor:
+    """Captures steps as graphs, and checks the first launch of each against the steps as written.
+
+    What cannot be captured, or comes to another result, is run as written, with a warning.
+
+    Attributes
+    ----------
+    n_parts : int
+        As of `WrittenExecutor`; a batch in several parts is computed as written.
+    """
+
+    differentiate = None
+
+    def __init__(self, members: Members, recipe: Recipe, mean_weight: Any, capture: Capture) -> None:
+        self._members, self._recipe, self._capture = members, recipe, capture
+        self._written = WrittenExecutor(members, recipe, mean_weight)
+        self._loops: dict[Any, GraphLoop] = {}
+        self._gave_up = False
+        self.steps_at_once = max(1, min(MAX_STEPS, INDEX_BYTES // (8 * members.n_members * recipe.batch_size)))
+
+    @property
+    def name(self) -> str:
+        return "graphed" if self._graphs else "written"
+
+    @property
+    def _graphs(self) -> bool:
+        return not self._gave_up and self.n_parts == 1
+
+    @property
+    def n_parts(self) -> int:
+        return self._written.n_parts
+
+    @n_parts.setter
+    def n_parts(self, n_parts: int) -> None:
+        self._written.n_parts = n_parts
+        self._loops.clear()  # their memory is needed
+
+    def run(self, batches: Sequence[Batch], numbers: StepTable, deadline: float = inf) -> Tensor:
+        """Update the members by each batch in turn and return the losses (S, M).
+
+        All steps are taken, whatever the deadline: the clock of the host says nothing of what the device has yet to do.
+        """
+        del deadline
+        losses: list[Tensor] = []
+        for start, stop in _of_one_form(batches):
+            own, inputs = batches[start:stop], numbers.part(start, stop)
+            losses.append(self._launch(own, inputs) if self._graphs else self._written.run(own, inputs))
+        return torch.cat(losses)
+
+    def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
+        """The reference."""
+        return self._written.step_as_written(batch, numbers)
+
+    def _launch(self, batches: Sequence[Batch], numbers: StepTable) -> Tensor:
+        """Take steps of one form by graphs; when one has failed, the rest as written."""
+        loop = self._loop(batches, numbers)
+        loop.load(batches, numbers)
+        losses: list[Tensor] = []
+        done = 0
+        while done < len(batches) and self._graphs:
+            k = loop.stride if done + loop.stride <= len(batches) else 1
+            if loop.has(k):
+                losses.append(loop.launch(k, done))
+            else:
+                own, inputs = batches[done : done + k], numbers.part(done, done + k)
+                losses.append(self._first_launch(loop, k, done, own, inputs))
+            done += k
+        if done < len(batches):
+            losses.append(self._written.run(batches[done:], numbers.part(done, len(batches))))
+        return torch.cat(losses)
+
+    def _loop(self, batches: Sequence[Batch], numbers: StepTable) -> GraphLoop:
+        form = (type(batches), form_of(batches[0]))
+        if form not in self._loops or self._loops[form].capacity < len(batches):
+            self._loops[form] = GraphLoop(self._members, batches, numbers)
+        return self._loops[form]
+
+    def _first_launch(
+        self, loop: GraphLoop, k: int, first: int, batches: Sequence[Batch], numbers: StepTable
+    ) -> Tensor:
+        """Take steps as written and by a new graph, and return their losses (k, M); compared, or else those as written.
+
+        Of any failure of the graph no more is left than the warning.
+        """
+        members = self._members
+        before = members.copy()
+        losses = self._written.run(batches, numbers)
+        after = members.copy()
+        try:
+            members.restore(before)
+            loop.capture(k, first, self._written, self._capture)
+            members.restore(before)
+            launched = loop.launch(k, first)
+            tolerance = tolerance_of(self._recipe, members.flat.dtype, k)
+            if agree(before, members.changing(), after, (launched, losses), tolerance):
+                return launched
+            reason = "its result is not that of the step as written"
+        except NotReplayable:
+            reason = "it looks at the value of a tensor"
+        except torch.OutOfMemoryError:
+            reason = "the device has too little memory for it"
+        except RuntimeError as error:
+            reason = f"torch cannot capture it: {str(error).partition(chr(10))[0]}"
+        self._give_up(reason)
+        members.restore(after)
+        return losses
+
+    def _give_up(self, reason: str) -> None:
+        self._gave_up = True
+        self._loops.clear()
+        warnings.warn(
+            f"A training step does not run as a CUDA graph, since {reason}. Steps are run as written, which gives the "
+            "same result and is slower for small networks.",
+            ExecutorWarning,
+            stacklevel=2,
+        )
+
+
+def _of_one_form(batches: Sequence[Batch]) -> Iterator[tuple[int, int]]:
+    """Yield where neighbours of one form begin and end."""
+    if isinstance(batches, ResidentSteps):
+        bounds = sorted({0, batches.n_full, len(batches)})
+    else:
+        bounds = [0, *accumulate(len(list(group)) for _, group in groupby(batches, form_of))]
+    yield from pairwise(bounds)

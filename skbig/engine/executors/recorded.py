@@ -1,0 +1,102 @@
+"""The step as a recording of the operations it comes down to.
+
+It gives what the step as written gives, and saves the time that Python and autograd need between the operations, which
+is most of the time of a small network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skbig.data.rows import Batch
+from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
+from skbig.engine.recorder import NotReplayable, record
+from skbig.engine.step import StepInputs
+
+
+class RecordedExecutor:
+    """Records the first step with a batch of each form, and replays it for those that follow.
+
+    Attributes
+    ----------
+    n_parts : int
+        As of `WrittenExecutor`; a batch in several parts is computed as written.
+    records : bool
+        Whether steps are recorded: until one has looked at the value of a tensor.
+    """
+
+    differentiate = None
+    steps_at_once = 256
+
+    def __init__(self, members: Members, recipe: Recipe, mean_weight: Any) -> None:
+        self._members = members
+        self._written = WrittenExecutor(members, recipe, mean_weight)
+        self._programs: dict[Any, Callable[..., Tensor]] = {}
+        self.records = True
+
+    @property
+    def name(self) -> str:
+        return "recorded" if self.records else "written"
+
+    @property
+    def n_parts(self) -> int:
+        return self._written.n_parts
+
+    @n_parts.setter
+    def n_parts(self, n_parts: int) -> None:
+        self._written.n_parts = n_parts
+
+    def run(self, batches: Sequence[Batch], numbers: Sequence[StepInputs], deadline: float = inf) -> Tensor:
+        """Update the members by each batch in turn, until `deadline`, and return the losses (S, M)."""
+        losses = []
+        with torch.inference_mode():  # spares each operation what autograd would note down
+            for batch, number in zip(batches, numbers, strict=True):
+                losses.append(self.step(batch, number))
+                if deadline < inf and time.perf_counter() > deadline:
+                    break
+            return torch.stack(losses)
+
+    def step(self, batch: Batch, numbers: StepInputs) -> Tensor:
+        """Update the members by one batch."""
+        if not self.records or self.n_parts > 1:
+            return self.step_as_written(batch, numbers)
+        program = self._programs.get(form_of(batch))
+        return self._record(batch, numbers) if program is None else program(*tensors_of(batch, numbers))
+
+    def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
+        """The reference."""
+        return self._written.step_as_written(batch, numbers)
+
+    def _record(self, batch: Batch, numbers: StepInputs) -> Tensor:
+        before = self._members.copy()
+        try:
+            loss, self._programs[form_of(batch)] = recorded(self._written, batch, numbers)
+        except NotReplayable:
+            self.records = False
+            self._members.restore(before)
+            loss = self.step_as_written(batch, numbers)
+        return loss
+
+
+def recorded(written: WrittenExecutor, batch: Batch, numbers: StepInputs) -> tuple[Tensor, Callable[..., Tensor]]:
+    """Run a step, and return its losses (M,) and the program that repeats it for other `tensors_of` a batch.
+
+    Raises
+    ------
+    NotReplayable
+        When the step has looked at the value of a tensor. It has run to its end all the same.
+    """
+
+    def again(*_: Tensor) -> Tensor:
+        return written.step_as_written(batch, numbers)
+
+    with torch.inference_mode(False), torch.no_grad():
+        return record(again, tensors_of(batch, numbers))

@@ -1,0 +1,167 @@
+"""A stand-in for CUDA graphs that works on a CPU: what is captured is noted down, and repeated at the same addresses.
+
+As with a CUDA graph, capturing computes nothing that lasts, every replay writes its results where those of the capture
+were, and what only the device can know must not be asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_aten = torch.ops.aten
+FORBIDDEN = {
+    _aten._local_scalar_dense.default: "reads a value",
+    _aten.equal.default: "reads a value",
+    _aten.is_nonzero.default: "reads a value",
+    _aten.nonzero.default: "makes a shape of values",
+    _aten.masked_select.default: "makes a shape of values",
+    _aten._unique2.default: "makes a shape of values",
+    _aten.lift_fresh.default: "copies a number from the host",
+    _aten.bernoulli_.float: "draws from a generator",
+    _aten.bernoulli.default: "draws from a generator",
+    _aten.native_dropout.default: "draws from a generator",
+    _aten.uniform_.default: "draws from a generator",
+    _aten.normal_.default: "draws from a generator",
+    _aten.rand.default: "draws from a generator",
+    _aten.randn.default: "draws from a generator",
+    _aten.randperm.default: "draws from a generator",
+    _aten.multinomial.default: "draws from a generator",
+}
+
+
+REFUSED = "operation not permitted when stream is capturing"
+
+
+class NotCapturable(RuntimeError):
+    """What CUDA would refuse."""
+
+
+class Forbidding(TorchDispatchMode):
+    """Fails at the first operation that a capture would not survive."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        self.check(operation, args, kwargs)
+        result = operation(*args, **kwargs)
+        devices = {leaf.device.type for leaf in _tensors((args, kwargs, result)) if leaf.dim()}
+        if len(devices) > 1:
+            raise NotCapturable(f"{REFUSED}: {operation} copies between {sorted(devices)}")
+        return result
+
+    @staticmethod
+    def check(operation: Any, args: Any, kwargs: Any) -> None:
+        if operation in FORBIDDEN:
+            raise NotCapturable(f"{REFUSED}: {operation} {FORBIDDEN[operation]}")
+        if operation is _aten.index.Tensor and any(leaf.dtype == torch.bool for leaf in _tensors(args[1])):
+            raise NotCapturable(f"{REFUSED}: a mask makes a shape of values")
+
+
+class _Noting(Forbidding):
+    """Notes down every operation, runs it, and can undo what all of them have changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self._made: dict[int, Tensor] = {}
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for tensor in _changed(operation, args, kwargs):
+            place = tensor.untyped_storage().data_ptr()
+            if place not in self._made and place not in self._before:
+                whole = _whole(tensor)
+                self._before[place] = whole, whole.clone()
+        result = super().__torch_dispatch__(operation, types, args, kwargs)
+        if not operation._schema.is_mutable and not _is_view(operation):
+            given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
+            for tensor in _tensors(result):
+                if (place := tensor.untyped_storage().data_ptr()) not in given:
+                    self._made[place] = tensor
+        self.calls.append((operation, args, kwargs, result))
+        return result
+
+    def undo(self) -> None:
+        """Give back what lasts its numbers from before, and spoil what was made, so that nobody reads it by mistake."""
+        with torch.inference_mode():
+            for tensor, numbers in self._before.values():
+                tensor.copy_(numbers)
+            for tensor in self._made.values():
+                tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
+
+
+class CpuGraph:
+    """What was captured; a call repeats it."""
+
+    def __init__(self, calls: list[tuple[Any, Any, Any, Any]]) -> None:
+        self._calls = [call for call in calls if not _is_view(call[0])]
+        self.n_replays = 0
+
+    def __call__(self) -> None:
+        self.n_replays += 1
+        with torch.inference_mode():
+            for operation, args, kwargs, result in self._calls:
+                again = operation(*args, **kwargs)
+                if not operation._schema.is_mutable:
+                    for old, new in zip(_tensors(result), _tensors(again), strict=True):
+                        old.copy_(new)
+
+
+class CpuCapture:
+    """Captures on a CPU.
+
+    Attributes
+    ----------
+    graphs : list of CpuGraph
+    before_each : callable
+        Called at the beginning of each capture; it may raise.
+    """
+
+    def __init__(self, before_each: Callable[[], None] = lambda: None) -> None:
+        self.graphs: list[CpuGraph] = []
+        self.before_each = before_each
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        yield
+
+    def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+        self.before_each()
+        noting = _Noting()
+        try:
+            with noting:
+                function()
+        finally:
+            noting.undo()
+        self.graphs.append(CpuGraph(noting.calls))
+        return self.graphs[-1]
+
+
+def _changed(operation: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """Return the tensors that an operation writes to."""
+    arguments = operation._schema.arguments
+    given = {argument.name: value for argument, value in zip(arguments, args, strict=False)} | kwargs
+    written = [a.name for a in arguments if a.alias_info is not None and a.alias_info.is_write]
+    return _tensors([given[name] for name in written if name in given])
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Return all of the memory that a tensor lies in."""
+    return torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+
+
+def _is_view(operation: Any) -> bool:
+    returns = operation._schema.returns
+    return bool(returns) and all(r.alias_info is not None for r in returns) and not operation._schema.is_mutable
+
+
+def _tensors(item: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(item) if isinstance(leaf, Tensor)]
