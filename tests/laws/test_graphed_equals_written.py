@@ -11,15 +11,27 @@ import numpy as np
 import pytest
 import torch
 
-from skbig.components import ClipNorm, Mixup, Muon
+from skbig.components import ClipNorm, Cosine, Mixup, Muon, NAdam
+from skbig.data.rows import place_rows
+from skbig.data.sources.array import ArraySource
+from skbig.data.stacked_rows import StackedRows
+from skbig.data.streamed_rows import stream_rows
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
 from tests.capturing import CpuCapture
-from tests.small import assert_close, factors, kept, mini_batches, new_members, recipe, rows, weights
+from tests.small import CPU, assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
 
 FACTORS = factors()
 N_EPOCHS = 3
+
+
+def executor_of(members: Members, recipe: Recipe, capture: CpuCapture, mean_weight: Any = 1.0, *, graphed: bool) -> Any:
+    if graphed:
+        return GraphedExecutor(members, recipe, mean_weight, capture)
+    return WrittenExecutor(members, recipe, mean_weight)
 
 
 def trained(
@@ -83,3 +95,64 @@ def test_everything_at_once() -> None:
     case = ("multiclass", changes)
     results = [trained(case, graphed=graphed, dtype=torch.float32, weighted=True)[0] for graphed in (True, False)]
     assert_close(*results, 1e-6)
+
+
+def three_sets(weighted: bool) -> StackedRows:
+    """Sets of 45, 41 and 45 rows, of which the last batches have other lengths, read by six members."""
+    sets = []
+    for n_rows in (45, 41, 45):
+        X, y = data("multiclass", n_rows)
+        weight = weights(n_rows) if weighted and n_rows == 41 else None
+        sets.append(place_rows(X, y, weight, CPU, torch.float64))
+    return StackedRows(tuple(sets), (2, 1, 3))
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_members_of_several_sets(weighted: bool, shuffle: bool) -> None:
+    """Each member of a stack reads the rows of its own fold, also where the folds' last batches differ in length."""
+    what, results = recipe("multiclass", dropout=0.3, normalization="batch", shuffle=shuffle), []
+    for graphed in (True, False):
+        members, stack = new_members(what, (0, 1, 0, 2, 2, 0)), three_sets(weighted)
+        capture = CpuCapture()
+        epochs = mini_batches(members, stack, what)
+        epochs.executor = executor_of(members, what, capture, stack.mean_weight, graphed=graphed)
+        losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+        assert len(capture.graphs) == 2 * graphed
+        results.append(kept(members) | {"loss": np.array(losses)})
+    assert_close(*results, 1e-12)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_rows_that_are_streamed(n_members: int, at_once: int) -> None:
+    """Batches that come from elsewhere are copied to where the graph reads them."""
+    what, results = recipe("multi-output", batch_size=4, dropout=0.2), []
+    X, y = data("multi-output")
+    for graphed in (True, False):
+        members = new_members(what, [5] * n_members)
+        streamed = stream_rows(ArraySource(X), y, weights(), CPU, torch.float64, buffer=0.5)
+        epochs = mini_batches(members, streamed, what)
+        capture = CpuCapture()
+        epochs.executor = executor_of(members, what, capture, graphed=graphed)
+        epochs.executor.steps_at_once = at_once
+        losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+        assert bool(capture.graphs) == graphed and epochs.executor.name == ("graphed" if graphed else "written")
+        results.append(kept(members) | {"loss": np.array(losses)})
+    assert_close(*results, 1e-12)
+
+
+@pytest.mark.parametrize("n_rows", [20 * 16, 20 * 17, 20 * 35 + 7])
+@pytest.mark.parametrize("at_once", [5, 18, 1000])
+def test_any_number_of_steps(n_rows: int, at_once: int) -> None:
+    """However many steps there are, and however many are loaded at once, each is taken once and in its order."""
+    what, results = recipe("regression", schedule=Cosine(), optimizer=NAdam(), dropout=0.2), []
+    for graphed in (True, False):
+        members = new_members(what)
+        epochs = mini_batches(members, rows("regression", n_rows=n_rows), what)
+        capture = CpuCapture()
+        epochs.executor = executor_of(members, what, capture, graphed=graphed)
+        epochs.executor.steps_at_once = at_once
+        losses = [epochs.run().loss for _ in range(2)]
+        results.append(kept(members) | {"loss": np.array(losses)})
+    assert_close(*results, 1e-12)

@@ -1,0 +1,209 @@
+"""A graph that cannot be had, or is wrong, is told of once, and steps are taken as written: the result is the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from skbig.components import SGD, Adam
+from skbig.engine.executors import graph_loop
+from skbig.engine.executors.agreement import agree
+from skbig.engine.executors.cuda_graph import GraphedExecutor
+from skbig.engine.executors.written import WrittenExecutor
+from skbig.engine.members import Members
+from skbig.engine.minibatch import MiniBatchEpochs
+from skbig.exceptions import DivergenceError, ExecutorWarning
+from tests.capturing import CpuCapture, CpuGraph
+from tests.laws.test_recorded_equals_written import Trimmed
+from tests.small import assert_close, kept, mini_batches, new_members, recipe, rows
+
+N_EPOCHS = 3
+
+
+def graphed(capture: CpuCapture, **changes: Any) -> tuple[Members, MiniBatchEpochs]:
+    what = recipe("regression", **changes)
+    members = new_members(what)
+    epochs = mini_batches(members, rows("regression"), what)
+    epochs.executor = GraphedExecutor(members, what, 1.0, capture)
+    return members, epochs
+
+
+def written(**changes: Any) -> dict[str, Any]:
+    """Return what all epochs have come to as written."""
+    what = recipe("regression", **changes)
+    members = new_members(what)
+    epochs = mini_batches(members, rows("regression"), what)
+    epochs.executor = WrittenExecutor(members, what, 1.0)
+    losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+    return kept(members) | {"loss": np.array(losses)}
+
+
+def assert_falls_back(capture: CpuCapture, match: str, **changes: Any) -> None:
+    members, epochs = graphed(capture, **changes)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+    (only,) = caught
+    assert only.category is ExecutorWarning and match in str(only.message)
+    assert epochs.executor.name == "written"
+    assert_close(kept(members) | {"loss": np.array(losses)}, written(**changes), 0.0)
+
+
+def failing(error: BaseException, at: int) -> CpuCapture:
+    """Return what captures until the capture number `at`, which fails."""
+    capture = CpuCapture()
+
+    def fail() -> None:
+        if len(capture.graphs) == at:
+            raise error
+
+    capture.before_each = fail
+    return capture
+
+
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (RuntimeError("CUDA error: operation not permitted\nmore"), "cannot capture it: CUDA error: operation not"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "too little memory"),
+    ],
+)
+def test_a_capture_that_fails(at: int, error: Exception, match: str) -> None:
+    """A graph that cannot be captured, the first or a later one, leaves no trace but a warning that says why."""
+    assert_falls_back(failing(error, at), match)
+
+
+def test_a_step_that_looks_at_values() -> None:
+    """A component that looks at the value of a tensor is never captured."""
+    assert_falls_back(CpuCapture(), "looks at the value", loss=Trimmed(), optimizer=Adam())
+
+
+SPOILS: dict[str, Callable[[Members], Any]] = {
+    "a weight": lambda members: members.flat[..., 3].add_(1e-3),
+    "nothing moves": lambda members: members.flat.zero_(),
+    "not a number": lambda members: members.flat[..., 0].fill_(torch.nan),
+    "the state": lambda members: members.state[0]["mean"].mul_(1.001),
+}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_graph_with_another_result(name: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph whose first launch comes to something else than the steps as written is not used."""
+    capture = CpuCapture()
+    members, epochs = graphed(capture)
+    launch = CpuGraph.__call__
+
+    def spoilt(self: CpuGraph) -> None:
+        launch(self)
+        if len(capture.graphs) == at + 1:
+            SPOILS[name](members)
+
+    monkeypatch.setattr(CpuGraph, "__call__", spoilt)
+    with pytest.warns(ExecutorWarning, match="its result is not that of the step as written"):
+        losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+    assert_close(kept(members) | {"loss": np.array(losses)}, written(), 1e-12)
+
+
+def test_stale_tables_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that reads the rows or the rates of other steps than it should is not used."""
+    members, epochs = graphed(CpuCapture())
+    read = graph_loop.GraphLoop._places
+
+    def one_too_far(self: Any, k: int) -> Tensor:
+        return (read(self, k) + 1) % self.capacity
+
+    monkeypatch.setattr(graph_loop.GraphLoop, "_places", one_too_far)
+    with pytest.warns(ExecutorWarning, match="its result"):
+        losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+    assert_close(kept(members) | {"loss": np.array(losses)}, written(), 0.0)
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("at", [0, 3])
+def test_an_interruption_between_launches(interrupt: type[BaseException], at: int, monkeypatch: Any) -> None:
+    """Whatever ends a run midway, capture or launch, the members are where the run began, and can go on from there."""
+    capture = CpuCapture()
+    members, epochs = graphed(capture)
+    expected = written()
+    if at:
+        epochs.run()
+    before, launch, n_launches = kept(members), CpuGraph.__call__, 0
+
+    def interrupted(self: CpuGraph) -> None:
+        nonlocal n_launches
+        n_launches += 1
+        if n_launches == 2:  # after the whole batches
+            raise interrupt
+        launch(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CpuGraph, "__call__", interrupted)
+        with pytest.raises(interrupt):
+            epochs.run()
+    assert_close(kept(members), before, 0.0)
+    while members.epochs < N_EPOCHS:
+        epochs.run()
+    result = kept(members)
+    assert_close(result, {name: expected[name] for name in result}, 1e-12)
+    assert epochs.executor.name == "graphed"
+
+
+def test_divergence_is_found_to_the_step() -> None:
+    """Steps whose result is not finite are taken again as written, and the members keep the last good step."""
+    changes = {"optimizer": SGD(), "rate": 1e6, "clipping": None}
+    results = []
+    for capture in (CpuCapture(), None):
+        what = recipe("regression", **changes)
+        members = new_members(what)
+        epochs = mini_batches(members, rows("regression"), what)
+        if capture is not None:
+            epochs.executor = GraphedExecutor(members, what, 1.0, capture)
+        with pytest.raises(DivergenceError, match=r"step \d+") as raised:
+            for _ in range(50):
+                epochs.run()
+        results.append((kept(members), str(raised.value), members.steps))
+    (ours, message, steps), (theirs, other, other_steps) = results
+    assert (message, steps) == (other, other_steps)
+    assert_close(ours, theirs, 1e-9)
+
+
+def test_the_same_addresses() -> None:
+    """From one epoch to the next nothing is captured anew: graphs read what is loaded where they have read before."""
+    capture = CpuCapture()
+    members, epochs = graphed(capture)
+    addresses = []
+    for _ in range(N_EPOCHS):
+        epochs.run()
+        addresses.append([tensor.data_ptr() for tensor in members.changing()])
+    assert addresses == addresses[:1] * N_EPOCHS
+    assert [graph.n_replays for graph in capture.graphs] == [N_EPOCHS, N_EPOCHS]
+
+
+def test_agreement() -> None:
+    """A flip of rounding counts little; a thousandth of all moves, a missing one, or a number that is none, does."""
+    generator = torch.Generator().manual_seed(0)
+    before = torch.randn(1, 1, 10_000, generator=generator)
+    moves = torch.randn(1, 1, 10_000, generator=generator).sign() * 1e-3
+    after, losses = before + moves, torch.rand(4, 1, generator=generator)
+
+    def is_alike(other: Tensor, other_losses: Tensor = losses) -> bool:
+        return agree([before], [other], [after], (other_losses, losses), 1e-4 * 4)
+
+    flipped = after.clone()
+    flipped[..., 7] -= 2 * moves[..., 7]
+    assert is_alike(after.clone()) and is_alike(flipped)
+    assert not is_alike(before + 1.001 * moves)
+    assert not is_alike(before) and not is_alike(after + 1e-5)
+    assert not is_alike(after, losses * 1.01)
+    broken = after.clone()
+    broken[..., 7] = torch.nan
+    assert not is_alike(broken)
+    assert agree([before], [broken], [broken.clone()], (losses, losses), 1e-4)
