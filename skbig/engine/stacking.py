@@ -166,17 +166,20 @@ def _stack_components(components: Sequence[Any], name: str, like: Tensor) -> Any
     if components[0] is None:
         return None
     together = stack(components)
-    if name == "optimizer" and like.device.type == "cuda":
-        return place(together, like.new_empty((), dtype=torch.float64))
+    if name == "optimizer":
+        return place(together, _of_doubles(like))
     return place(together, like) if name in PLACED else together
 
 
 def _stack_networks(networks: Sequence[BuiltNetwork], like: Tensor) -> BuiltNetwork:
     """Return one network for all members: numbers that differ, as a dropout, are tensors (M, 1, 1) in float64."""
     together = stack([built.network for built in networks])
-    if like.device.type == "cuda":
-        together = place(together, like.new_empty((), dtype=torch.float64))
-    return dataclasses.replace(networks[0], network=together)
+    return dataclasses.replace(networks[0], network=place(together, _of_doubles(like)))
+
+
+def _of_doubles(like: Tensor) -> Tensor:
+    """Return a tensor of float64 where `like` is, so that a step copies nothing from the host; Apple's have none."""
+    return torch.empty((), dtype=torch.float64, device="cpu" if like.device.type == "mps" else like.device)
 
 
 def _one_or_array(values: Sequence[Any]) -> Any:

@@ -63,7 +63,7 @@ class ResidentFeed:
         n_bytes = indices[0].numel() * self._sets[0].row_bytes(2)
         if len(self._sets) == 1 and n_bytes <= GATHERED_BYTES:
             return self._of_one_set(indices[0])
-        return [self._of_step([index[i] for index in indices]) for i in range(len(now))]
+        return [self._of_step(step) for step in zip(*(index.unbind(0) for index in indices), strict=True)]
 
     def _of_one_set(self, index: Tensor) -> list[Batch]:
         """Gather the rows of all steps at once."""
@@ -72,8 +72,8 @@ class ResidentFeed:
         sources = [rows.X, rows.y] if rows.weight is None else [rows.X, rows.y, rows.weight]
         gathered = [values.index_select(0, flat).view(*index.shape, *values.shape[1:]) for values in sources]
         batches = []
-        for i in range(len(index)):
-            X, y, *weight = (self._for_members(values[i]) for values in gathered)
+        for step in zip(*(values.unbind(0) for values in gathered), strict=True):
+            X, y, *weight = map(self._for_members, step)
             batches.append(Batch(X, y, self._shares.of(weight[0] if weight else None), sizes=self._sizes))
         return batches
 
@@ -144,7 +144,7 @@ class CopyFeed:
     def batches(self, now: Tensor) -> list[Batch]:
         likes = _columns(self._like)
         steps = [
-            [static[i].expand(like.shape) for static, like in zip(self._static, likes, strict=True)]
+            [static.select(0, i).expand(like.shape) for static, like in zip(self._static, likes, strict=True)]
             for i in range(len(now))
         ]
         return [self._like._replace(X=X, y=y, share=share) for X, y, share in steps]

@@ -105,8 +105,8 @@ class GraphLoop:
     def _read(self, k: int) -> list[tuple[Batch, StepInputs]]:
         now = self._places(k)
         rows = self._numbers.index_select(0, now)
-        keys = None if self._keys is None else self._keys.index_select(0, now)
-        inputs = [self._table.of_row(row, None if keys is None else keys[i]) for i, row in enumerate(rows)]
+        keys = [None] * k if self._keys is None else self._keys.index_select(0, now).unbind(0)
+        inputs = [self._table.of_row(*step) for step in zip(rows.unbind(0), keys, strict=True)]
         return list(zip(self._feed.batches(now), inputs, strict=True))
 
     def _places(self, k: int) -> Tensor:
