@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skbig.data.rows import GATHERED_BYTES, Batch, Rows, epoch_order
+from skbig.data.batch import Batch
+from skbig.data.rows import GATHERED_BYTES, Rows, epoch_order
 from skbig.data.streamed_rows import StreamedRows
 
 

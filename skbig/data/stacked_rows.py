@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.data.rows import GATHERED_BYTES, Batch, Rows, distinct_orders
+from skbig.data.batch import Batch
+from skbig.data.rows import GATHERED_BYTES, Rows, distinct_orders
 from skbig.data.steps import Order, ResidentSteps
 
 

@@ -6,14 +6,12 @@ Legend: M members, D orders that differ, L rows read by a member, R rows of a ba
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from skbig.data.rows import Batch, Rows
-    from skbig.data.stacked_rows import StackedRows
+from skbig.data.batch import Batch
 
 
 class Order(NamedTuple):
@@ -43,20 +41,37 @@ class Order(NamedTuple):
         return self.rows if len(self.rows) == len(self.owner) else self.rows[self.owner]
 
 
-class ResidentSteps(Sequence["Batch"]):
+class Resident(Protocol):
+    """Rows that lie on a device: one set for all members, or several."""
+
+    @property
+    def sets(self) -> tuple[Any, ...]:
+        """The sets of rows, in the order of the members that read them."""
+        ...
+
+    def steps_gathered(self, n_members: int, batch_size: int) -> int:
+        """How many batches are gathered at once."""
+        ...
+
+    def gather_orders(self, orders: Sequence[Order], batch_size: int) -> list[Batch]:
+        """Return the rows of the order of each set in batches."""
+        ...
+
+
+class ResidentSteps(Sequence[Batch]):
     """The batches of some steps, of rows that lie on the device.
 
     Going through them gathers some at a time; who gathers by himself reads `rows` and `orders`.
 
     Attributes
     ----------
-    rows : Rows or StackedRows
+    rows : Resident
     orders : list of Order
         One for each set of the rows.
     batch_size : int
     """
 
-    def __init__(self, rows: Rows | StackedRows, orders: Sequence[Order], batch_size: int) -> None:
+    def __init__(self, rows: Resident, orders: Sequence[Order], batch_size: int) -> None:
         self.rows, self.orders, self.batch_size = rows, list(orders), batch_size
 
     @property

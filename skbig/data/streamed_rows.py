@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from skbig._utils.sparse import SparseRows, sparse_rows
-from skbig.data.rows import Batch, Rows, place_rows
+from skbig.data.batch import Batch
+from skbig.data.rows import Rows, place_rows
 from skbig.data.sources.base import Source
 from skbig.data.streaming.chunks import Chunks, cut
 from skbig.data.streaming.device_copy import DeviceCopy

@@ -13,13 +13,22 @@ import numpy as np
 
 @dataclass
 class History:
-    """One entry per epoch, each an array (M,); the validation curves stay empty without validation rows."""
+    """One entry per epoch, each an array (M,); the validation curves stay empty without validation rows.
+
+    Attributes
+    ----------
+    stop_reason : str
+        Why the training has ended.
+    executor : str
+        How its steps were executed, in the end.
+    """
 
     loss: list[np.ndarray] = field(default_factory=list)
     rate: list[np.ndarray] = field(default_factory=list)
     validation_loss: list[np.ndarray] = field(default_factory=list)
     validation_score: list[np.ndarray] = field(default_factory=list)
     stop_reason: str = ""
+    executor: str = ""
 
     def curves(self) -> dict[str, list[np.ndarray]]:
         """Return every curve by name."""

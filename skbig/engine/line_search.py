@@ -12,9 +12,11 @@ from torch import Tensor
 from skbig._utils.random import Noise
 from skbig.components.optimizers.lbfgs import LBFGS, Remembered
 from skbig.components.schedules import Progress
-from skbig.data.rows import Batch, Rows
+from skbig.data.batch import Batch
+from skbig.data.rows import Rows
 from skbig.engine.epoch import Clock, EpochResult, column
 from skbig.engine.executors.threads import thread_count
+from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.recipe import Recipe
@@ -32,6 +34,7 @@ class LineSearchEpochs:
 
     def __init__(self, members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int) -> None:
         self._members, self._rows, self._recipe = members, rows, recipe
+        self.executor = WrittenExecutor(members, recipe, rows.mean_weight)
         self._clock, self._first_epoch = clock, first_epoch
         whole = rows.take(np.arange(rows.n_rows)[None])
         parts = Parts()

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 from skbig._utils.sparse import SparseRows
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.engine.recipe import Recipe
 from skbig.exceptions import MemorySplitWarning
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from skbig.components.schedules import Progress
+from skbig.data.batch import Batch
 from skbig.data.parted import PartedRows
-from skbig.data.rows import Batch, Rows
+from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import ResidentSteps
 from skbig.data.streamed_rows import StreamedRows

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.engine.carried import CarriedGradients
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.written import WrittenExecutor, penalty_strength

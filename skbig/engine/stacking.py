@@ -95,6 +95,7 @@ def give_back(whole: Training, trainings: Sequence[Training]) -> None:
         _give_tracker(whole.tracker, training.tracker, own)
         for name, curve in whole.history.curves().items():
             getattr(training.history, name)[:] = [values[own].copy() for values in curve]
+        training.history.executor = whole.history.executor
         start = own.stop
 
 

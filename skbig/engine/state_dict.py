@@ -35,6 +35,7 @@ def state_dict(training: Training) -> tuple[dict[str, np.ndarray], dict[str, Any
         "looks_again": tracker.looks_again,
         "elapsed": training.elapsed,
         "stop_reason": training.history.stop_reason,
+        "executor": training.history.executor,
     }
     return arrays, facts
 
@@ -58,6 +59,7 @@ def load_state_dict(training: Training, arrays: Mapping[str, np.ndarray], facts:
     for name, curve in training.history.curves().items():
         curve[:] = [np.array(values) for values in arrays.get(f"history/{name}", ())]
     training.history.stop_reason = facts["stop_reason"]
+    training.history.executor = facts.get("executor", "")
 
 
 def _tensors(training: Training) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skbig._utils.random import Noise
 from skbig._utils.sparse import SparseRows
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.networks.layer import Total, TrainingPass, itself

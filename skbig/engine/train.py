@@ -187,6 +187,7 @@ class _Run:
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
             rows = self._own_rows()
             epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.ranks)
+            self.history.executor = epochs.executor.name
             if self.tracker.looks_again and self.validation is not None:
                 self.tracker.begin(self.validation(self.members, self.recipe)[1])
             try:
@@ -197,6 +198,8 @@ class _Run:
                 self.history.stop_reason = "interrupted"
                 message = "Training interrupted by user; the model so far is kept."
                 warnings.warn(message, InterruptedWarning, stacklevel=2)
+            finally:
+                self.history.executor = epochs.executor.name
         if self.failed is None and (self.recipe.keep_best or self.members.n_members > 1):
             self.tracker.restore_best()
 

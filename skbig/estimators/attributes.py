@@ -28,6 +28,7 @@ class TrainedAttributes:
     n_outputs_: int
     stop_reason_: str
     device_: str
+    executor_: str
     out_activation_: str
     n_features_in_: int
     feature_names_in_: np.ndarray

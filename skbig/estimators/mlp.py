@@ -135,6 +135,9 @@ class BigMLPClassifier(Classifier, BigMLP):
         Why training ended; empty when it failed.
     device_ : str
         Where the model was trained.
+    executor_ : {'written', 'recorded', 'graphed', ''}
+        How the steps were executed in the end: by autograd as they are written, by the recorded operations, or as CUDA
+        graphs. All give the same result. Empty when no step was taken.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -202,6 +205,9 @@ class BigMLPRegressor(Regressor, BigMLP):
         Why training ended; empty when it failed.
     device_ : str
         Where the model was trained.
+    executor_ : {'written', 'recorded', 'graphed', ''}
+        How the steps were executed in the end: by autograd as they are written, by the recorded operations, or as CUDA
+        graphs. All give the same result. Empty when no step was taken.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)

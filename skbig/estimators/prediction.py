@@ -18,7 +18,12 @@ from skbig.engine.step import forward
 from skbig.networks.network import BuiltNetwork
 
 PREDICT_BYTES = 2**20
-"""How large the activations of a block of rows may be: they should stay in the cache."""
+"""How large the activations of a block of rows may be on a CPU: they should stay in the cache."""
+
+DEVICE_BYTES = 2**28
+"""And elsewhere, where a block has to be large enough to be worth its launches."""
+
+MIN_BLOCK_ROWS = 256
 
 
 def raw_predictions(
@@ -32,19 +37,53 @@ def raw_predictions(
 
     How X is cut in blocks may be given, as that of other processes must be the same.
     """
-    name, like = next(iter(parameters.items()))
-    n_members = 1 if like.dim() == len(network.shapes[name]) else like.shape[0]
-    block = max(256, PREDICT_BYTES // (network.width * n_members * like.element_size()))
-    n_rows = X.shape[0]
+    like, n_members = _like(network, parameters)
+    most = block_rows(like, network.width * n_members)
+    if blocks is not None:
+        return _in_blocks(network, parameters, statistics, blocks(X, most), X.shape[0])
+    while True:
+        try:
+            if X.shape[0] <= most and not isinstance(X, LazyRows):
+                with torch.no_grad():
+                    raw = forward(network, parameters, statistics, _as_read(X, n_members, like))
+                return raw.view(n_members, X.shape[0], -1)
+            return _in_blocks(network, parameters, statistics, blocks_of(X, most), X.shape[0])
+        except torch.OutOfMemoryError:
+            if most <= MIN_BLOCK_ROWS:
+                raise
+        most = max(MIN_BLOCK_ROWS, min(most, X.shape[0]) // 2)  # only now the error has let go of the memory
+
+
+def block_rows(like: Tensor, width: int) -> int:
+    """Return how many rows to predict at once that are so wide in the widest layer, all members together."""
+    if like.device.type == "cpu":
+        return max(MIN_BLOCK_ROWS, PREDICT_BYTES // (width * like.element_size()))
+    n_bytes = DEVICE_BYTES
+    if like.device.type == "cuda":
+        n_bytes = min(n_bytes, torch.cuda.mem_get_info(like.device)[0] // 8)
+    return max(MIN_BLOCK_ROWS, n_bytes // (width * like.element_size()))
+
+
+def _in_blocks(
+    network: BuiltNetwork,
+    parameters: Mapping[str, Tensor],
+    statistics: Mapping[str, Tensor],
+    blocks: Iterator[tuple[int, Any]],
+    n_rows: int,
+) -> Tensor:
+    like, n_members = _like(network, parameters)
     with torch.no_grad():
-        if blocks is None and n_rows <= block and not isinstance(X, LazyRows):
-            raw = forward(network, parameters, statistics, _as_read(X, n_members, like))
-            return raw.view(n_members, n_rows, -1)
         raw = like.new_empty(n_members, n_rows, network.n_outputs)
-        for first, rows in (blocks or blocks_of)(X, block):
+        for first, rows in blocks:
             part = forward(network, parameters, statistics, _as_read(rows, n_members, like))
             raw[:, first : first + rows.shape[0]] = part
     return raw
+
+
+def _like(network: BuiltNetwork, parameters: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+    """Return a parameter, and of how many members it is."""
+    name, like = next(iter(parameters.items()))
+    return like, 1 if like.dim() == len(network.shapes[name]) else like.shape[0]
 
 
 def blocks_of(X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:

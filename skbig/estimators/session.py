@@ -130,6 +130,7 @@ class Session(Training):
             "n_outputs_": network.n_outputs,
             "stop_reason_": history.stop_reason,
             "device_": str(self.backend.device),
+            "executor_": history.executor,
             "_dtype": str(self.backend.dtype).removeprefix("torch."),
             "_network": network,
             "_loss": self.recipe.loss,

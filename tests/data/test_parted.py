@@ -13,8 +13,9 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
 from skbig.data import open_csr, save_csr
+from skbig.data.batch import Batch
 from skbig.data.parted import PartedRows, Share
-from skbig.data.rows import Batch, Rows, place_rows
+from skbig.data.rows import Rows, place_rows
 from skbig.data.sources.open import as_source
 from skbig.data.streamed_rows import StreamedRows, stream_rows
 

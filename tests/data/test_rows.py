@@ -13,7 +13,8 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
 from skbig.data import rows as rows_module
-from skbig.data.rows import Batch, Rows, as_tensor, epoch_order, place_rows
+from skbig.data.batch import Batch
+from skbig.data.rows import Rows, as_tensor, epoch_order, place_rows
 from skbig.data.steps import Order
 from tests.small import CPU, N_ROWS, data, weights
 

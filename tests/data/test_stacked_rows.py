@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from skbig.data import stacked_rows as stacked_module
-from skbig.data.rows import Batch, Rows, place_rows
+from skbig.data.batch import Batch
+from skbig.data.rows import Rows, place_rows
 from skbig.data.stacked_rows import StackedRows, same_rows
 from tests.small import CPU, data
 

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
 from skbig.data import open_csr, save_csr, streamed_rows
-from skbig.data.rows import Batch, place_rows
+from skbig.data.batch import Batch
+from skbig.data.rows import place_rows
 from skbig.data.sources.base import Source
 from skbig.data.sources.open import as_source
 from skbig.data.steps import Order

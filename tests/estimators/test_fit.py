@@ -38,7 +38,7 @@ from tests.fitting import (
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 CLASS_TASK = pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
-OUR_OWN = {"validation_loss_curve_", "learning_rates_", "stop_reason_", "device_"} | {*LISTS} - {
+OUR_OWN = {"validation_loss_curve_", "learning_rates_", "stop_reason_", "device_", "executor_"} | {*LISTS} - {
     "coefs_",
     "intercepts_",
 }
@@ -103,6 +103,7 @@ def test_curves_have_one_value_an_epoch(task: str) -> None:
     assert model.best_validation_score_ == max(model.validation_scores_)
     assert trained(task).best_loss_ == min(trained(task).loss_curve_)
     assert model.device_ == "cpu" or torch.cuda.is_available()
+    assert model.executor_ == ("recorded" if model.device_ == "cpu" else "graphed")
 
 
 @pytest.mark.parametrize(("sizes", "widths"), [((), []), (3, [3]), ([5], [5]), ((5, 4, 3), [5, 4, 3])])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.engine.executors.graph_loop import GraphLoop
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members

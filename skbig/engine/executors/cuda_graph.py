@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.data.steps import ResidentSteps
 from skbig.engine.executors.agreement import agree, tolerance_of
 from skbig.engine.executors.capture import Capture

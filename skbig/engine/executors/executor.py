@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.engine.executors.capture import CudaCapture
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.recorded import RecordedExecutor

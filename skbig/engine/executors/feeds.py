@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.data.rows import GATHERED_BYTES, Batch, Rows
+from skbig.data.batch import Batch
+from skbig.data.rows import GATHERED_BYTES, Rows
 from skbig.data.stacked_rows import joined, padded
 from skbig.data.steps import ResidentSteps
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.data.steps import ResidentSteps
 from skbig.engine.executors.capture import Capture
 from skbig.engine.executors.feeds import CopyFeed, Feed, ResidentFeed

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe

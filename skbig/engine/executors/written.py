@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skbig.data.rows import Batch
+from skbig.data.batch import Batch
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import StepInputs, step
