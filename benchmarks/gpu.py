@@ -1,0 +1,123 @@
+"""What a card shows within minutes: that all is right on it, and how fast.
+
+``python -m benchmarks.gpu --out FOLDER``, with the interpreter available: nothing is installed. First the tests of
+tests/gpu, then the speeds, each section on its own: one that fails is told of, and the next begins. It ends by itself,
+and what was found by then lies in the folder, as text and as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_speed import SECTIONS
+from benchmarks.timing import machine
+
+SHARE_OF_TESTS = 0.45
+
+
+@dataclass
+class Report:
+    """What has been found, on paper at once.
+
+    Attributes
+    ----------
+    folder : Path
+    deadline : float
+        On the clock of `time.monotonic`.
+    """
+
+    folder: Path
+    deadline: float
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.found: dict[str, Any] = {"machine": machine()}
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a text and add it to the report."""
+        print(text, flush=True)
+        with open(self.folder / "gpu.txt", "a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def keep(self, name: str, value: Any) -> None:
+        """Add what a section has found."""
+        self.found[name] = value
+        (self.folder / "gpu.json").write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+
+
+def run_tests(report: Report) -> None:
+    """Run the tests in a process of their own, which no failure of theirs can take along."""
+    seconds = report.seconds_left * SHARE_OF_TESTS
+    command = [sys.executable, "-m", "benchmarks.gpu_tests", "--seconds", f"{seconds:.0f}"]
+    try:
+        subprocess.run([*command, "--out", str(report.folder)], timeout=seconds + 60, check=False)
+    except subprocess.TimeoutExpired:
+        report.say("The tests were stopped: one of them takes too long.")
+    file = report.folder / "gpu-tests.json"
+    if file.exists():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        report.keep("tests", found)
+        report.say(f"[tests] {found['counts']} in {found['seconds']} s")
+        for result in found["failed"]:
+            report.say(f"  failed: {result['test']}: {result['failure'].strip().splitlines()[-1:]}")
+
+
+def run_section(report: Report, name: str, section: Callable[[float, bool], Any], quick: bool) -> None:
+    """Run a section and print what it has found, or how it failed."""
+    began = time.monotonic()
+    try:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        table = section(report.seconds_left, quick)
+    except Exception:
+        report.say(f"[{name}] failed:\n{traceback.format_exc()}")
+        return
+    report.keep(name, table.as_dict())
+    report.say(f"[{name}, {time.monotonic() - began:.0f} s] {table}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what was asked for until the time is over."""
+    given = parser().parse_args(arguments)
+    report = Report(given.out, time.monotonic() + 60 * given.minutes)
+    report.say(", ".join(f"{name} {value}" for name, value in report.found["machine"].items()))
+    if not torch.cuda.is_available():
+        report.say("There is no CUDA device.")
+        return
+    if not given.no_tests:
+        run_tests(report)
+    for name in given.only or SECTIONS:
+        if report.seconds_left < 0:
+            report.say(f"[{name}] was left out: no time was left.")
+            continue
+        run_section(report, name, SECTIONS[name], given.quick)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    made.add_argument("--out", type=Path, default=Path("gpu-report"), help="the folder of the report")
+    made.add_argument("--minutes", type=float, default=9, help="when to end (default: %(default)s)")
+    made.add_argument("--no-tests", action="store_true", help="measure only")
+    made.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"some of: {', '.join(SECTIONS)}")
+    made.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    return made
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The tests that need a card, within a time: each failure is printed at once, and what was found is kept.
+
+``python -m benchmarks.gpu_tests --seconds 240 --out FOLDER``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parents[1] / "tests" / "gpu"
+
+
+class Reporter:
+    """Prints failures as they come, and ends the session when its time is over."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.results: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in the report of a test, or of what comes before or after it."""
+        if report.when == "call" or report.outcome != "passed":
+            failure = report.longreprtext if report.failed else ""
+            result = {"test": report.nodeid, "outcome": report.outcome, "seconds": round(report.duration, 2)}
+            self.results.append({**result, "failure": failure})
+            if report.failed:
+                print(f"\nFAILED {report.nodeid}\n{failure}\n", flush=True)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Note the session, to be able to end it."""
+        self.session = session
+
+    def pytest_runtest_logfinish(self) -> None:
+        """End the session after a test where no time is left."""
+        if time.monotonic() > self.deadline and not self.session.shouldstop:
+            self.session.shouldstop = "No time is left."
+
+
+def run(seconds: float, out: Path, chosen: str | None = None) -> dict[str, Any]:
+    """Run the tests and return how many came to what; all is kept in a file."""
+    reporter = Reporter(time.monotonic() + seconds)
+    arguments = [str(TESTS), "-q", "--no-header", "--tb=short", "--show-capture=no", "-p", "no:cacheprovider"]
+    arguments += ["-n", "4", "--dist", "worksteal"] if find_spec("xdist") is not None else []
+    arguments += ["-k", chosen] if chosen else []
+    began = time.monotonic()
+    pytest.main(arguments, plugins=[reporter])
+    counts = Counter(result["outcome"] for result in reporter.results)
+    slowest = sorted(reporter.results, key=lambda result: -result["seconds"])[:10]
+    found = {
+        "counts": dict(counts),
+        "seconds": round(time.monotonic() - began, 1),
+        "failed": [result for result in reporter.results if result["outcome"] == "failed"],
+        "slowest": [{name: result[name] for name in ("test", "seconds")} for result in slowest],
+    }
+    (out / "gpu-tests.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the tests and print the sums."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.gpu_tests", description=__doc__)
+    made.add_argument("--seconds", type=float, default=240)
+    made.add_argument("--out", type=Path, default=Path())
+    made.add_argument("--only", metavar="EXPRESSION", help="as pytest's -k")
+    given = made.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
+    found = run(given.seconds, given.out, given.only)
+    print(f"tests: {found['counts']} in {found['seconds']} s", flush=True)
+    for result in found["failed"]:
+        print(f"  failed: {result['test']}")
+
+
+if __name__ == "__main__":
+    main()
