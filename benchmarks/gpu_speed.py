@@ -321,11 +321,11 @@ def kernels(task: Task, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
             totals[event.name] += event.time_range.elapsed_us()
             counts[event.name] += 1
     n_steps = 2 * task.n_steps
-    lines = {
-        f"{totals[name] / n_steps:7.2f} us, {counts[name] / n_steps:5.2f} x": name[:110]
+    lines = [
+        f"{totals[name] / n_steps:8.2f} us {counts[name] / n_steps:6.2f} x {name[:110]}"
         for name, _ in totals.most_common(40)
-    }
-    return {"kernels, us a step": round(sum(totals.values()) / n_steps, 1), **lines}
+    ]
+    return {"kernels (us a step)": round(sum(totals.values()) / n_steps, 1), "kernels": "\n    ".join(["", *lines])}
 
 
 SECTIONS: dict[str, Callable[[float, bool], Any]] = {

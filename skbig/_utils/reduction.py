@@ -14,5 +14,7 @@ BLOCK = 2**15 - 1
 
 def norm(tensor: Tensor, order: float = 2) -> Tensor:
     """Return the 1-norm or the 2-norm of each member, (M, 1, P) -> (M, 1, 1)."""
+    if tensor.device.type != "cpu":
+        return torch.linalg.vector_norm(tensor, order, dim=2, keepdim=True)
     blocks = [torch.linalg.vector_norm(block, order, dim=2, keepdim=True) for block in tensor.split(BLOCK, 2)]
     return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), order, dim=2, keepdim=True)

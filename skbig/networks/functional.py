@@ -33,6 +33,8 @@ def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
         return _OneDnnAffine.apply(X, weight, bias)
     if _is_narrow(X, weight):
         return _NarrowAffine.apply(X, weight, bias)
+    if X.device.type == "cuda":
+        return torch.addmm(bias.view(-1), X, weight)  # a vector is added by the product itself, not before it
     return torch.addmm(bias, X, weight)
 
 
