@@ -23,6 +23,7 @@ from benchmarks.speed import ON_GPU as SMALL
 from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn
 from skbig import BigGridSearchCV, BigMLPClassifier
+from skbig.backends.single import SingleDevice
 from skbig.engine.executors.graph_loop import GraphLoop
 
 LARGE = Task(512, (4096,) * 4, 8192, n_rows=10 * 8192, n_epochs=6, device="cuda")
@@ -65,13 +66,9 @@ def product_rate(precision: str) -> float:
     """Return the floating point operations a second of a large product."""
     size, dtype = 8192, torch.bfloat16 if precision == "bf16" else torch.float32
     one, other = (torch.randn(size, size, dtype=dtype, device="cuda") for _ in range(2))
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    try:
+    with SingleDevice(one.device, torch.float32, tf32=precision == "tf32").products():
         one @ other
         seconds = min(synchronized(lambda: [one @ other for _ in range(5)]) for _ in range(3))
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
     return 5 * 2.0 * size**3 / seconds
 
 

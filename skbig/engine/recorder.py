@@ -231,7 +231,7 @@ class _Program:
         source += "".join(f"    {text}\n" for text in body) + f"    return {writer.text(last)}\n"
         namespace = dict(writer.names)
         exec(source, namespace)
-        replay = namespace["replay"]
+        replay = namespace.pop("replay")  # else it would hold itself, and all its tensors, until garbage is collected
         replay.source = source
         return replay
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from skbig.backends.single import SingleDevice
 from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
 from skbig.data.rows import Rows, place_rows
 from skbig.data.stacked_rows import StackedRows
@@ -122,15 +123,11 @@ PRECISE: list[tuple[str, dict[str, Any]]] = [
 def test_single_precision(case: tuple[str, dict[str, Any]], tf32: bool, n_members: int) -> None:
     """In float32, TF32 and bfloat16 a graph is taken for the step as written, too."""
     task, changes = case
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    try:
-        placed = rows(task, torch.float32).to(CARD)
-        each = [recipe(task, **changes)] * n_members
+    placed = rows(task, torch.float32).to(CARD)
+    each = [recipe(task, **changes)] * n_members
+    with SingleDevice(CARD, torch.float32, tf32=tf32).products():
         graphed = run(each, "graphed", CARD, placed, torch.float32)
         written = run(each, "written", CARD, placed, torch.float32)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
     rough = tf32 or changes.get("bf16") or isinstance(changes.get("optimizer"), Muon)
     np.testing.assert_allclose(graphed["loss"], written["loss"], rtol=0.05 if rough else 1e-4)
 
@@ -182,6 +179,22 @@ def test_what_cannot_be_captured(loss: Loss) -> None:
         results.append(kept(members))
     assert_close(*results, 1e-12)
     assert_all_agree([recipe("regression")], "regression")
+
+
+def test_a_failed_capture_leaves_the_generator_as_it_was() -> None:
+    """Random numbers that a user draws on the card afterwards are those that he would have drawn."""
+    drawn = []
+    for loss in (FromHost(), None):
+        torch.cuda.manual_seed(3)
+        if loss is not None:
+            what = recipe("regression", loss=loss)
+            members = members_on(CARD, what, [0], torch.float64)
+            epochs = mini_batches(members, rows("regression").to(CARD), what)
+            epochs.executor = GraphedExecutor(members, what, 1.0, CudaCapture(CARD))
+            with pytest.warns(ExecutorWarning):
+                epochs.run()
+        drawn.append([torch.rand(3, device=CARD).cpu() for _ in range(2)])
+    torch.testing.assert_close(*drawn, rtol=0, atol=0)
 
 
 def test_nothing_stays_after_a_failed_capture() -> None:

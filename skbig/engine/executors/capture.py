@@ -36,9 +36,11 @@ class CudaCapture:
         with torch.cuda.device(self._device):
             around, stream = torch.cuda.current_stream(), _stream(self._device)
             stream.wait_stream(around)
-            with torch.cuda.stream(stream):
-                yield
-            around.wait_stream(stream)
+            try:
+                with torch.cuda.stream(stream):
+                    yield
+            finally:
+                around.wait_stream(stream)
 
     def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
         # Not by torch.cuda.graph, which collects garbage and gives back memory first: a tenth of a second.
@@ -51,17 +53,31 @@ class CudaCapture:
             except BaseException:
                 self._abandon(graph)
                 raise
-            graph.capture_end()
+            try:
+                graph.capture_end()
+            except RuntimeError:
+                self._put_right()
+                raise
         return graph.replay
 
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
-        """End a capture that has failed, and let its pool be an ordinary one again."""
+        """End a capture whose function has failed."""
         try:
             graph.capture_end()
-        except RuntimeError:  # which leaves the allocator waiting for the end
-            index = torch.cuda.current_device() if self._device.index is None else self._device.index
+        except RuntimeError:
+            self._put_right()
+
+    def _put_right(self) -> None:
+        """Let allocator and generator know of the end of a capture, which torch does not tell them when it fails."""
+        index = torch.cuda.current_device()
+        for tell in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
             with suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(index, self._pool)
+                tell(index, self._pool)
+        number = torch.zeros((), device=self._device)
+        another = torch.cuda.CUDAGraph()
+        another.capture_begin(capture_error_mode="thread_local")
+        number.add_(1)
+        another.capture_end()
 
 
 _own = threading.local()
