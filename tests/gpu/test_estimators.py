@@ -292,10 +292,6 @@ def test_rows_that_are_streamed(shuffle: bool, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("backend", [DDP(n_workers=1), FSDP(n_workers=1)], ids=lambda backend: type(backend).__name__)
 def test_one_rank(backend: Any) -> None:
     """One process of NCCL comes to what this process comes to."""
-    ranked, plain = (
-        fitted(
-            BigMLPRegressor((16,), device="cuda", backend=each, max_iter=3, batch_size=16, random_state=0), X, VALUES
-        )
-        for each in (backend, None)
-    )
+    settings: dict[str, Any] = {"hidden_layer_sizes": (16,), "device": "cuda", "batch_size": 16}
+    ranked, plain = (fitted(small("regression", backend=each, **settings), X, VALUES) for each in (backend, None))
     np.testing.assert_allclose(weights_of(ranked), weights_of(plain), rtol=1e-3, atol=1e-5)
