@@ -99,9 +99,9 @@ def test_members_of_several_sets(weighted: bool) -> None:
 
 
 PRECISE: list[tuple[str, dict[str, Any]]] = [
-    ("multiclass", {"hidden": (64, 48), "optimizer": Adam()}),
-    ("multiclass", {"hidden": (64, 48), "bf16": True, "dropout": 0.2}),
-    ("regression", {"hidden": (64, 48), "optimizer": Muon()}),
+    ("multiclass", {"hidden_layer_sizes": (64, 48), "optimizer": Adam()}),
+    ("multiclass", {"hidden_layer_sizes": (64, 48), "bf16": True, "dropout": 0.2}),
+    ("regression", {"hidden_layer_sizes": (64, 48), "optimizer": Muon()}),
     (
         "multiclass",
         {
@@ -110,7 +110,7 @@ PRECISE: list[tuple[str, dict[str, Any]]] = [
             "augmentation": Mixup(),
             "normalization": "batch",
             "dropout": 0.3,
-            "hidden": (8, 8),
+            "hidden_layer_sizes": (8, 8),
             "activation": "mish",
         },
     ),
@@ -201,7 +201,7 @@ def test_nothing_stays_after_a_failed_capture() -> None:
     """A capture that fails leaves no memory taken."""
 
     def attempt() -> int:
-        what = recipe("regression", loss=FromHost(), hidden=(512, 512))
+        what = recipe("regression", loss=FromHost(), hidden_layer_sizes=(512, 512))
         members = members_on(CARD, what, [0], torch.float64)
         epochs = mini_batches(members, rows("regression").to(CARD), what)
         epochs.executor = GraphedExecutor(members, what, 1.0, CudaCapture(CARD))

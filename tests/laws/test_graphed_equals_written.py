@@ -76,7 +76,7 @@ def test_weighted_rows(task: str, seeds: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_bfloat16(n_members: int) -> None:
     """The casts to bfloat16 and back are captured like anything else."""
-    case = ("multiclass", {"bf16": True, "hidden": (6, 5), "dropout": 0.2})
+    case = ("multiclass", {"bf16": True, "hidden_layer_sizes": (6, 5), "dropout": 0.2})
     results = [trained(case, n_members, graphed=graphed, dtype=torch.float32)[0] for graphed in (True, False)]
     assert_close(*results, 1e-6)
 
@@ -89,7 +89,7 @@ def test_everything_at_once() -> None:
         "augmentation": Mixup(),
         "normalization": "batch",
         "dropout": 0.3,
-        "hidden": (8, 8),
+        "hidden_layer_sizes": (8, 8),
         "activation": "mish",
     }
     case = ("multiclass", changes)
