@@ -43,8 +43,9 @@ from skbig.engine.members import Members, make_members
 from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import epochs_of
+from skbig.networks import MLP, Linear, Network
 from skbig.networks.activations import ACTIVATIONS
-from skbig.networks.mlp import MLP
+from tests.networks.own import Embedded, ResNet
 
 N_ROWS, N_FEATURES, BATCH_SIZE = 45, 4, 20  # the last batch is a short one
 N_OUTPUTS = {"binary": 1, "multiclass": 3, "multilabel": 3, "regression": 1, "multi-output": 2}
@@ -79,10 +80,11 @@ def rows(task: str, dtype: torch.dtype = torch.float64, weight: np.ndarray | Non
 
 
 def recipe(task: str = "regression", **changes: Any) -> Recipe:
-    """Return a small recipe with some choices changed."""
-    network: dict[str, Any] = {"hidden_layer_sizes": (6,), "activation": "tanh"} | {
+    """Return a small recipe with some choices changed: of the MLP's own, or with another network."""
+    mlp: dict[str, Any] = {"hidden_layer_sizes": (6,), "activation": "tanh"} | {
         k: changes.pop(k) for k in NETWORK_FIELDS if k in changes
     }
+    network: Network = changes.pop("network", MLP(**mlp))
     choices: dict[str, Any] = {
         "loss": LogLoss() if task in CLASS_TASKS else SquaredError(),
         "penalty": L2(),
@@ -97,7 +99,7 @@ def recipe(task: str = "regression", **changes: Any) -> Recipe:
         "schedule_epochs": 3,
         "tol": 0.0,
     }
-    return Recipe(network=MLP(**network).of_shape(N_FEATURES, N_OUTPUTS[task]), **choices | changes)
+    return Recipe(network=network.of_shape(N_FEATURES, N_OUTPUTS[task]), **choices | changes)
 
 
 def new_members(recipe: Recipe, seeds: Sequence[int] = (0,), dtype: torch.dtype = torch.float64) -> Members:
@@ -181,6 +183,12 @@ def factors() -> dict[str, tuple[str, dict[str, Any]]]:
     cases += [(task, {"loss": loss}) for task, loss in losses()]
     cases += [(task, {"augmentation": Mixup(1.0)}) for task in ("binary", "multiclass", "multilabel")]
     return {f"{task}, {_describe(change)}": (task, change) for task, change in cases}
+
+
+def networks() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Networks other than the multi-layer perceptron, as `factors`."""
+    every = (Linear(), Linear(fit_intercept=False), Embedded(), Embedded(normalization="batch"), ResNet(dropout=0.3))
+    return {f"multiclass, {network}": ("multiclass", {"network": network}) for network in every}
 
 
 def _describe(change: dict[str, Any]) -> str:

@@ -24,10 +24,10 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.stacking import stack_recipes
 from skbig.exceptions import ExecutorWarning
 from tests.laws.test_member_alone import STACKS
-from tests.small import CPU, assert_close, data, factors, mini_batches, recipe, rows, weights
+from tests.small import CPU, assert_close, data, factors, mini_batches, networks, recipe, rows, weights
 
 CARD = torch.device("cuda")
-FACTORS = factors()
+FACTORS = factors() | networks()
 EXACT = [name for name in FACTORS if "ns_precision='bfloat16'" not in name]
 N_EPOCHS = 3
 

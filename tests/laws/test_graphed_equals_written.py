@@ -22,9 +22,21 @@ from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from tests.capturing import CpuCapture
-from tests.small import CPU, assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
+from tests.small import (
+    CPU,
+    assert_close,
+    data,
+    factors,
+    kept,
+    mini_batches,
+    networks,
+    new_members,
+    recipe,
+    rows,
+    weights,
+)
 
-FACTORS = factors()
+FACTORS = factors() | networks()
 N_EPOCHS = 3
 
 

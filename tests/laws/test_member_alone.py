@@ -41,12 +41,12 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import train
 from skbig.estimators.scoring import Validation
-from tests.small import assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
+from tests.small import assert_close, data, factors, kept, mini_batches, networks, new_members, recipe, rows, weights
 
 SEEDS = (0, 17, 2**32 - 1)
 TOLERANCE = 1e-8
 # Muon's default rounds to bfloat16, so that a last bit may become a thousandth.
-FACTORS = {name: case for name, case in factors().items() if "ns_precision='bfloat16'" not in name}
+FACTORS = {name: case for name, case in (factors() | networks()).items() if "ns_precision='bfloat16'" not in name}
 ESTIMATORS = pytest.mark.parametrize("estimator", [BigMLPClassifier, BigMLPRegressor])
 
 
@@ -70,7 +70,8 @@ def test_with_its_own_seed(name: str) -> None:
     together = trained(recipe(task, **changes), task, SEEDS)
     for m, seed in enumerate(SEEDS):
         assert_close(member(together, m), trained(recipe(task, **changes), task, (seed,)), TOLERANCE)
-    assert not np.allclose(together["weight0"][0], together["weight0"][1])
+    first = next(iter(together.values()))
+    assert not np.allclose(first[0], first[1])
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "multi-output"])

@@ -18,10 +18,10 @@ from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.step_inputs import inputs_of_steps
-from tests.small import assert_close, data, factors, kept, mini_batches, new_members, recipe, rows, weights
+from tests.small import assert_close, data, factors, kept, mini_batches, networks, new_members, recipe, rows, weights
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
-FACTORS = factors()
+FACTORS = factors() | networks()
 N_EPOCHS, N_STEPS = 3, 9
 
 
