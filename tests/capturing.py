@@ -115,18 +115,50 @@ class CpuGraph:
                         old.copy_(new)
 
 
+class LateBranches:
+    """Branches that are as late as can be: what they make is there when they are joined, and the last one is first.
+
+    Until then it is spoilt; and who has changed what they read would change what they come to.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[int, Callable[[], Any], Any]] = []
+        self.n_calls = 0
+
+    def aside(self, branch: int, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+        result = function(*args, **keywords)
+        self._spoil(result)
+        self._calls.append((branch, lambda: function(*args, **keywords), result))
+        self.n_calls += 1
+        return result
+
+    def join(self) -> None:
+        for _, call, result in sorted(self._calls, key=lambda entry: -entry[0]):
+            for old, new in zip(_tensors(result), _tensors(call()), strict=True):
+                if old is not new:
+                    old.copy_(new)
+        self._calls.clear()
+
+    @staticmethod
+    def _spoil(result: Any) -> None:
+        for tensor in _tensors(result):
+            tensor.fill_(torch.nan if tensor.is_floating_point() else 0)
+
+
 class CpuCapture:
     """Captures on a CPU.
 
     Attributes
     ----------
     graphs : list of CpuGraph
+    branches : LateBranches
     before_each : callable
         Called at the beginning of each capture; it may raise.
     """
 
     def __init__(self, before_each: Callable[[], None] = lambda: None) -> None:
         self.graphs: list[CpuGraph] = []
+        self.branches = LateBranches()
         self.before_each = before_each
 
     @contextmanager

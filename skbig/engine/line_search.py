@@ -20,7 +20,7 @@ from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.recipe import Recipe
-from skbig.engine.step import StepInputs, add_penalty_gradient, forward, loss_and_gradient, with_penalty
+from skbig.engine.step import StepInputs, add_penalty_gradient, forward, loss_and_gradient, penalty_values, with_penalty
 from skbig.engine.step_inputs import inputs_of_steps, rate_table
 from skbig.exceptions import DivergenceError
 from skbig.networks.layer import TrainingPass
@@ -110,7 +110,7 @@ class _Single:
     def _reported(self, loss: float) -> float:
         """Scale the loss at the members' point for the curve, but not its penalty."""
         none = torch.zeros(1, dtype=self._member.flat.dtype, device=self._member.flat.device)
-        penalty = with_penalty(none, self._member, self._recipe, self._strength).item()
+        penalty = with_penalty(none, penalty_values(self._member, self._recipe), self._strength).item()
         return (loss - penalty) * self._scale + penalty
 
     def _draw(self, number: StepInputs) -> None:
@@ -128,7 +128,7 @@ class _Single:
             self._member.flat.view(-1).copy_(point)
             loss, gradient = self._loss_and_gradient(self._number)
             loss = loss / self._scale  # the search needs the loss that the gradient is of
-            loss = with_penalty(loss, self._member, self._recipe, self._strength)
+            loss = with_penalty(loss, penalty_values(self._member, self._recipe), self._strength)
             add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
         return float(loss), gradient.view(-1)
 

@@ -54,8 +54,9 @@ def step(
 
     `strength`, a float or a tensor (M, 1, 1), is that of the penalty over the weight of the batch.
     """
+    penalty = penalty_values(members, recipe)
     loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts, differentiate)
-    loss = with_penalty(loss, members, recipe, strength)
+    loss = with_penalty(loss, penalty, strength)
     add_penalty_gradient(members, recipe, gradient, strength)
     if recipe.clipping is not None:
         norm = members.norm(gradient) if recipe.clipping.needs_norm else None
@@ -180,12 +181,18 @@ def forward(
     return network.forward(halves, statistics, X_half, training).to(X.dtype)
 
 
-def with_penalty(loss: Tensor, members: Members, recipe: Recipe, strength: Tensor | float) -> Tensor:
+def penalty_values(members: Members, recipe: Recipe) -> list[Tensor]:
+    """Return the values of the penalty, (M,) each, which a device may compute beside the network's own."""
+    penalty = recipe.active_penalty
+    if penalty is None:
+        return []
+    return [members.total(penalty.value(w).view(-1)) for w in members.weight_tensors(penalty.elementwise)]
+
+
+def with_penalty(loss: Tensor, values: Sequence[Tensor], strength: Tensor | float) -> Tensor:
     """Return the loss of each member with its penalty added, (M,)."""
-    if recipe.active_penalty is None:
-        return loss.view(-1)
-    for weight in members.weight_tensors(recipe.active_penalty.elementwise):
-        value = members.total(recipe.active_penalty.value(weight).view(-1))
+    loss = loss.view(-1)
+    for value in values:
         loss = (
             torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
         )

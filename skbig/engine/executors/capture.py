@@ -9,9 +9,20 @@ from typing import Any, Protocol
 
 import torch
 
+from skbig.engine.branches import N_BRANCHES, Branches
+
 
 class Capture(Protocol):
-    """Turns a function of tensors into a graph of what it does to them, always at the same addresses."""
+    """Turns a function of tensors into a graph of what it does to them, always at the same addresses.
+
+    Attributes
+    ----------
+    branches : Branches
+        For the parts of a function that run side by side.
+    """
+
+    @property
+    def branches(self) -> Branches: ...
 
     def aside(self) -> Any:
         """Return a context in which work is done as it will be captured, so that all it needs is loaded."""
@@ -22,11 +33,32 @@ class Capture(Protocol):
         ...
 
 
+class StreamBranches:
+    """Streams beside the current one; in a graph they become what they wait for, and nothing else."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._open: set[torch.cuda.Stream] = set()
+
+    def aside(self, branch: int, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+        stream = _streams(self._device)[1 + branch]
+        stream.wait_stream(torch.cuda.current_stream())
+        self._open.add(stream)
+        with torch.cuda.stream(stream):
+            return function(*args, **keywords)
+
+    def join(self) -> None:
+        for stream in self._open:
+            torch.cuda.current_stream().wait_stream(stream)
+        self._open.clear()
+
+
 class CudaCapture:
     """Captures on a stream of its own; all graphs share one pool of memory, so they must run one after another."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.branches = StreamBranches(device)
         with torch.cuda.device(device):
             self._pool = torch.cuda.graph_pool_handle()
 
@@ -34,7 +66,7 @@ class CudaCapture:
     def aside(self) -> Iterator[None]:
         """Let the work be done on the stream of capture, after what was asked for before and before what comes next."""
         with torch.cuda.device(self._device):
-            around, stream = torch.cuda.current_stream(), _stream(self._device)
+            around, stream = torch.cuda.current_stream(), _streams(self._device)[0]
             stream.wait_stream(around)
             try:
                 with torch.cuda.stream(stream):
@@ -83,9 +115,12 @@ class CudaCapture:
 _own = threading.local()
 
 
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Return this thread's stream for captures, always the same: a stream keeps the workspace of its products."""
-    streams: dict[torch.device, torch.cuda.Stream] = _own.__dict__.setdefault("streams", {})
+def _streams(device: torch.device) -> list[torch.cuda.Stream]:
+    """Return this thread's streams for captures, always the same: a stream keeps the workspace of its products.
+
+    The first is the main one, and the others are its branches.
+    """
+    streams: dict[torch.device, list[torch.cuda.Stream]] = _own.__dict__.setdefault("streams", {})
     if device not in streams:
-        streams[device] = torch.cuda.Stream(device)
+        streams[device] = [torch.cuda.Stream(device) for _ in range(1 + N_BRANCHES)]
     return streams[device]

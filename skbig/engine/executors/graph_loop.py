@@ -23,8 +23,8 @@ from skbig.engine.step_inputs import StepTable
 MAX_STRIDE = 16
 """The most steps of a graph: a launch costs about as much as a small step."""
 
-STRIDE_WORK = 2e11
-"""How many floating point operations a graph of several steps may have; beside more, a launch is nothing."""
+SMALL_WORK = 2e11
+"""Floating point operations: a graph of several steps has no more, and a step of more fills the device without help."""
 
 
 class GraphLoop:
@@ -43,7 +43,8 @@ class GraphLoop:
     def __init__(self, members: Members, batches: Sequence[Batch], numbers: StepTable) -> None:
         first, flat, n_members = batches[0], members.flat, members.n_members
         work = 6 * first.n_rows * flat.numel()
-        self.stride = _stride(len(batches), max(1, min(MAX_STRIDE, int(STRIDE_WORK / work))))
+        self.stride = _stride(len(batches), max(1, min(MAX_STRIDE, int(SMALL_WORK / work))))
+        self._is_small = work <= SMALL_WORK
         self.capacity = capacity = len(batches)
         self._feed: Feed
         if isinstance(batches, ResidentSteps):
@@ -89,7 +90,8 @@ class GraphLoop:
         self._feed.prepare(first, k)
         with capture.aside():
             if self._program is None:
-                self._program = recorded(written, *self._read(1)[0])[1]
+                branches = capture.branches if self._is_small else None
+                self._program = recorded(written, *self._read(1)[0], branches)[1]
             self._take(k)  # loads what the operations need
             self._now.fill_(first)
         self._graphs[k] = capture(lambda: self._take(k))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from skbig.data.batch import Batch
+from skbig.engine.branches import Branches
 from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -86,7 +87,9 @@ class RecordedExecutor:
         return loss
 
 
-def recorded(written: WrittenExecutor, batch: Batch, numbers: StepInputs) -> tuple[Tensor, Callable[..., Tensor]]:
+def recorded(
+    written: WrittenExecutor, batch: Batch, numbers: StepInputs, branches: Branches | None = None
+) -> tuple[Tensor, Callable[..., Tensor]]:
     """Run a step, and return its losses (M,) and the program that repeats it for other `tensors_of` a batch.
 
     Raises
@@ -99,4 +102,4 @@ def recorded(written: WrittenExecutor, batch: Batch, numbers: StepInputs) -> tup
         return written.step_as_written(batch, numbers)
 
     with torch.inference_mode(False), torch.no_grad():
-        return record(again, tensors_of(batch, numbers))
+        return record(again, tensors_of(batch, numbers), branches)

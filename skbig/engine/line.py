@@ -1,0 +1,67 @@
+"""A line of a program: one torch operation, what it takes and what it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor of the program: an input, a lasting one (`constant`), or one that a line makes."""
+
+    name: str
+    tensor: Tensor
+    constant: bool = False
+
+    @property
+    def place(self) -> int:
+        """What tells its memory from that of others."""
+        return self.tensor.untyped_storage()._cdata
+
+
+@dataclass(eq=False)
+class Line:
+    """One operation: what it takes and what it makes."""
+
+    operation: Any
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    results: list[Value | None]
+
+    @property
+    def changes_input(self) -> bool:
+        return bool(self.operation._schema.is_mutable)
+
+    @property
+    def is_view(self) -> bool:
+        returns = self.operation._schema.returns
+        return bool(returns) and all(r.alias_info is not None for r in returns) and not self.changes_input
+
+    @property
+    def makes_several(self) -> bool:
+        """Whether the result is a tuple, or a list, which may have one item."""
+        returns = self.operation._schema.returns
+        return len(returns) > 1 or (bool(returns) and returns[0].type.kind() == "ListType")
+
+    def made(self) -> list[Value]:
+        return [result for result in self.results if result is not None]
+
+    def reads(self) -> list[Value]:
+        """Return all that it takes, what it changes included."""
+        return [leaf for leaf in _leaves((self.arguments, list(self.keywords.values()))) if isinstance(leaf, Value)]
+
+    def changes(self) -> list[Value]:
+        """Return what it takes and writes to."""
+        declared = self.operation._schema.arguments
+        taken = dict(zip((argument.name for argument in declared), self.arguments, strict=False)) | self.keywords
+        written = [taken.get(a.name) for a in declared if a.alias_info is not None and a.alias_info.is_write]
+        return [leaf for leaf in _leaves(written) if isinstance(leaf, Value)]
+
+
+def _leaves(item: Any) -> list[Any]:
+    if isinstance(item, (tuple, list)):
+        return [leaf for value in item for leaf in _leaves(value)]
+    return [item]

@@ -1,0 +1,229 @@
+"""A program: lines of torch operations, as they were recorded, and what can be left out of them.
+
+Views of lasting tensors (the parameters) are taken once, while recording. The gradients of the parameters are
+computed right into the tensor they are gathered in.
+
+Legend: M members, P parameters of one member.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skbig.engine.branches import Branches, arrange
+from skbig.engine.line import Line, Value
+from skbig.engine.program_source import write
+
+_aten = torch.ops.aten
+
+
+@dataclass
+class Program:
+    """The lines of one recording.
+
+    Attributes
+    ----------
+    inputs : sequence of Tensor
+    lines : list of Line
+    gradients : set of Value
+        The places that gradients are gathered in.
+    """
+
+    inputs: Sequence[Tensor]
+    lines: list[Line] = field(default_factory=list)
+    gradients: set[Value] = field(default_factory=set)
+    _values: dict[int, Value] = field(default_factory=dict)
+    _transposed: dict[Value, Value] = field(default_factory=dict)
+    _ones: set[Value] = field(default_factory=set)
+    _n_constants: int = 0
+
+    def __post_init__(self) -> None:
+        for i, tensor in enumerate(self.inputs):
+            self._values[id(tensor)] = Value(f"i{i}", tensor)
+
+    def value(self, tensor: Tensor) -> Value:
+        """Return the value of a tensor; one that no line has made was there before, and lasts."""
+        if id(tensor) not in self._values:
+            self._values[id(tensor)] = self._constant(tensor)
+        return self._values[id(tensor)]
+
+    def _constant(self, tensor: Tensor) -> Value:
+        self._n_constants += 1
+        return Value(f"c{self._n_constants}", tensor, constant=True)
+
+    def add(self, operation: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Add a recorded call, unless it does nothing."""
+        arguments, keywords = self._values_in(args), self._values_in(kwargs)
+        line = Line(operation, arguments, keywords, [])
+        if (same := self._same_as(line, result)) is not None:
+            self._values[id(result)] = same
+        else:
+            line.results = [self._made(tensor) for tensor in _as_list(result)]
+            self.lines.append(line)
+            self._note(line)
+
+    def _note(self, line: Line) -> None:
+        """Remember which values are transposes and which are ones."""
+        made = line.results[0]
+        if made is None:
+            return
+        if line.operation is _aten.t.default:
+            self._transposed[made] = line.arguments[0]
+        passed_on = line.operation is _aten.expand.default or line.operation in _VIEWS
+        if line.operation is _aten.ones_like.default or (passed_on and line.arguments[0] in self._ones):
+            self._ones.add(made)
+
+    def _values_in(self, item: Any) -> Any:
+        if isinstance(item, Tensor):
+            return self.value(item)
+        if isinstance(item, dict):
+            return {key: self._values_in(value) for key, value in item.items()}
+        if isinstance(item, (tuple, list)):
+            return type(item)(self._values_in(value) for value in item)
+        return item
+
+    def _made(self, tensor: Any) -> Value | None:
+        if not isinstance(tensor, Tensor):
+            return None
+        if id(tensor) not in self._values:
+            self._values[id(tensor)] = Value(f"v{len(self._values)}", tensor)
+        return self._values[id(tensor)]
+
+    def _same_as(self, line: Line, result: Any) -> Value | None:
+        """The value that a call only passes on: `detach`, a view of the same shape, a transpose of a transpose."""
+        if line.operation in (_aten.detach.default, _aten.alias.default):
+            return line.arguments[0]
+        if line.operation in _VIEWS and line.arguments[0].tensor.shape == result.shape:
+            source = line.arguments[0]
+            return source if source.tensor.stride() == result.stride() else None
+        if line.operation is _aten.t.default:
+            return self._transposed.get(line.arguments[0])
+        if line.operation is _aten.mul.Tensor and self._ones.intersection(line.reads()):
+            return self._factor_beside_ones(line, result)
+        return None
+
+    def _factor_beside_ones(self, line: Line, result: Any) -> Value | None:
+        """The other factor of a product with ones: what a backward pass begins with."""
+        others = [value for value in line.reads() if value not in self._ones]
+        return others[0] if others and others[0].tensor.shape == result.shape else None
+
+    # What can be left out.
+
+    def gather_gradients_in_place(self) -> None:
+        """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less."""
+        makers = {result: line for line in self.lines for result in line.made()}
+        for line in [line for line in self.lines if line.operation is _aten.cat.default]:
+            parts, joined = line.arguments[0], line.results[0]
+            sources = [_origin(part, makers) for part in parts]
+            if joined is None or not _is_gathered(line, sources) or not _all_plain(sources, makers):
+                continue
+            joined.tensor, joined.constant = torch.empty_like(joined.tensor), True
+            self._write_into(joined, sources, makers)
+            self.lines.remove(line)
+
+    def _write_into(self, buffer: Value, sources: list[Value], makers: dict[Value, Line]) -> None:
+        start = 0
+        for source in sources:
+            shape, size = source.tensor.shape, source.tensor.numel() // len(buffer.tensor)
+            place = self._constant(buffer.tensor.narrow(2, start, size).view(shape))
+            self.gradients.add(place)
+            maker = makers[source]
+            if maker.operation in _COPIES:
+                maker.operation, maker.arguments = _aten.copy_.default, (place, maker.arguments[0])
+                maker.keywords, source.tensor, source.constant = {}, place.tensor, True
+            elif maker.operation in _WITH_OUT:
+                maker.operation = _WITH_OUT[maker.operation]
+                maker.keywords = {**maker.keywords, "out": place}
+                source.tensor, source.constant = place.tensor, True
+            else:
+                copy = Line(_aten.copy_.default, (place, source), {}, [None])
+                self.lines.insert(self.lines.index(maker) + 1, copy)
+            start += size
+
+    def take_views_once(self) -> None:
+        """Do now what gives the same every time: views of lasting tensors, and the numbers 0, 1, 2, ..."""
+        for line in list(self.lines):
+            if line.operation in _COUNTERS or (line.is_view and all(value.constant for value in line.reads())):
+                made = line.operation(*_tensors(line.arguments), **_tensors(line.keywords))
+                for value, tensor in zip(line.results, _as_list(made), strict=True):
+                    if value is not None:
+                        value.tensor, value.constant = tensor, True
+                self.lines.remove(line)
+
+    def activate_within_products(self) -> None:
+        """Turn ``relu(addmm(vector, ...))`` into one operation, which on a GPU is one pass over the result less."""
+        n_readers = Counter(value for line in self.lines for value in line.reads())
+        makers = {line.results[0]: line for line in self.lines if line.operation is _aten.addmm.default}
+        for line in [line for line in self.lines if line.operation is _aten.relu.default]:
+            product = makers.get(line.arguments[0])
+            if product is None or n_readers[line.arguments[0]] > 1 or not _adds_vector(product):
+                continue
+            line.operation, line.arguments = _aten._addmm_activation.default, product.arguments
+            self.lines.remove(product)
+
+    def compile(self, result: Tensor, branches: Branches | None = None) -> Callable[..., Tensor]:
+        """Write the lines that matter as a Python function."""
+        last = self.value(result)
+        lines = self._needed(last)
+        arranged = None if branches is None else arrange(lines, last, self.gradients)
+        return write(lines, last, len(self.inputs), branches, arranged)
+
+    def _needed(self, last: Value) -> list[Line]:
+        needed, kept = {last}, []
+        for line in reversed(self.lines):
+            if line.changes_input or not needed.isdisjoint(line.made()):
+                kept.append(line)
+                needed.update(line.reads())
+        return kept[::-1]
+
+
+def _origin(value: Value, makers: dict[Value, Line]) -> Value:
+    while value in makers and makers[value].operation in _VIEWS:
+        value = makers[value].arguments[0]
+    return value
+
+
+def _is_gathered(cat: Line, sources: list[Value]) -> bool:
+    """Whether a `cat` puts gradients (M, 1, P) side by side, each of all members."""
+    joined = cat.made()[0].tensor
+    if joined.dim() != 3 or joined.shape[1] != 1 or cat.arguments[1:] not in ((-1,), (2,)):
+        return False
+    return len(joined) == 1 or all(len(source.tensor) == len(joined) for source in sources)
+
+
+def _all_plain(sources: list[Value], makers: dict[Value, Line]) -> bool:
+    """Whether each part is made by its own line, into memory of its own."""
+    own = len(set(sources)) == len(sources)
+    return own and all(s in makers and s.tensor.is_contiguous() and not makers[s].changes_input for s in sources)
+
+
+def _adds_vector(product: Line) -> bool:
+    return product.arguments[0].tensor.dim() == 1 and not product.keywords
+
+
+def _tensors(item: Any) -> Any:
+    if isinstance(item, dict):
+        return {key: _tensors(value) for key, value in item.items()}
+    if isinstance(item, (tuple, list)):
+        return type(item)(_tensors(value) for value in item)
+    return item.tensor if isinstance(item, Value) else item
+
+
+def _as_list(item: Any) -> list[Any]:
+    return list(item) if isinstance(item, (tuple, list)) else [item]
+
+
+_VIEWS = (_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default)
+_COPIES = (_aten.clone.default, _aten._to_copy.default)
+_COUNTERS = (_aten.arange.default, _aten.arange.start, _aten.arange.start_step)
+_WITH_OUT = {
+    _aten.mm.default: _aten.mm.out,
+    _aten.bmm.default: _aten.bmm.out,
+    _aten.sum.dim_IntList: _aten.sum.IntList_out,
+}
