@@ -79,6 +79,10 @@ class Members:
             return self.tensors(False, flat)[: len(self.network.penalized)]
         return [(self.flat if flat is None else flat).narrow(2, 0, self.network.n_penalized)]
 
+    def rounded(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return the parameters in another dtype, rounded all at once."""
+        return _views(self.flat.to(dtype), self.network.shapes)
+
     def start(self, optimizer: Optimizer) -> None:
         """Give the optimizer its first state."""
         if not optimizer.full_batch:

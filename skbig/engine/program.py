@@ -75,7 +75,7 @@ class Program:
             return
         if line.operation is _aten.t.default:
             self._transposed[made] = line.arguments[0]
-        passed_on = line.operation is _aten.expand.default or line.operation in _VIEWS
+        passed_on = line.operation in (_aten.expand.default, _aten.unsqueeze.default, *_VIEWS)
         if line.operation is _aten.ones_like.default or (passed_on and line.arguments[0] in self._ones):
             self._ones.add(made)
 

@@ -91,7 +91,8 @@ def loss_and_gradient(
 
 def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs) -> tuple[Tensor, Tensor]:
     """Return loss and gradient of all rows at hand, computed in this process."""
-    leaves = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
+    parameters = members.rounded(torch.bfloat16) if recipe.bf16 else members.parameters
+    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     with torch.enable_grad():
         loss = weighted_loss(leaves, members, augmented(batch, members, recipe, numbers), recipe, numbers)
         # Summed over members, never averaged: none may feel another. (A sum also spares torch the import of sympy.)
@@ -101,7 +102,8 @@ def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: 
 
 def flattened(gradients: Sequence[Tensor], members: Members, out: Tensor | None = None) -> Tensor:
     """Lay out the gradients of all parameters as the members do theirs, (M, 1, P), in the memory of `out` if given."""
-    return torch.cat([gradient.reshape(members.n_members, 1, -1) for gradient in gradients], -1, out=out)
+    side_by_side = torch.cat([gradient.reshape(members.n_members, 1, -1) for gradient in gradients], -1, out=out)
+    return side_by_side.to(members.flat.dtype)
 
 
 class Augmented(NamedTuple):

@@ -27,15 +27,22 @@ def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
     """
     if isinstance(X, SparseRows):
         return _SparseProduct.apply(X, weight) + bias
+    if X.device.type != "cpu":
+        return _affine_on_device(X, weight, bias)
     if X.dim() == 3:
         return torch.baddbmm(bias, X, weight)
     if _prefers_onednn(X, weight):
         return _OneDnnAffine.apply(X, weight, bias)
     if _is_narrow(X, weight):
         return _NarrowAffine.apply(X, weight, bias)
-    if X.device.type == "cuda":
-        return torch.addmm(bias.view(-1), X, weight)  # a vector is added by the product itself, not before it
     return torch.addmm(bias, X, weight)
+
+
+def _affine_on_device(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The dense product on a GPU, where a bias that is a table is first copied to every row."""
+    if X.dim() == 3:
+        return torch.bmm(X, weight).add_(bias)
+    return torch.addmm(bias.view(-1), X, weight)  # a vector is added by the product itself
 
 
 def layer_norm(X: Tensor, scale: Tensor, offset: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from skbig.components.optimizers.base import (
     average,
     decay,
 )
+from skbig.components.optimizers.fused import fused_adam, takes_fused
 from skbig.components.powers import power
 
 
@@ -35,13 +36,13 @@ def adam_state(param: Tensor, amsgrad: bool = False) -> State:
     return {name: torch.zeros_like(param) for name in names}
 
 
-def adam_factors(step: Tensor, betas: tuple[Any, Any], eps: Any) -> tuple[Tensor, Tensor]:
+def adam_factors(step: Tensor, betas: tuple[Any, Any], eps: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return what makes up for averages that began at zero: a scale of the rate, and eps brought to the raw variance.
 
-    ``(m / c1) / (sqrt(v / c2) + eps)`` is ``sqrt(c2) / c1 * m / (sqrt(v) + eps * sqrt(c2))``.
+    ``(m / c1) / (sqrt(v / c2) + eps)`` is ``sqrt(c2) / c1 * m / (sqrt(v) + eps * sqrt(c2))``. The last is the step.
     """
     first, second = (1 - power(beta, step).to(step) for beta in betas)
-    return second.sqrt() / first, as_like(eps, step) * second.sqrt()
+    return second.sqrt() / first, as_like(eps, step) * second.sqrt(), step
 
 
 def adam_move(param: Tensor, grad: Tensor, state: State, betas: tuple[Any, Any], rate: Tensor, eps: Any) -> None:
@@ -97,10 +98,13 @@ class Adam(Optimizer, name="adam", recordable=True):
         return adam_state(param, self.amsgrad)
 
     def factors(self, step: Tensor) -> Factors:
-        scale, eps = adam_factors(step, self.betas, self.eps)
-        return (scale,) if self.eps_hat else (scale, eps)
+        factors = adam_factors(step, self.betas, self.eps)
+        return factors[:1] if self.eps_hat else factors
 
     def update(self, param: Tensor, grad: Tensor, state: State, rate: Tensor, factors: Factors) -> None:
+        numbers = (*self.betas, self.eps, self.weight_decay)
+        if not self.eps_hat and takes_fused(param, rate, numbers):
+            return fused_adam(param, grad, state, rate, factors[2], *numbers, decoupled=False)
         add_scaled(grad, param, self.weight_decay)
         adam_move(param, grad, state, self.betas, rate * factors[0], self.eps if self.eps_hat else factors[1])
 
@@ -144,6 +148,9 @@ class AdamW(Optimizer, name="adamw", recordable=True):
         return adam_factors(step, self.betas, self.eps)
 
     def update(self, param: Tensor, grad: Tensor, state: State, rate: Tensor, factors: Factors) -> None:
+        numbers = (*self.betas, self.eps, self.weight_decay)
+        if takes_fused(param, rate, numbers):
+            return fused_adam(param, grad, state, rate, factors[2], *numbers, decoupled=True)
         decay(param, rate, self.weight_decay)
         adam_move(param, grad, state, self.betas, rate * factors[0], factors[1])
 
