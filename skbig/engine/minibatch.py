@@ -5,8 +5,9 @@ Legend: M members, S steps, P parameters.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class MiniBatchEpochs:
         self._time_per_step = 0.0
         self._parts = Parts()
         self._failed, self._ranks = failed, ranks
+        self._begun: dict[int, Iterator[Sequence[Batch]]] = {}
         self.executor: Executor
         if isinstance(rows, PartedRows) and ranks is not None:
             records = recipe.recordable and members.flat.device.type == "cpu" and not rows.is_sparse
@@ -66,10 +68,9 @@ class MiniBatchEpochs:
 
     def run(self) -> EpochResult:
         """Train one epoch."""
-        members, rows, recipe = self._members, self._rows, self._recipe
-        at_once = self.executor.steps_at_once if recipe.max_time is None else STEPS_AT_ONCE_ON_TIME
+        members, recipe = self._members, self._recipe
         total, seen = np.zeros(members.n_members), np.zeros(1, dtype=int)
-        for batches in rows.epoch(members.seeds, members.epochs, recipe.shuffle, recipe.batch_size, at_once):
+        for batches in self._steps(members.epochs):
             progress = self._progress(seen, len(batches))
             losses = self._run(batches, inputs_of_steps(members, recipe, progress))
             sizes = _sizes(batches)[: len(losses)]
@@ -83,6 +84,24 @@ class MiniBatchEpochs:
         members.epochs += 1
         members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
         return EpochResult(total / seen, rate, np.zeros(members.n_members, dtype=bool))
+
+    def _steps(self, epoch: int) -> Iterator[Sequence[Batch]]:
+        """Yield the steps of an epoch, some at a time."""
+        begun, self._begun = self._begun, {}
+        return begun[epoch] if epoch in begun else self._begin(epoch)
+
+    def _begin(self, epoch: int) -> Iterator[Sequence[Batch]]:
+        recipe, members = self._recipe, self._members
+        at_once = self.executor.steps_at_once if recipe.max_time is None else STEPS_AT_ONCE_ON_TIME
+        return self._rows.epoch(members.seeds, epoch, recipe.shuffle, recipe.batch_size, at_once)
+
+    def _look_ahead(self) -> None:
+        """Draw the order of the next epoch while a device still computes."""
+        epoch = self._members.epochs + 1
+        if self._members.flat.device.type == "cpu" or self._begun or not isinstance(self._rows, Rows | StackedRows):
+            return
+        steps = self._begin(epoch)
+        self._begun = {epoch: itertools.chain([next(steps)], steps)}
 
     def _progress(self, rows_seen: np.ndarray, n_steps: int) -> Progress:
         """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further."""
@@ -106,6 +125,7 @@ class MiniBatchEpochs:
         losses = None
         try:
             losses = self.executor.run(batches, numbers, self._clock.deadline)
+            self._look_ahead()
         except torch.OutOfMemoryError:
             if self._failed is not None and self._members.n_members > 1:  # a stack is halved, not its batches
                 raise

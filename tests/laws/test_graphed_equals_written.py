@@ -72,7 +72,9 @@ def trained(
 def test_every_component(name: str, n_members: int) -> None:
     """Members train the same, as graphs or as written: two whole batches at a launch, and the short one."""
     launched, capture = trained(FACTORS[name], n_members, graphed=True)
-    assert [graph.n_replays for graph in capture.graphs] == [N_EPOCHS] * 2
+    # Each is launched once to be compared; that of one whole batch is what that of two is compared with.
+    assert [graph.n_replays for graph in capture.graphs] == [3, 1 + N_EPOCHS, 1 + N_EPOCHS]
+    assert capture.branches.n_calls > 0
     assert_close(launched, trained(FACTORS[name], n_members, graphed=False)[0], 1e-12)
 
 
@@ -130,7 +132,7 @@ def test_members_of_several_sets(weighted: bool, shuffle: bool) -> None:
         epochs = mini_batches(members, stack, what)
         epochs.executor = executor_of(members, what, capture, stack.mean_weight, graphed=graphed)
         losses = [epochs.run().loss for _ in range(N_EPOCHS)]
-        assert len(capture.graphs) == 2 * graphed
+        assert len(capture.graphs) == 3 * graphed
         results.append(kept(members) | {"loss": np.array(losses)})
     assert_close(*results, 1e-12)
 

@@ -91,21 +91,18 @@ class GraphedExecutor:
         return self._written.step_as_written(batch, numbers)
 
     def _launch(self, batches: Sequence[Batch], numbers: StepTable) -> Tensor:
-        """Take steps of one form by graphs; when one has failed, the rest as written."""
+        """Take steps of one form by graphs; when one cannot be had, the rest as written."""
         loop = self._loop(batches, numbers)
         loop.load(batches, numbers)
         losses: list[Tensor] = []
         done = 0
-        while done < len(batches) and self._graphs:
+        while done < len(batches):
             k = loop.stride if done + loop.stride <= len(batches) else 1
-            if loop.has(k):
-                losses.append(loop.launch(k, done))
-            else:
-                own, inputs = batches[done : done + k], numbers.part(done, done + k)
-                losses.append(self._first_launch(loop, k, done, own, inputs))
+            if not self._has_graph(loop, k, done, batches, numbers):
+                losses.append(self._written.run(batches[done:], numbers.part(done, len(batches))))
+                break
+            losses.append(loop.launch(k, done))
             done += k
-        if done < len(batches):
-            losses.append(self._written.run(batches[done:], numbers.part(done, len(batches))))
         return torch.cat(losses)
 
     def _loop(self, batches: Sequence[Batch], numbers: StepTable) -> GraphLoop:
@@ -114,35 +111,49 @@ class GraphedExecutor:
             self._loops[form] = GraphLoop(self._members, batches, numbers)
         return self._loops[form]
 
-    def _first_launch(
-        self, loop: GraphLoop, k: int, first: int, batches: Sequence[Batch], numbers: StepTable
-    ) -> Tensor:
-        """Take steps as written and by a new graph, and return their losses (k, M); compared, or else those as written.
+    def _has_graph(self, loop: GraphLoop, k: int, first: int, batches: Sequence[Batch], numbers: StepTable) -> bool:
+        """Return whether there is a graph of k steps, made now if need be and compared on the steps from `first` on.
 
-        Of any failure of the graph no more is left than the warning.
+        One of a single step is compared with the step as written, and one of several with launches of that. The members
+        stay as they are, and of a failure no more is left than the warning.
         """
+        if loop.has(k):
+            return True
+        if k > 1 and not self._has_graph(loop, 1, first, batches, numbers):
+            return False
         members = self._members
         before = members.copy()
-        losses = self._written.run(batches, numbers)
+        if k == 1:
+            losses = self._written.run(batches[first : first + 1], numbers.part(first, first + 1))
+        else:
+            losses = torch.cat([loop.launch(1, first + i).clone() for i in range(k)])
         after = members.copy()
+        members.restore(before)
+        reason = self._fault(loop, k, first, before, after, losses)
+        members.restore(before)
+        if reason:
+            self._give_up(reason)
+        loop.seek(first)
+        return not reason
+
+    def _fault(
+        self, loop: GraphLoop, k: int, first: int, before: list[Tensor], after: list[Tensor], losses: Tensor
+    ) -> str:
+        """Capture a graph and launch it; return what is wrong with it, or nothing."""
+        members = self._members
         try:
-            members.restore(before)
             loop.capture(k, first, self._written, self._capture)
             members.restore(before)
             launched = loop.launch(k, first)
-            tolerance = tolerance_of(self._recipe, members.flat.dtype, k)
-            if agree(before, members.changing(), after, (launched, losses), tolerance):
-                return launched
-            reason = "its result is not that of the step as written"
         except NotReplayable:
-            reason = "it looks at the value of a tensor"
+            return "it looks at the value of a tensor"
         except torch.OutOfMemoryError:
-            reason = "the device has too little memory for it"
+            return "the device has too little memory for it"
         except RuntimeError as error:
-            reason = f"torch cannot capture it: {str(error).partition(chr(10))[0]}"
-        self._give_up(reason)
-        members.restore(after)
-        return losses
+            return f"torch cannot capture it: {str(error).partition(chr(10))[0]}"
+        tolerance = tolerance_of(self._recipe, members.flat.dtype, k)
+        alike = agree(before, members.changing(), after, (launched, losses), tolerance)
+        return "" if alike else "its result is not that of the step as written"
 
     def _give_up(self, reason: str) -> None:
         self._gave_up = True

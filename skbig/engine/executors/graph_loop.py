@@ -65,7 +65,11 @@ class GraphLoop:
         self._numbers[: len(numbers)].copy_(numbers.packed())
         if self._keys is not None and numbers.keys is not None:
             self._keys[: len(numbers)].copy_(numbers.keys)
-        self._now.zero_()
+        self.seek(0)
+
+    def seek(self, place: int) -> None:
+        """Let the next launch begin at a loaded step."""
+        self._now.fill_(place)
 
     def has(self, k: int) -> bool:
         """Whether there is a graph of k steps."""
@@ -88,12 +92,13 @@ class GraphLoop:
             When torch cannot capture an operation.
         """
         self._feed.prepare(first, k)
+        self.seek(first)
         with capture.aside():
             if self._program is None:
                 branches = capture.branches if self._is_small else None
                 self._program = recorded(written, *self._read(1)[0], branches)[1]
             self._take(k)  # loads what the operations need
-            self._now.fill_(first)
+            self.seek(first)
         self._graphs[k] = capture(lambda: self._take(k))
 
     def _take(self, k: int) -> None:
