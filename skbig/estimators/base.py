@@ -7,6 +7,7 @@ in `session.py`; here are its doors, and what is kept.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbig.backends.single import choose_device, plain_torch
 from skbig.data.rows import as_tensor
+from skbig.data.streaming.sent_rows import SentRows
 from skbig.estimators.choices import component_of
 from skbig.estimators.given import Given
 from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
@@ -137,15 +139,19 @@ class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, Bas
 
     # Prediction: by what was fitted, whatever the parameters say now.
 
-    def _raw(self, X: Any) -> np.ndarray:
-        """Return raw predictions (M, N, K)."""
+    def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
+        """Return raw predictions (M, N, K), or what a function makes of them where they are computed."""
         check_is_fitted(self)
-        X = check_rows(self, X, [getattr(np, self._dtype)])
+        dtypes, device = [getattr(np, self._dtype)], _device_for_prediction(self.device, self._dtype)
         with plain_torch():
-            device = _device_for_prediction(self.device, self._dtype)
             parameters, statistics = self._tensors(device)
-            rows = as_tensor(X).to(device) if isinstance(X, np.ndarray) else X
-            return raw_predictions(self._network, parameters, statistics, rows).cpu().numpy()
+            rows = check_rows(self, X, dtypes, finite=device.type != "cuda")
+            if isinstance(rows, np.ndarray):
+                rows = SentRows(rows, device) if device.type == "cuda" else as_tensor(rows).to(device)
+            raw = raw_predictions(self._network, parameters, statistics, rows, of_raw=of_raw).cpu().numpy()
+        if isinstance(rows, SentRows) and not rows.are_finite:
+            check_rows(self, X, dtypes)  # says what is wrong
+        return raw
 
     def _tensors(self, device: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Return parameters and running statistics as tensors, without a copy where they are on a CPU."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.validation import Instance, Options
 from skbig.components.losses.base import Loss, resolve_loss
@@ -37,6 +38,11 @@ def _has_probabilities(estimator: Classifier) -> bool:
             f"probability estimates are not available for loss={estimator.loss!r}. Use loss='log_loss'."
         )
     return True
+
+
+def _largest(raw: torch.Tensor) -> torch.Tensor:
+    """Return which raw prediction is the largest: (M, N, K) -> (M, N, 1); where they are, since it is one of K."""
+    return raw.argmax(-1, keepdim=True).int()
 
 
 @estimator
@@ -109,8 +115,11 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
-        raw, targets = self._raw(X), self._class_targets()
-        return self._decide(raw, targets, self._loss)
+        check_is_fitted(self)
+        targets, n_members = self._class_targets(), len(self._progress["seeds"])
+        if targets.multiclass and n_members == 1:
+            return self.classes_[self._raw(X, _largest)[0, :, 0]]
+        return self._decide(self._raw(X), targets, self._loss)
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.data.streaming.sent_rows import SentRows
 from skbig.engine.step import forward
 from skbig.networks.network import BuiltNetwork
 
@@ -32,26 +33,32 @@ def raw_predictions(
     statistics: Mapping[str, Tensor],
     X: Any,
     blocks: Callable[[Any, int], Iterator[tuple[int, Any]]] | None = None,
+    of_raw: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return raw predictions (M, N, K) of dense rows (a tensor) or sparse ones (SciPy CSR), block by block.
 
-    How X is cut in blocks may be given, as that of other processes must be the same.
+    How X is cut in blocks may be given, as that of other processes must be the same. With `of_raw`, what it makes of
+    them is returned instead. The result is on the device of the parameters, and on the host for rows that are sent.
     """
     like, n_members = _like(network, parameters)
     most = block_rows(like, network.width * n_members)
-    if blocks is not None:
-        return _in_blocks(network, parameters, statistics, blocks(X, most), X.shape[0])
-    while True:
-        try:
-            if X.shape[0] <= most and not isinstance(X, LazyRows):
-                with torch.no_grad():
-                    raw = forward(network, parameters, statistics, _as_read(X, n_members, like))
-                return raw.view(n_members, X.shape[0], -1)
-            return _in_blocks(network, parameters, statistics, blocks_of(X, most), X.shape[0])
-        except torch.OutOfMemoryError:
-            if most <= MIN_BLOCK_ROWS:
-                raise
-        most = max(MIN_BLOCK_ROWS, min(most, X.shape[0]) // 2)  # only now the error has let go of the memory
+
+    def predict(rows: Any) -> Tensor:
+        raw = forward(network, parameters, statistics, _as_read(rows, n_members, like))
+        raw = raw.view(n_members, rows.shape[0], -1)
+        return raw if of_raw is None else of_raw(raw)
+
+    with torch.no_grad():
+        if blocks is not None:
+            return _gathered(predict, blocks(X, most), X)
+        while True:
+            try:
+                whole = X.shape[0] <= most and not isinstance(X, LazyRows | SentRows)
+                return predict(X) if whole else _gathered(predict, blocks_of(X, most), X)
+            except torch.OutOfMemoryError:
+                if most <= MIN_BLOCK_ROWS:
+                    raise
+            most = max(MIN_BLOCK_ROWS, min(most, X.shape[0]) // 2)  # only now the error has let go of the memory
 
 
 def block_rows(like: Tensor, width: int) -> int:
@@ -64,20 +71,24 @@ def block_rows(like: Tensor, width: int) -> int:
     return max(MIN_BLOCK_ROWS, n_bytes // (width * like.element_size()))
 
 
-def _in_blocks(
-    network: BuiltNetwork,
-    parameters: Mapping[str, Tensor],
-    statistics: Mapping[str, Tensor],
-    blocks: Iterator[tuple[int, Any]],
-    n_rows: int,
-) -> Tensor:
-    like, n_members = _like(network, parameters)
-    with torch.no_grad():
-        raw = like.new_empty(n_members, n_rows, network.n_outputs)
-        for first, rows in blocks:
-            part = forward(network, parameters, statistics, _as_read(rows, n_members, like))
-            raw[:, first : first + rows.shape[0]] = part
-    return raw
+def _gathered(predict: Callable[[Any], Tensor], blocks: Iterator[tuple[int, Any]], X: Any) -> Tensor:
+    """Put the predictions of blocks side by side; those of sent rows on the host, some blocks at a time."""
+    to_host = isinstance(X, SentRows)
+    result: Tensor | None = None
+    waiting: list[Tensor] = []
+    start = stop = 0
+    for first, rows in blocks:
+        part = predict(rows)
+        if result is None:
+            place = torch.device("cpu") if to_host else part.device
+            result = torch.empty((len(part), X.shape[0], part.shape[-1]), dtype=part.dtype, device=place)
+        waiting.append(part)
+        stop = first + part.shape[1]
+        if not to_host or stop == X.shape[0] or sum(each.nbytes for each in waiting) > DEVICE_BYTES:
+            result[:, start:stop] = waiting[0] if len(waiting) == 1 else torch.cat(waiting, 1)
+            waiting, start = [], stop
+    assert result is not None
+    return result
 
 
 def _like(network: BuiltNetwork, parameters: Mapping[str, Tensor]) -> tuple[Tensor, int]:
@@ -88,7 +99,7 @@ def _like(network: BuiltNetwork, parameters: Mapping[str, Tensor]) -> tuple[Tens
 
 def blocks_of(X: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
     """Yield the first row's number and the rows, at most `n_rows` at a time."""
-    if isinstance(X, LazyRows):
+    if isinstance(X, LazyRows | SentRows):
         yield from X.blocks(n_rows)
     else:
         for start in range(0, X.shape[0], n_rows):

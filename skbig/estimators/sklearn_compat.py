@@ -94,13 +94,17 @@ def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any) -> Any:
     return _as_csr(checked)
 
 
-def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any]) -> Any:
-    """Return checked X (dense, CSR, or a selection) with the features known from training."""
+def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, finite: bool = True) -> Any:
+    """Return checked X (dense, CSR, or a selection) with the features known from training.
+
+    Whether numbers are finite may be left to who reads dense ones.
+    """
     elsewhere = _read_elsewhere(estimator, X, dtypes, reset=False)
     if elsewhere is not None:
         return elsewhere
     with _quiet_casts():
-        return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **_ACCEPTED))
+        leave_out = {} if finite or sparse.issparse(X) else {"ensure_all_finite": False}
+        return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **leave_out, **_ACCEPTED))
 
 
 def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool, **described: Any) -> Any:

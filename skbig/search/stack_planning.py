@@ -28,8 +28,14 @@ WORK_OF_STACK = 24_000_000
 
 MAX_ON_GPU = 1024
 
+<<<<<<< HEAD
 MIN_SETS = 2
 """Large sets of training rows in memory: those that are trained on, and those that are next."""
+=======
+WORK_OF_STACK_ON_GPU = 2_500_000_000
+"""The same on a GPU, where it takes a fraction of a millisecond, beside which launches are nothing; a larger stack
+gains nothing more, and while one is trained the next can be prepared and the last be scored."""
+>>>>>>> f2d9269 (Prediction on a card: rows are sent block by block beside what is computed, labels are chosen where they are; Adam by torch's kernel on CPUs)
 
 SHARE_OF_MEMORY = 0.5
 
@@ -87,15 +93,15 @@ def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: i
 
     On a CPU it is a matter of the work in a step: a small step costs mostly the calls of its operations, which a stack
     makes once for all; a large one is bound by its products, which a stack makes no faster. The sizes are a function of
-    the work alone, not of a clock: the same search must always give the same bits. On a GPU it is a matter of memory.
+    the work alone, not of a clock: the same search must always give the same bits. On a GPU memory is a limit, too.
     """
     if not stackable(session):
         return 1
     members, recipe = session.members, session.recipe
+    work = recipe.batch_size * _n_parameters(members)
     if members.flat.device.type == "cuda":
-        most = min(MAX_ON_GPU, _fitting_in_memory(members, recipe))
+        most = min(MAX_ON_GPU, WORK_OF_STACK_ON_GPU // work, _fitting_in_memory(members, recipe))
     else:
-        work = recipe.batch_size * _n_parameters(members)
         most = 1 if work >= LARGE_STEP else min(MAX_ON_CPU, WORK_OF_STACK // work)
     most = max(1, most // n_members)
     rounds = -(-n_tasks // (most * n_side_by_side))
