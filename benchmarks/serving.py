@@ -38,7 +38,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 rng = np.random.default_rng(0)
 X = rng.normal(size=(500, 30))
-model = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(256, 256, 256), max_iter=2, random_state=0)).fit(X, X[:, 0])
+network = MLPRegressor(hidden_layer_sizes=(256, 256, 256), max_iter=2, random_state=0)
+model = make_pipeline(StandardScaler(), network).fit(X, X[:, 0])
 joblib.dump(model, sys.argv[1])
 """
 BENTO = """

@@ -103,7 +103,7 @@ class Adam(Optimizer, name="adam", recordable=True):
 
     def update(self, param: Tensor, grad: Tensor, state: State, rate: Tensor, factors: Factors) -> None:
         numbers = (*self.betas, self.eps, self.weight_decay)
-        if not self.eps_hat and takes_fused(param, rate, numbers):
+        if not self.eps_hat and takes_fused(param, rate, factors[-1], numbers):
             return fused_adam(param, grad, state, rate, factors[2], *numbers, decoupled=False)
         add_scaled(grad, param, self.weight_decay)
         adam_move(param, grad, state, self.betas, rate * factors[0], self.eps if self.eps_hat else factors[1])
@@ -149,7 +149,7 @@ class AdamW(Optimizer, name="adamw", recordable=True):
 
     def update(self, param: Tensor, grad: Tensor, state: State, rate: Tensor, factors: Factors) -> None:
         numbers = (*self.betas, self.eps, self.weight_decay)
-        if takes_fused(param, rate, numbers):
+        if takes_fused(param, rate, factors[-1], numbers):
             return fused_adam(param, grad, state, rate, factors[2], *numbers, decoupled=True)
         decay(param, rate, self.weight_decay)
         adam_move(param, grad, state, self.betas, rate * factors[0], factors[1])

@@ -16,9 +16,9 @@ MIN_NUMBERS_ON_GPU = 2**22
 """A GPU gives each 65,536 numbers to one of its multiprocessors, so that fewer would leave most of them idle."""
 
 
-def takes_fused(param: Tensor, rate: Tensor, numbers: tuple[Any, ...]) -> bool:
-    """Return whether torch's kernel can take a step: all members have one rate, and the same `numbers`."""
-    agree = rate.numel() == 1 and not any(isinstance(number, Tensor) for number in numbers)
+def takes_fused(param: Tensor, rate: Tensor, step: Tensor, numbers: tuple[Any, ...]) -> bool:
+    """Return whether torch's kernel can take a step: all members have one rate, one count, and the same `numbers`."""
+    agree = rate.numel() == step.numel() == 1 and not any(isinstance(number, Tensor) for number in numbers)
     if not agree or not param.is_contiguous() or param.dtype not in (torch.float32, torch.float64):
         return False
     if param.device.type == "cuda":
