@@ -28,14 +28,12 @@ WORK_OF_STACK = 24_000_000
 
 MAX_ON_GPU = 1024
 
-<<<<<<< HEAD
-MIN_SETS = 2
-"""Large sets of training rows in memory: those that are trained on, and those that are next."""
-=======
 WORK_OF_STACK_ON_GPU = 2_500_000_000
 """The same on a GPU, where it takes a fraction of a millisecond, beside which launches are nothing; a larger stack
 gains nothing more, and while one is trained the next can be prepared and the last be scored."""
->>>>>>> f2d9269 (Prediction on a card: rows are sent block by block beside what is computed, labels are chosen where they are; Adam by torch's kernel on CPUs)
+
+MIN_SETS = 2
+"""Large sets of training rows in memory: those that are trained on, and those that are next."""
 
 SHARE_OF_MEMORY = 0.5
 
