@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors test-coverage lint docs bench dist clean
+.PHONY: help example test test-oldest test-cluster test-doors test-coverage lint docs bench gpu dist clean
 
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint          ruff and mypy"
 	@echo "make docs          the documentation, into docs/_build/html"
 	@echo "make bench         how fast, beside others"
+	@echo "make gpu           tests and speeds on a card, within ten minutes, with the Python that is there"
 	@echo "make dist          wheel and sdist, installed and tried in a clean environment"
 	@echo "make clean         remove what these commands made"
 
@@ -47,6 +48,10 @@ lint: .venv/.lint
 
 docs: .venv/.docs
 	.venv/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# Nothing is installed: on a machine with a card torch is there, and is the one that fits it.
+gpu:
+	$(PYTHON) -m benchmarks.gpu --out gpu-report
 
 bench: .venv/.bench
 	.venv/bin/python -m benchmarks $(BENCH)

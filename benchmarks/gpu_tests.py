@@ -49,6 +49,7 @@ def run(seconds: float, out: Path, chosen: str | None = None) -> dict[str, Any]:
     """Run the tests and return how many came to what; all is kept in a file."""
     reporter = Reporter(time.monotonic() + seconds)
     arguments = [str(TESTS), "-q", "--no-header", "--tb=short", "--show-capture=no", "-p", "no:cacheprovider"]
+    arguments += ["-p", "no:benchmark"]  # which fails beside xdist where it is installed, and measures nothing here
     arguments += ["-n", "4", "--dist", "worksteal"] if find_spec("xdist") is not None else []
     arguments += ["-k", chosen] if chosen else []
     began = time.monotonic()
