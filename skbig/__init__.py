@@ -7,6 +7,7 @@ from skbig.backends.tensor import TensorParallel
 from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
+from skbig.estimators.tabular import BigTabularClassifier, BigTabularRegressor
 from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 from skbig.trusted import trusted_types
@@ -25,6 +26,8 @@ __all__ = [
     "BigNetworkClassifier",
     "BigNetworkRegressor",
     "BigRandomizedSearchCV",
+    "BigTabularClassifier",
+    "BigTabularRegressor",
     "TensorParallel",
     "__version__",
     "from_sklearn",

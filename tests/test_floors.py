@@ -20,6 +20,7 @@ FLOORS = {
     "components": 1,
     "networks": 1,
     "data": 1,
+    "tables": 1,
     "backends": 1,
     "engine": 2,
     "estimators": 3,

@@ -20,7 +20,8 @@ import skbig.serving
 
 ROOT = Path(__file__).parents[1]
 
-ESTIMATORS = {f"Big{kind}{task}" for kind in ("MLP", "Linear", "Network") for task in ("Classifier", "Regressor")}
+KINDS = ("Tabular", "MLP", "Linear", "Network")
+ESTIMATORS = {f"Big{kind}{task}" for kind in KINDS for task in ("Classifier", "Regressor")}
 SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
 BACKENDS = {"DDP", "FSDP", "TensorParallel"}
 PUBLIC = {
@@ -33,7 +34,10 @@ PUBLIC = {
     "save_weights",
     "load_weights",
 }
-NETWORKS = {"BuiltNetwork", "Dense", "Layer", "Linear", "MLP", "Network", "Parameter", "TrainingPass"}
+NETWORKS = {
+    *("MLP", "Linear", "TabularMLP", "Network", "BuiltNetwork"),
+    *("Layer", "Dense", "PiecewiseLinear", "Periodic", "OneHot", "Embedding", "Columns", "Parameter", "TrainingPass"),
+}
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.
 DOORS = {

@@ -113,13 +113,21 @@ class RegressionTargets:
     n_outputs : int
     one_dimensional : bool
         Whether predictions have the shape (N,).
+    centre, scale : ndarray (K,) or float
+        A network is trained on ``(y - centre) / scale``.
+    low, high : ndarray (K,) or float
+        Predictions stay between them.
     """
 
     n_outputs: int
     one_dimensional: bool
+    centre: Any = 0.0
+    scale: Any = 1.0
+    low: Any = -np.inf
+    high: Any = np.inf
 
     def encode(self, y: np.ndarray) -> np.ndarray:
-        """Return y as floats (N, K).
+        """Return what a network is trained on, floats (N, K).
 
         Raises
         ------
@@ -129,7 +137,13 @@ class RegressionTargets:
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if columns.shape[1] != self.n_outputs:
             raise ValueError(f"y has {columns.shape[1]} output(s), and the model has {self.n_outputs}.")
-        return columns
+        return (columns - self.centre) / self.scale
+
+    def decode(self, predictions: np.ndarray) -> np.ndarray:
+        """Return predictions (..., K) in the unit of y."""
+        if isinstance(self.scale, float):  # nothing was done to y
+            return predictions
+        return np.clip(predictions * self.scale + self.centre, self.low, self.high)
 
 
 def _labels(y: Any) -> np.ndarray:

@@ -11,6 +11,8 @@ import numpy as np
 
 from skbig.components.losses.base import Loss
 from skbig.networks.network import BuiltNetwork
+from skbig.tables.encoding import TableEncoding
+from skbig.tables.sparse_columns import SparseEncoding
 
 
 class TrainedAttributes:
@@ -70,6 +72,14 @@ class LinearAttributes:
 
     coef_: np.ndarray
     intercept_: float | np.ndarray
+
+
+class TabularAttributes:
+    """What an estimator of tables has learnt besides: of the columns, the probabilities, and the unit of y."""
+
+    encoding_: TableEncoding | SparseEncoding
+    temperature_: float
+    _target_scale: dict[str, np.ndarray]
 
 
 class NetworkAttributes:

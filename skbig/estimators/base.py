@@ -17,9 +17,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from skbig.backends.single import choose_device, plain_torch
+from skbig.components.losses.base import Loss
 from skbig.data.rows import as_tensor
 from skbig.data.streaming.sent_rows import SentRows
-from skbig.estimators.choices import component_of
+from skbig.engine.train import Training
+from skbig.estimators.choices import Choices, component_of
 from skbig.estimators.given import Given
 from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
 from skbig.estimators.html_repr import Documented
@@ -27,7 +29,14 @@ from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.prediction import raw_predictions
 from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.session import prepare
-from skbig.estimators.sklearn_compat import CallbackSupportMixin, check_rows, with_callbacks
+from skbig.estimators.sklearn_compat import (
+    CallbackSupportMixin,
+    check_rows,
+    check_training_rows,
+    check_validation_rows,
+    with_callbacks,
+)
+from skbig.networks.network import BuiltNetwork
 
 
 class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, BaseEstimator):
@@ -137,20 +146,57 @@ class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, Bas
             message = f"{type(self).__name__!r} object has no attribute {name!r}. {hint}"
             raise AttributeError(message, name=name, obj=self)
 
+    # What the rows and a training come to, for an estimator that makes nothing more of them.
+
+    def _stands_for(self, name: str, value: Any) -> Any:
+        del name
+        return value
+
+    def _check_training_rows(
+        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
+    ) -> tuple[Any, Any]:
+        del weight
+        return check_training_rows(self, X, y, dtypes, reset=reset, numeric=not self._for_classes)
+
+    def _check_validation_rows(self, X: Any, dtype: Any) -> Any:
+        return check_validation_rows(self, X, dtype)
+
+    def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
+        return check_rows(self, X, [dtype], finite=finite)
+
+    def _settled(
+        self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
+    ) -> tuple[Choices, Any]:
+        del checked, goes_on, judged, incremental
+        return choices, targets
+
+    def _begun(
+        self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss
+    ) -> dict[str, np.ndarray]:
+        del network, checked, targets, loss
+        return arrays
+
+    def _concluded(self, training: Training, targets: Any, held: Given | None) -> dict[str, Any]:
+        del training, targets, held
+        return {}
+
+    def _planned(self, name: str) -> int:
+        return int(getattr(self, name))
+
     # Prediction: by what was fitted, whatever the parameters say now.
 
     def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
         """Return raw predictions (M, N, K), or what a function makes of them where they are computed."""
         check_is_fitted(self)
-        dtypes, device = [getattr(np, self._dtype)], _device_for_prediction(self.device, self._dtype)
+        dtype, device = getattr(np, self._dtype), _device_for_prediction(self.device, self._dtype)
         with plain_torch():
             parameters, statistics = self._tensors(device)
-            rows = check_rows(self, X, dtypes, finite=device.type != "cuda")
+            rows = self._check_rows(X, dtype, finite=device.type != "cuda")
             if isinstance(rows, np.ndarray):
                 rows = SentRows(rows, device) if device.type == "cuda" else as_tensor(rows).to(device)
             raw = raw_predictions(self._network, parameters, statistics, rows, of_raw=of_raw).cpu().numpy()
         if isinstance(rows, SentRows) and not rows.are_finite:
-            check_rows(self, X, dtypes)  # says what is wrong
+            self._check_rows(X, dtype)  # says what is wrong
         return raw
 
     def _tensors(self, device: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

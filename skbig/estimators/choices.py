@@ -59,9 +59,9 @@ class Choices:
         """Return a parameter as the user gave it."""
         return self.parameters[name]
 
-    def with_batch(self, batch_size: Any) -> Choices:
-        """Return the same choices with another batch size."""
-        return replace(self, parameters={**self.parameters, "batch_size": batch_size})
+    def with_parameters(self, **changes: Any) -> Choices:
+        """Return the same choices with some parameters changed that are no components."""
+        return replace(self, parameters={**self.parameters, **changes})
 
 
 def resolve_choices(estimator: EstimatorInterface) -> Choices:
@@ -72,7 +72,8 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
     ValueError
         Naming the parameter, what it must be and what it is.
     """
-    owner, parameters, fields = type(estimator).__name__, parameters_of(estimator), declared(estimator)
+    owner, fields = type(estimator).__name__, declared(estimator)
+    parameters = {name: estimator._stands_for(name, value) for name, value in parameters_of(estimator).items()}
     components: dict[str, Any] = {}
     for name, value in parameters.items():
         allowed, kind = fields[name].metadata["allowed"], fields[name].metadata["kind"]
@@ -94,7 +95,8 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
 
 def component_of(estimator: EstimatorInterface, name: str) -> Component | Backend | None:
     """Return the component, or the backend, that a parameter's value stands for, or None when there is none."""
-    value, kind = getattr(estimator, name), declared(estimator)[name].metadata["kind"]
+    value = estimator._stands_for(name, getattr(estimator, name))
+    kind = declared(estimator)[name].metadata["kind"]
     if value is None:
         return None
     if name == "backend":

@@ -25,6 +25,7 @@ from skbig.estimators.class_weights import row_weights
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
+from skbig.estimators.prediction import pooled
 from skbig.estimators.scoring import PredictedClassifier
 from skbig.estimators.sklearn_compat import check_validation_labels, with_callbacks
 
@@ -146,7 +147,8 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the raw prediction: positive means the second class, or the largest is the class.
 
-        Of several members it is the mean; `predict` goes by the mean of their probabilities, which may differ.
+        Of several members it agrees with the mean of their probabilities: its log-odds, or their logarithms. It is the
+        mean of the raw predictions where the loss has no probabilities, or others than log-odds stand for.
 
         Parameters
         ----------
@@ -156,7 +158,8 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         -------
         scores : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
         """
-        raw, targets = self._raw(X).mean(axis=0), self._class_targets()
+        raw, targets = self._raw(X), self._class_targets()
+        raw = pooled(raw, targets.multiclass) if self._loss.has_log_odds else raw.mean(axis=0)
         return raw if targets.multiclass or targets.multilabel else raw[:, 0]
 
     def _class_targets(self) -> ClassTargets:

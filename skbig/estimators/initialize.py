@@ -50,7 +50,7 @@ def initialize(
     X, y = np.zeros((2, n_features), dtype=dtype), np.zeros((2, targets.n_outputs))  # of one, there are no moments
     choices = resolve_choices(estimator)
     network = choices.network.of_shape(n_features, targets.n_outputs)
-    recipe = make_recipe(choices.with_batch("auto"), backend, network, X, one_epoch=False, judged=False)
+    recipe = make_recipe(choices.with_parameters(batch_size="auto"), backend, network, X, one_epoch=False, judged=False)
     seeds = seeds_of(estimator.random_state, n_members)
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
@@ -69,4 +69,5 @@ def initialize(
         validation=None,
         first_epoch=0,
         incremental=False,
+        n_epochs=choices["max_iter"],
     ).keep()

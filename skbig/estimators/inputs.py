@@ -6,6 +6,7 @@ Legend: N rows, F features, K outputs.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -161,9 +162,13 @@ def _batch_rows(batch_size: Any, n_rows: int) -> int:
     return int(min(batch_size, n_rows))
 
 
-def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int]) -> Members:
-    """Begin with drawn weights."""
-    arrays = recipe.network.initial(seeds) | recipe.network.initial_statistics(len(seeds))
+def first_arrays(network: BuiltNetwork, seeds: list[int]) -> dict[str, np.ndarray]:
+    """Draw first weights; running statistics begin as their layers say."""
+    return network.initial(seeds) | network.initial_statistics(len(seeds))
+
+
+def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int], arrays: Mapping[str, np.ndarray]) -> Members:
+    """Begin with first weights and running statistics."""
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
     return members

@@ -14,6 +14,7 @@ import numpy as np
 from skbig.components.losses.base import Loss
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.engine.recipe import Recipe
+from skbig.engine.train import Training
 from skbig.estimators.attributes import TrainedAttributes
 from skbig.estimators.given import Given
 from skbig.estimators.parameters import TrainingParameters
@@ -24,6 +25,46 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     """What a network and a task make of an estimator."""
 
     _for_classes: ClassVar[bool]
+
+    # What it makes of rows, and what it asks for once it has seen them.
+
+    @abstractmethod
+    def _stands_for(self, name: str, value: Any) -> Any:
+        """Return what the value of a parameter stands for: most are what they are."""
+
+    @abstractmethod
+    def _check_training_rows(
+        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
+    ) -> tuple[Any, Any]:
+        """Check rows and targets, and note the features; return what the network reads, and y."""
+
+    @abstractmethod
+    def _check_validation_rows(self, X: Any, dtype: Any) -> Any:
+        """Check validation rows, and return what the network reads."""
+
+    @abstractmethod
+    def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
+        """Check rows to predict, and return what the network reads; they may be left to be found finite later."""
+
+    @abstractmethod
+    def _settled(
+        self, choices: Any, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
+    ) -> tuple[Any, Any]:
+        """Return the `Choices`, and the targets, that suit the checked rows."""
+
+    @abstractmethod
+    def _begun(
+        self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss
+    ) -> dict[str, np.ndarray]:
+        """Return the first parameters and statistics that suit the targets."""
+
+    @abstractmethod
+    def _planned(self, name: str) -> int:
+        """Return a parameter that counts, or, where it depends on the rows, about what it will be."""
+
+    @abstractmethod
+    def _concluded(self, training: Training, targets: Any, held: Given | None) -> dict[str, Any]:
+        """Return the fitted attributes that take the trained network to find."""
 
     # What a network says.
 

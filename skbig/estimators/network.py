@@ -16,8 +16,24 @@ from skbig.estimators.regression import Regressor
 from skbig.networks.network import BuiltNetwork, Network
 
 
+class NetworkWeights(NetworkAttributes, NetworkEstimator):
+    """Shows the parameters and running statistics of a network by name."""
+
+    def _public_weights(self, network: BuiltNetwork, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        one = next(iter(arrays.values())).shape[0] == 1
+        shown = {name: value[0] if one else value for name, value in arrays.items()}
+        return {
+            "weights_": {name: shown[name] for name in network.shapes},
+            "buffers_": {name: shown[name] for name in network.statistics_shapes},
+        }
+
+    def _network_arrays(self) -> dict[str, np.ndarray]:
+        one = len(self._progress["seeds"]) == 1
+        return {name: value[None] if one else value for name, value in (self.weights_ | self.buffers_).items()}
+
+
 @estimator
-class BigNetwork(NetworkAttributes, NetworkEstimator):
+class BigNetwork(NetworkWeights):
     """What the estimators for any network share."""
 
     network: str | Network | type[Network] = parameter(
@@ -34,18 +50,6 @@ class BigNetwork(NetworkAttributes, NetworkEstimator):
         assert network is not None
         network.check()
         return network
-
-    def _public_weights(self, network: BuiltNetwork, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        one = next(iter(arrays.values())).shape[0] == 1
-        shown = {name: value[0] if one else value for name, value in arrays.items()}
-        return {
-            "weights_": {name: shown[name] for name in network.shapes},
-            "buffers_": {name: shown[name] for name in network.statistics_shapes},
-        }
-
-    def _network_arrays(self) -> dict[str, np.ndarray]:
-        one = len(self._progress["seeds"]) == 1
-        return {name: value[None] if one else value for name, value in (self.weights_ | self.buffers_).items()}
 
 
 @estimator

@@ -5,12 +5,14 @@ Legend: M members, N rows, F features, K raw outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.streaming.lazy_rows import LazyRows
@@ -115,3 +117,16 @@ def _as_read(rows: Any, n_members: int, like: Tensor) -> Tensor | SparseRows:
             return sparse_rows(rows, like.device, for_training=False)
         rows = torch.from_numpy(rows.toarray()).to(like.device)
     return rows if n_members == 1 else rows.expand(n_members, *rows.shape)
+
+
+def pooled(raw: np.ndarray, multiclass: bool) -> np.ndarray:
+    """Return the log-odds of the mean of some members' probabilities, or the logarithms of the means: (N, K).
+
+    What members give are log-odds, (M, N, K), so that one member's are returned as they are.
+    """
+    if raw.shape[0] == 1:
+        return raw[0]
+    values = torch.from_numpy(raw)
+    if multiclass:
+        return (values.log_softmax(-1).logsumexp(0) - math.log(raw.shape[0])).numpy()
+    return (functional.logsigmoid(values).logsumexp(0) - functional.logsigmoid(-values).logsumexp(0)).numpy()

@@ -97,9 +97,12 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         raw = self._raw(X)
         if return_std and raw.shape[0] == 1:
             raise ValueError("return_std=True needs an ensemble. Fit with n_members=2 or more; got n_members=1.")
-        predictions = _inverse_link(raw, self._loss)
+        predictions = _values(raw, self._loss, self._fitted_targets())
         mean = _flat(predictions.mean(axis=0), self._one_dimensional)
         return (mean, _flat(predictions.std(axis=0), self._one_dimensional)) if return_std else mean
+
+    def _fitted_targets(self) -> RegressionTargets:
+        return RegressionTargets(self.n_outputs_, self._one_dimensional)
 
     # What the base asks for.
 
@@ -119,7 +122,7 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         return given.weight
 
     def _predicted(self, raw: np.ndarray, targets: RegressionTargets, loss: Loss) -> PredictedRegressor:
-        return PredictedRegressor({"predict": _flat(_inverse_link(raw, loss), targets.one_dimensional)})
+        return PredictedRegressor({"predict": _flat(_values(raw, loss, targets), targets.one_dimensional)})
 
     def _describe(self, targets: RegressionTargets, recipe: Recipe) -> dict[str, Any]:
         return {"out_activation_": recipe.loss.out_activation(), "_one_dimensional": targets.one_dimensional}
@@ -130,8 +133,9 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         return tags
 
 
-def _inverse_link(raw: np.ndarray, loss: Loss) -> np.ndarray:
-    return loss.predict(torch.from_numpy(raw)).numpy()
+def _values(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> np.ndarray:
+    """Return raw predictions (..., K) in the unit of y."""
+    return targets.decode(loss.predict(torch.from_numpy(raw)).numpy())
 
 
 def _flat(values: np.ndarray, one_dimensional: bool) -> np.ndarray:

@@ -24,15 +24,22 @@ from skbig.estimators.checkpointing import Saver, directory_of, go_on_from, has_
 from skbig.estimators.choices import Choices, device_of, resolve_choices
 from skbig.estimators.fitted_state import continued_members, curve_means, export_progress, import_tracker
 from skbig.estimators.given import Given
-from skbig.estimators.inputs import check_memory, hold_out, input_dtypes, make_recipe, new_members, placed, seeds_of
+from skbig.estimators.inputs import (
+    check_memory,
+    first_arrays,
+    hold_out,
+    input_dtypes,
+    make_recipe,
+    new_members,
+    placed,
+    seeds_of,
+)
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.launching import team_of
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.scoring import validation_of
 from skbig.estimators.sklearn_compat import (
     callback_observer,
-    check_training_rows,
-    check_validation_rows,
     check_weight,
     inside_loop_of_fits,
 )
@@ -55,6 +62,8 @@ class Session(Training):
     backend : SingleDevice
     incremental : bool
         Whether it is one call of `partial_fit`.
+    n_epochs : int
+        Epochs of the whole training: `max_iter`, or what it was settled to be.
     saver : Saver or None
     held : Given or None
         The checked validation rows.
@@ -68,6 +77,7 @@ class Session(Training):
     targets: Any
     backend: SingleDevice
     incremental: bool
+    n_epochs: int
     saver: Saver | None = None
     held: Given | None = None
     team: Team = ALONE
@@ -137,11 +147,12 @@ class Session(Training):
             "_progress": export_progress(self.members, tracker, self.recipe, self.incremental),
             "_curves": {name: list(curve) for name, curve in history.curves().items()},
             **self.estimator._describe(self.targets, self.recipe),
+            **self.estimator._concluded(self, self.targets, self.held),
         }
 
     def conclude(self) -> None:
         """Warn of what the user should know of a training that has ended."""
-        max_iter = self.estimator.max_iter
+        max_iter = self.n_epochs
         if self.ran_out:
             warnings.warn(
                 f"Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet. Increase "
@@ -219,22 +230,26 @@ def _prepare(
     checked, backend = _checked_rows(estimator, given, team, reset=not goes_on)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
     home = team.home(backend)
-    network = choices.network.of_shape(checked.X.shape[1], targets.n_outputs)
-    check_memory(network, estimator.n_members, choices.optimizer, home)
     validation = _checked_validation(estimator, held, checked.X.dtype, choices)
+    facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
+    choices, targets = estimator._settled(choices, checked, targets, **facts)
+    network = choices.network.of_shape(checked.X.shape[1], targets.n_outputs)
+    check_memory(network, choices["n_members"], choices.optimizer, home)
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = None if saves is None else team.first(saves.newest)
-    seeds = _seeds(estimator, goes_on, saved, team)
+    seeds = _seeds(estimator, choices["n_members"], goes_on, saved, team)
     if validation is None and choices["early_stopping"]:
         checked, validation = _held_out(estimator, checked, seeds[0], incremental)
     checked = _weighted(estimator, checked, targets, incremental)
     recipe = make_recipe(choices, backend, network, checked.X, one_epoch=incremental, judged=validation is not None)
     rows = placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype)
     if goes_on:
-        members = continued_members(recipe, home, estimator._network_arrays(), estimator._progress, estimator.n_members)
+        arrays, n_members = estimator._network_arrays(), choices["n_members"]
+        members = continued_members(recipe, home, arrays, estimator._progress, n_members)
         tracker = import_tracker(members, recipe, estimator._progress, incremental)
     else:
-        members = new_members(recipe, home, seeds)
+        first = estimator._begun(network, first_arrays(network, seeds), checked, targets, choices.loss)
+        members = new_members(recipe, home, seeds, first)
         tracker = StoppingTracker(members, recipe)
     session = Session(
         estimator=estimator,
@@ -250,6 +265,7 @@ def _prepare(
         validation=validation_of(estimator, validation, targets, choices.loss, home),
         first_epoch=0 if incremental else members.epochs,
         incremental=incremental,
+        n_epochs=choices["max_iter"],
         held=validation,
         team=team,
         stacks=team is ALONE,
@@ -268,8 +284,7 @@ def _checked_rows(
     """Return checked rows without those of weight zero, and on what and in which numbers they are trained."""
     device = team.device(device_of(estimator.device, type(estimator).__name__))
     dtypes = input_dtypes(device, estimator.precision)
-    numeric = not estimator._for_classes
-    X, y = check_training_rows(estimator, given.X, given.y, dtypes, reset=reset, numeric=numeric)
+    X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, reset=reset)
     backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
     return Given(X, y, check_weight(given.weight, X.shape[0])).without_weightless(), backend
 
@@ -283,7 +298,7 @@ def _checked_validation(estimator: EstimatorInterface, held: Given, dtype: Any, 
     if held.X is None or held.y is None:
         given, missing = ("X_val", "y_val") if held.y is None else ("y_val", "X_val")
         raise ValueError(f"{given} was given without {missing}. Pass both, or none.")
-    X = check_validation_rows(estimator, held.X, dtype)
+    X = estimator._check_validation_rows(held.X, dtype)
     y = estimator._checked_target(held.y)
     choices.loss.check_targets(y)
     if X.shape[0] != len(y):
@@ -291,11 +306,13 @@ def _checked_validation(estimator: EstimatorInterface, held: Given, dtype: Any, 
     return Given(X, y, check_weight(held.weight, X.shape[0], "sample_weight_val")).without_weightless()
 
 
-def _seeds(estimator: EstimatorInterface, goes_on: bool, saved: Checkpoint | None, team: Team) -> list[int]:
+def _seeds(
+    estimator: EstimatorInterface, n_members: int, goes_on: bool, saved: Checkpoint | None, team: Team
+) -> list[int]:
     """Return a seed per member: those of the training that goes on, or newly drawn ones."""
     if goes_on:
         return list(estimator._progress["seeds"])
-    drawn = seeds_of(estimator.random_state, estimator.n_members)  # a RandomState moves on, however often it is killed
+    drawn = seeds_of(estimator.random_state, n_members)  # a RandomState moves on, however often it is killed
     return team.first(lambda: drawn) if saved is None else list(saved.facts["seeds"])
 
 

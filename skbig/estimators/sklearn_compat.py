@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skbig.data.sources.base import Source
+from skbig.data.sources.base import Source, check_shape
 from skbig.data.sources.open import as_source
 from skbig.data.streaming.lazy_rows import LOADED_BYTES, LazyRows
 from skbig.data.streaming.reader import largest_of
@@ -43,7 +43,9 @@ __all__ = [
     "CallbackSupportMixin",
     "callback_observer",
     "check_rows",
+    "check_table",
     "check_training_rows",
+    "check_training_table",
     "check_validation_labels",
     "check_validation_rows",
     "check_weight",
@@ -52,6 +54,7 @@ __all__ = [
     "has_callbacks",
     "inside_cross_validation",
     "inside_loop_of_fits",
+    "loaded_if_small",
     "params_of_rows",
     "rows_of",
     "scorer_of",
@@ -107,17 +110,64 @@ def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, finite: b
         return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **leave_out, **_ACCEPTED))
 
 
+def check_training_table(estimator: BaseEstimator, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
+    """Return a table whose cells may be anything, (sparse rows and rows elsewhere as they are), and checked y.
+
+    With `reset` the features are noted, else they are compared.
+    """
+    X = check_table(estimator, X, reset=reset)
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
+        )
+    y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+    check_consistent_length(X, y)
+    return X, y
+
+
+def check_table(estimator: BaseEstimator, X: Any, *, reset: bool, name: str = "X") -> Any:
+    """Return X, in which cells may be missing or words: a table, an array, CSR, or a source of rows elsewhere.
+
+    With `reset` the features are noted, else their number is compared; the names of a table are left to who reads it.
+    """
+    source = None if _is_frame(X) else as_source(X)
+    if source is not None:
+        _check_features(estimator, source, reset=reset)
+        return source
+    if not _is_frame(X):
+        described = {"input_name": name, "estimator": estimator}
+        if sparse.issparse(X):
+            checked = check_array(X, dtype=[np.float32, np.float64], **described, **_ACCEPTED)
+        else:
+            checked = check_array(X, dtype=None, ensure_all_finite=False, **described)
+        validate_data(estimator, X, reset=reset, skip_check_array=True)  # the number of the features
+        return _as_csr(checked)
+    check_shape(X.shape)
+    if reset or not hasattr(estimator, "feature_names_in_"):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    return X
+
+
+def _is_frame(X: Any) -> bool:
+    """Whether X has columns of several types, and shows no memory as one array."""
+    return hasattr(X, "__dataframe__") or type(X).__module__.partition(".")[0] in ("pandas", "polars", "pyarrow")
+
+
 def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool, **described: Any) -> Any:
     """Return rows that are not in memory: read, if they are few, else as a selection; None for what is in memory."""
     source = as_source(X)
     if source is None:
         return None
     selection = LazyRows(source, np.dtype(source.dtype if source.dtype in dtypes else dtypes[0]), **described)
-    is_small = selection.n_bytes <= LOADED_BYTES
-    if is_small and (isinstance(X, np.ndarray) or sparse.issparse(X)):
+    if selection.n_bytes <= LOADED_BYTES and (isinstance(X, np.ndarray) or sparse.issparse(X)):
         return None  # a small memory map is an array as any other
     _check_features(estimator, source, reset=reset)
-    return selection.load() if is_small else selection
+    return loaded_if_small(selection)
+
+
+def loaded_if_small(selection: LazyRows) -> Any:
+    """Return rows in memory, if they are few, else as they are."""
+    return selection.load() if selection.n_bytes <= LOADED_BYTES else selection
 
 
 def _check_features(estimator: BaseEstimator, source: Source, *, reset: bool) -> None:

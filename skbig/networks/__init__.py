@@ -5,10 +5,30 @@ network is a list of layers (`layer.py`); `dense.py` is one, and `mlp.py` the ne
 compute is in `functional.py`, their first weights in `initialization.py`.
 """
 
+from skbig.networks.columns import Columns
 from skbig.networks.dense import Dense
+from skbig.networks.embedding import Embedding, OneHot
 from skbig.networks.layer import Layer, Parameter, TrainingPass
 from skbig.networks.linear import Linear
 from skbig.networks.mlp import MLP
 from skbig.networks.network import BuiltNetwork, Network
+from skbig.networks.periodic import Periodic
+from skbig.networks.piecewise import PiecewiseLinear
+from skbig.networks.tabular import TabularMLP
 
-__all__ = ["MLP", "BuiltNetwork", "Dense", "Layer", "Linear", "Network", "Parameter", "TrainingPass"]
+__all__ = [
+    "MLP",
+    "BuiltNetwork",
+    "Columns",
+    "Dense",
+    "Embedding",
+    "Layer",
+    "Linear",
+    "Network",
+    "OneHot",
+    "Parameter",
+    "Periodic",
+    "PiecewiseLinear",
+    "TabularMLP",
+    "TrainingPass",
+]

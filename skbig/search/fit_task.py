@@ -119,7 +119,7 @@ class FitTask:
             self._begin(self.last, cache, device)
             begun(self)
         if self.session is not None:
-            self.session.limit(*(self._limit or (self.last.max_iter, self.session.recipe.schedule_epochs)))
+            self.session.limit(*(self._limit or (self.session.n_epochs, self.session.recipe.schedule_epochs)))
         if self.is_ready:
             assert self.session is not None
             self.session.tracker.restore_latest()

@@ -169,7 +169,7 @@ n_features_in_, feature_names_in_
         given = self.resource, self.max_resources
         self.resource = name_of_parameter(self.estimator, EPOCHS)  # scikit-learn needs it in full: step__max_iter
         if self.max_resources == "auto":
-            self.max_resources = last_step(self.estimator).max_iter
+            self.max_resources = last_step(self.estimator)._planned(EPOCHS)
         try:
             return super().fit(X, y, **params)
         finally:

@@ -81,7 +81,7 @@ def _likely_cost(task: FitTask) -> float:
     last: Any = task.last
     try:
         network = last._make_network().of_shape(1, 1)  # what all of a search share makes no difference
-        return float(last.max_iter * last.n_members * sum(map(prod, network.shapes.values())))
+        return float(last._planned("max_iter") * last._planned("n_members") * sum(map(prod, network.shapes.values())))
     except (AttributeError, TypeError, ValueError):
         return 0.0
 

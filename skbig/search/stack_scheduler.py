@@ -160,7 +160,7 @@ class StackScheduler:
         session = _session(task)
         n_sets = self._n_sets = sets_in_memory(session)
         n_at_once = min(len(group), n_sets * len({task.candidate for task in group}))
-        n_members = max(other.last.n_members for other in group if other.last is not None)
+        n_members = max(other.last._planned("n_members") for other in group if other.last is not None)
         n_side_by_side = self._share.n_processes * self._n_side_by_side
         size = partial(stack_size, session, n_members, n_at_once, n_side_by_side)
         return self._share.agreed(number, size), n_sets

@@ -10,6 +10,8 @@ from skbig import (
     BigMLPRegressor,
     BigNetworkClassifier,
     BigNetworkRegressor,
+    BigTabularClassifier,
+    BigTabularRegressor,
 )
 
 ESTIMATORS = [
@@ -23,6 +25,8 @@ ESTIMATORS = [
     BigLinearRegressor(),
     BigNetworkClassifier(),
     BigNetworkRegressor(),
+    BigTabularClassifier("fast"),
+    BigTabularRegressor("fast"),
 ]
 
 

@@ -50,6 +50,9 @@ class Loss(Component):
         Whether the loss is for classification. If not, it is for regression.
     probabilistic : bool
         Whether raw predictions mean probabilities. If so, they are log-odds, unless `probabilities` says otherwise.
+    has_units : bool
+        Whether the formula depends on the unit of y; if not, the best prediction of a scaled and shifted target is that
+        of the target, scaled and shifted alike.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Loss(Component):
     kind = "loss"
     for_classes: ClassVar[bool] = False
     probabilistic: ClassVar[bool] = False
+    has_units: ClassVar[bool] = True
 
     def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
         """Return the loss of each row, summed over columns, [...,R]; it can be differentiated with respect to raw."""
@@ -83,6 +87,11 @@ class Loss(Component):
     def predict(self, raw: Tensor) -> Tensor:
         """Return predictions in the unit of y, [...,R,K]."""
         return INVERSE_LINKS[self.out_activation()](raw)
+
+    @property
+    def has_log_odds(self) -> bool:
+        """Whether raw predictions are the log-odds of probabilities."""
+        return self.probabilistic and type(self).probabilities is Loss.probabilities
 
     def probabilities(self, raw: Tensor, multiclass: bool) -> Tensor:
         """Return the probability of each class or label, [...,R,K]; the positive class only, [...,R,1], for two."""

@@ -31,6 +31,8 @@ class SquaredError(Loss, name="squared_error", recordable=True):
     tensor([0.0000, 4.5000])
     """
 
+    has_units = False
+
     def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
         return over_columns(_half_square(raw, y))
 
@@ -46,6 +48,8 @@ class AbsoluteError(Loss, name="absolute_error", recordable=True):
     >>> AbsoluteError().per_row(torch.tensor([[1.0], [5.0]]), torch.tensor([[1.0], [2.0]]))
     tensor([0., 3.])
     """
+
+    has_units = False
 
     def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
         return over_columns(F.l1_loss(raw, y, reduction="none"))
@@ -209,6 +213,8 @@ class Quantile(Loss, name="quantile", recordable=True):
     >>> Quantile(0.75).per_row(torch.tensor([[1.0], [5.0]]), torch.tensor([[3.0], [3.0]]))
     tensor([1.5000, 0.5000])
     """
+
+    has_units = False
 
     quantile: float = hyperparameter(0.5, Interval(0, 1, closed="neither"), varies=True)
 

@@ -1,0 +1,54 @@
+"""A loss of targets that were scaled, where its formula depends on their unit.
+
+Legend: M members, R rows of a batch, K columns of the raw prediction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from skbig._utils.component import hyperparameter
+from skbig.components.losses.base import Loss
+
+
+@dataclass(frozen=True)
+class InUnits(Loss):
+    """A loss of a regressor whose raw predictions and targets are ``1 / scale`` of those that it is made for.
+
+    It is divided by the loss of being off by one, so that it is about one where training begins.
+
+    Parameters
+    ----------
+    loss : Loss
+    scale : float
+    """
+
+    loss: Loss = hyperparameter(dataclasses.MISSING)
+    scale: float = hyperparameter(dataclasses.MISSING)
+
+    _off_by_one: ClassVar[float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recordable", self.loss.recordable)
+        object.__setattr__(self, "_off_by_one", self._measured())
+
+    def _measured(self) -> float:
+        far = torch.full((1, 1), float(self.scale), dtype=torch.float64)
+        value = float(self.loss.per_row(far, torch.zeros_like(far)).sum())
+        return value if 0 < value < math.inf else 1.0
+
+    def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
+        return self.loss.per_row(raw * self.scale, y * self.scale) / self._off_by_one
+
+    def check_targets(self, y: object) -> None:
+        self.loss.check_targets(y)  # type: ignore[arg-type]
+
+    def reporting_scale(self, n_outputs: int) -> float:
+        """Return what makes of a summed loss the one in the unit of y."""
+        return self.loss.reporting_scale(n_outputs) * self._off_by_one

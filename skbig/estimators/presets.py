@@ -1,0 +1,76 @@
+"""What the estimators of tables choose by themselves: by the preset, and by how many rows there are.
+
+How the numbers were found: docs/guide/raw_tables.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skbig.components.clipping import ClipNorm
+from skbig.components.optimizers.adam import AdamW
+from skbig.components.schedules import Cosine
+
+MIN_ROWS_TO_JUDGE = 50
+"""With fewer rows none are held out: too few would say which epoch is best."""
+
+SMALL_ROWS = 1000
+"""So many rows or fewer are computed in float64 on a CPU: it takes no longer."""
+
+MAX_EMBEDDED = 128
+"""More numbers than so many are not embedded: what they become would not be wider than they are many."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset chooses.
+
+    Attributes
+    ----------
+    n_members : int
+    hidden_layer_sizes : tuple of int
+    passes : float
+        How many epochs a table of 10,000 rows gets; a smaller one more, a larger one fewer.
+    """
+
+    n_members: int
+    hidden_layer_sizes: tuple[int, ...]
+    passes: float
+
+
+PRESETS = {
+    "fast": Preset(2, (128, 128), 16),
+    "default": Preset(8, (256, 256), 32),
+    "best": Preset(24, (256, 256), 48),
+}
+
+COMPONENTS: Mapping[str, Any] = {
+    "optimizer": AdamW(betas=(0.9, 0.95), weight_decay=0.01),
+    "schedule": Cosine(),
+    "clipping": ClipNorm(1.0),
+}
+"""What "auto" stands for where a parameter is a component."""
+
+RATE = 0.002
+DROPOUT = 0.1
+
+CALIBRATED_ROWS = 10_000
+"""So many validation rows say what the temperature is."""
+
+LOG_TEMPERATURES = (-2.0, 2.0)
+"""Between which it is looked for."""
+
+
+def batch_size(n_rows: int) -> int:
+    """Return how many rows a batch has."""
+    for size, limit in ((32, 1_500), (64, 3_000), (128, 6_000), (256, 50_000), (512, 200_000)):
+        if n_rows <= limit:
+            return size
+    return 1024
+
+
+def n_epochs(preset: Preset, n_rows: int) -> int:
+    """Return how many epochs a training has: fewer where there are more rows."""
+    return round(max(preset.passes / 4, preset.passes * min(2.0, (10_000 / n_rows) ** 0.5)))

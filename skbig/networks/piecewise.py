@@ -1,0 +1,104 @@
+"""Numbers as piecewise linear functions of them.
+
+Legend: M members, R rows, F numbers, B bins, D functions of a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skbig._utils.sparse import SparseRows
+from skbig.networks.layer import Layer, Parameter, TrainingPass
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear(Layer):
+    r"""Learn some piecewise linear functions of each number: the piecewise linear encoding, and a matrix on it.
+
+    The bins of a number in [0, 1] have equal width, :math:`1 / B`. Bin b is :math:`t_b = \min(1, \max(0, B x - b))`
+    full, where the first may have less than nothing and the last more than all, and function d is
+    :math:`c_d + \sum_b t_b w_{bd}` [1]_. Put scikit-learn's ``QuantileTransformer`` in front, and the bins are those of
+    quantiles.
+
+    Parameters
+    ----------
+    n_in : int
+        Numbers of a row.
+    n_bins : int
+        Bins of each.
+    width : int
+        Functions of each.
+
+    References
+    ----------
+    .. [1] Gorishniy, Rubachev and Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning",
+       NeurIPS 2022, section 3.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbig.networks import PiecewiseLinear
+    >>> layer = PiecewiseLinear(n_in=1, n_bins=2, width=1)
+    >>> tables = {"table": torch.tensor([[[4.0], [-2.0]]]), "bias": torch.tensor([[1.0]])}
+    >>> layer.forward(torch.tensor([[0.0], [0.25], [0.5], [1.0]]), tables, {}, None).flatten().tolist()
+    [1.0, 3.0, 5.0, 3.0]
+    """
+
+    n_in: int
+    n_bins: int
+    width: int
+
+    @property
+    def n_units(self) -> int:
+        return self.n_in * self.width
+
+    def parameters(self) -> dict[str, Parameter]:
+        table = Parameter((self.n_in, self.n_bins, self.width), "embedding")
+        return {"table": table, "bias": Parameter((1, self.n_units), "bias")}
+
+    def initial(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
+        bound = 1 / np.sqrt(self.n_bins)
+        shape = (self.n_in, self.n_bins, self.width)
+        return {
+            "table": random.uniform(-bound, bound, shape),
+            "bias": random.uniform(-bound, bound, (1, self.n_units)),
+        }
+
+    def forward(
+        self,
+        X: Tensor | SparseRows,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        training: TrainingPass | None,
+    ) -> Tensor:
+        assert isinstance(X, Tensor)
+        # On a CPU rows of a table are read; a GPU adds up gradients of rows that are read twice in no certain order.
+        values = self._read(X, parameters["table"]) if X.device.type == "cpu" else self._multiplied(X, parameters)
+        return values + parameters["bias"]
+
+    def _read(self, X: Tensor, table: Tensor) -> Tensor:
+        """Begin at what the full bins add up to, and go on along the slope of the last one: (..., R, F * D)."""
+        bins = (X * self.n_bins).floor().clamp(0, self.n_bins - 1)
+        part = (X * self.n_bins - bins).unsqueeze(-1)
+        begins = table.cumsum(-2) - table
+        both = torch.cat([begins, table], -1).flatten(0, -2)
+        n_tables = both.shape[0] // self.n_bins
+        first = torch.arange(n_tables, device=X.device).view(-1, 1, self.n_in) * self.n_bins  # of each table
+        index = bins.long() + (first if X.dim() == 3 else first.squeeze(0))
+        read = torch.nn.functional.embedding(index, both)
+        begin, slope = read.split(self.width, -1)
+        return torch.addcmul(begin, part, slope).flatten(-2)
+
+    def _multiplied(self, X: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Multiply how full the bins are with the table: (..., R, F * D)."""
+        table = parameters["table"]
+        place = (X * self.n_bins).unsqueeze(-1)
+        full = (place - torch.arange(self.n_bins, device=X.device)).clamp(0, 1)
+        full = torch.cat([full[..., :1] + place.clamp_max(0), full[..., 1:]], -1)
+        full = torch.cat([full[..., :-1], full[..., -1:] + (place - self.n_bins).clamp_min(0)], -1)
+        return (full.transpose(-3, -2) @ table).transpose(-3, -2).flatten(-2)
