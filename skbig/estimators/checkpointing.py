@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from inspect import isfunction
 from numbers import Integral
-from types import CellType, CodeType
 from typing import Any
 
-import joblib
-import numpy as np
-
-from skbig._utils.component import Component
 from skbig.backends.backend import resolve_backend
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
@@ -26,6 +18,7 @@ from skbig.engine.state_dict import load_state_dict, state_dict
 from skbig.engine.train import EpochReport, Training
 from skbig.estimators.declaration import identifying_parameters
 from skbig.estimators.given import Given
+from skbig.estimators.identity import texts_of
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.scoring import Validation
 from skbig.estimators.sklearn_compat import inside_cross_validation
@@ -114,7 +107,8 @@ def directory_of(estimator: EstimatorInterface, given: Given, held: Given | None
     Raises
     ------
     ValueError
-        Within a cross-validation, whose fits would all write to this directory.
+        Within a cross-validation, whose fits would all write to this directory; and where a parameter cannot be
+        compared with what another process is given.
     """
     path = getattr(estimator, "checkpoint_dir", None)
     if path is None:
@@ -126,7 +120,8 @@ def directory_of(estimator: EstimatorInterface, given: Given, held: Given | None
             "BigGridSearchCV(..., checkpoint_dir=...)."
         )
     held = Given(None, None) if held is None else held
-    identity = {f"parameter {name}": text_of(value) for name, value in identifying_parameters(estimator).items()}
+    identity = texts_of({"estimator": type(estimator)})
+    identity |= {f"parameter {name}": text for name, text in texts_of(identifying_parameters(estimator)).items()}
     identity |= {"X": _of_rows(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
     identity |= {"X_val": _of_rows(held.X), "y_val": fingerprint(held.y)}
     identity |= {"sample_weight_val": fingerprint(held.weight)}
@@ -151,44 +146,3 @@ def go_on_from(training: Training, checkpoint: Checkpoint) -> None:
 def has_ended(training: Training) -> bool:
     """Whether a training that was put where a checkpoint was written has nothing left to do."""
     return training.history.stop_reason in ENDED
-
-
-# Parameters as text.
-
-
-def text_of(value: Any) -> str:
-    """Return a parameter as text: the same in every process, and another one where the parameter is another."""
-    if isinstance(value, np.random.RandomState):
-        return f"RandomState {joblib.hash(value.get_state())}"
-    if isinstance(value, np.ndarray):
-        return f"array {fingerprint(value)}"
-    if isinstance(value, Component):
-        own = ", ".join(f"{field.name}={text_of(getattr(value, field.name))}" for field in dataclasses.fields(value))
-        return f"{type(value).__qualname__}({own})"
-    if isfunction(value):
-        return f"{value.__module__}.{value.__qualname__} {joblib.hash(_essence(value))}"
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    return without_addresses(repr(value))
-
-
-def _essence(function: Any) -> list[Any]:
-    """What a function does, without the file and the line where it is written: lambdas have no name."""
-    enclosed = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]  # which is empty
-    numbers = [value for value in enclosed if isinstance(value, bool | int | float | str)]  # others may change with use
-    values = (function.__defaults__, function.__kwdefaults__, numbers)
-    return [_operations(function.__code__), without_addresses(repr(values))]
-
-
-def _operations(code: CodeType) -> list[Any]:
-    constants = [_operations(value) if isinstance(value, CodeType) else _constant(value) for value in code.co_consts]
-    return [code.co_code, code.co_names, constants]
-
-
-def _constant(value: Any) -> str:
-    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
-
-
-def without_addresses(text: str) -> str:
-    """Return a text without the places of objects in memory, which differ from process to process."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

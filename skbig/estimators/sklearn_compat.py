@@ -262,8 +262,8 @@ def scorer_types() -> list[str]:
 
 
 def scorers_in(scorer: Any) -> Any:
-    """Return what a search scores by: a dict of scorers where it has several, else the one."""
-    return getattr(scorer, "_scorers", scorer)
+    """Return what a search scores by: a dict of scorers where it has several, else the one; None for its own score."""
+    return None if isinstance(scorer, _PassthroughScorer) else getattr(scorer, "_scorers", scorer)
 
 
 def rows_of(estimator: BaseEstimator, X: Any, y: Any, index: np.ndarray) -> tuple[Any, Any]:

@@ -21,9 +21,10 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.state_dict import state_dict
 from skbig.engine.train import Observer, Training, nothing
 from skbig.engine.train import Validation as AnyValidation
-from skbig.estimators.checkpointing import Saver, text_of
+from skbig.estimators.checkpointing import Saver
 from skbig.estimators.declaration import identifying_parameters
 from skbig.estimators.given import Given
+from skbig.estimators.identity import text_or_type
 from skbig.estimators.prediction import blocks_of, raw_predictions
 from skbig.estimators.scoring import Validation
 from skbig.estimators.search_context import inside_candidate
@@ -231,7 +232,7 @@ def _identity(training: Training, estimator: Any) -> dict[str, str]:
     """What must be the same in all ranks, as texts by name."""
     arrays, facts = state_dict(training)
     compared = identifying_parameters(estimator) | {"backend": estimator.backend}
-    texts = {name: text_of(value) for name, value in compared.items()}
+    texts = {name: text_or_type(value) for name, value in compared.items()}
     texts["state of the training"] = fingerprint(*(arrays[name] for name in sorted(arrays)), str(facts["counts"]))
     rows = training.rows
     assert isinstance(rows, Rows | StreamedRows)

@@ -20,12 +20,12 @@ from sklearn.base import BaseEstimator
 from skbig.engine.checkpoint import CheckpointDirectory
 from skbig.engine.fingerprint import fingerprint
 from skbig.engine.state_dict import load_state_dict, state_dict
-from skbig.estimators.checkpointing import text_of
 from skbig.estimators.given import Given
+from skbig.estimators.identity import naming, text_of, texts_of
 from skbig.estimators.parameters import FREE
 from skbig.estimators.session import Session
 from skbig.estimators.sklearn_compat import scorers_in
-from skbig.search.fit_task import FitTask, hash_of
+from skbig.search.fit_task import FitTask
 from skbig.search.joblib_backend import Call
 from skbig.search.observer import SearchObserver
 
@@ -149,15 +149,15 @@ def identity_of(calls: Sequence[Call]) -> dict[str, str]:
     for kind in ("fit", "score"):
         given = keywords.get(f"{kind}_params") or {}
         identity |= {f"{name} of {kind}": _of_rows(values) for name, values in given.items() if values is not None}
-    return {
-        **identity,
-        "estimator": _text(estimator),
-        **{f"parameter {name}": _text(value) for name, value in _parameters_that_matter(estimator).items()},
-        "candidates": fingerprint(*(hash_of(call.keywords.get("parameters") or {}) for call in calls)),
-        "folds": fingerprint(*(call.keywords[part] for call in calls for part in ("train", "test"))),
-        "scoring": _text(scorers_in(keywords["scorer"])),
-        **{name: _text(keywords[name]) for name in ("error_score", "return_train_score")},
-    }
+    settings = {"estimator": estimator, "scoring": scorers_in(keywords["scorer"])}
+    settings |= {f"parameter {name}": value for name, value in _parameters_that_matter(estimator).items()}
+    settings |= {name: keywords[name] for name in ("error_score", "return_train_score")}
+    for name, value in settings.items():
+        with naming(name.removeprefix("parameter ")):
+            identity[name] = _text(value)
+    identity["candidates"] = fingerprint(*(_candidate(call.keywords.get("parameters") or {}) for call in calls))
+    identity["folds"] = fingerprint(*(call.keywords[part] for call in calls for part in ("train", "test")))
+    return identity
 
 
 def _parameters_that_matter(estimator: BaseEstimator) -> dict[str, Any]:
@@ -165,10 +165,14 @@ def _parameters_that_matter(estimator: BaseEstimator) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if not set(name.split("__")[-2:]) & set(FREE)}
 
 
+def _candidate(parameters: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in texts_of(parameters).items())
+
+
 def _text(value: Any) -> str:
     """Return a setting as text; the parameters of an estimator within it are settings of their own."""
     if isinstance(value, BaseEstimator):
-        return type(value).__qualname__
+        return text_of(type(value)).removeprefix(f"{type(value).__module__}.")
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, dict):
