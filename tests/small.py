@@ -5,7 +5,7 @@ Legend: M members, N rows, F features, K raw outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,9 @@ from skbig.engine.members import Members, make_members
 from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import epochs_of
+from skbig.estimators.given import Given
+from skbig.estimators.scoring import Metric
+from skbig.estimators.validation import Validation, ValidationSet
 from skbig.networks import MLP, Linear, Network
 from skbig.networks.activations import ACTIVATIONS
 from tests.networks.own import Embedded, ResNet
@@ -108,6 +111,13 @@ def new_members(recipe: Recipe, seeds: Sequence[int] = (0,), dtype: torch.dtype 
     members = make_members(network, list(seeds), arrays, CPU, dtype)
     members.start(recipe.optimizer)
     return members
+
+
+def judge(rows: Rows, score: Callable[[np.ndarray], float] | None = None) -> Validation:
+    """Return a validation by these rows: by their loss, or by a score of the raw predictions of a member."""
+    scorer = None if score is None else (lambda raw, X, y: score(raw))
+    metrics = [Metric("score", scorer)]
+    return Validation([ValidationSet("validation", rows, Given(None, None), metrics, lambda raw: raw, lambda one: one)])
 
 
 def mini_batches(members: Members, rows: Rows, recipe: Recipe) -> MiniBatchEpochs:

@@ -27,7 +27,6 @@ import re
 import shutil
 import time
 import uuid
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +37,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as packed
 
+from skbig._utils.user_warning import warn_user
 from skbig.exceptions import CheckpointWarning
 
 _VERSION = 2
@@ -148,7 +148,7 @@ class CheckpointDirectory:
                 if path not in self._checkpoints():  # another process removed it, because there are newer ones
                     return self._newest_valid(whole)
                 if whole:
-                    warnings.warn(f"The checkpoint '{path}' is skipped: {damage}.", CheckpointWarning, stacklevel=3)
+                    warn_user(f"The checkpoint '{path}' is skipped: {damage}.", CheckpointWarning)
         return None
 
     def _compare(self, identity: Mapping[str, str]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 from skbig._utils.sparse import SparseRows
+from skbig._utils.user_warning import warn_user
 from skbig.data.batch import Batch
 from skbig.engine.recipe import Recipe
 from skbig.exceptions import MemorySplitWarning
@@ -34,9 +34,8 @@ class Parts:
             )
         self.count *= 2
         if self.count == 2:
-            warnings.warn(
+            warn_user(
                 "A batch did not fit in the device's memory; it is computed in parts. The result is the same, and "
                 "slower. Reduce batch_size to silence this warning.",
                 MemorySplitWarning,
-                stacklevel=2,
             )

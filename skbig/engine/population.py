@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 
+from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import same_rows
 from skbig.engine.stacking import give_back, stacked
@@ -75,10 +75,9 @@ class Population:
     def _give_up(self, going: list[Training], error: Exception) -> None:
         """Leave trainings to be repeated alone, where each fails with an error of its own, or does not fail."""
         if len(going) > 1:
-            warnings.warn(
+            warn_user(
                 f"A stack of {len(going)} trainings failed, and they are repeated one by one: {error!r}",
                 RuntimeWarning,
-                stacklevel=2,
             )
         self.failed += going
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from skbig._utils.component import Component, place, stack, stack_values
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows, same_rows
-from skbig.engine.history import History
+from skbig.engine.history import History, history_of
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
@@ -44,7 +44,7 @@ def cohort(training: Training) -> tuple[Any, ...]:
         tuple(getattr(recipe, name) for name in SHARED),
         None if whole else recipe.batch_size,
         length,
-        training.validation is None,
+        None if training.validation is None else tuple(training.validation.more),
         training.members.epochs,
         training.members.flat.dtype,
         training.members.flat.device,
@@ -94,7 +94,7 @@ def give_back(whole: Training, trainings: Sequence[Training]) -> None:
         _give_members(whole.members, training.members, own)
         _give_tracker(whole.tracker, training.tracker, own)
         for name, curve in whole.history.curves().items():
-            getattr(training.history, name)[:] = [values[own].copy() for values in curve]
+            training.history.curves()[name][:] = [values[own].copy() for values in curve]
         training.history.executor = whole.history.executor
         start = own.stop
 
@@ -219,9 +219,9 @@ def _give_tracker(whole: StoppingTracker, tracker: StoppingTracker, own: slice) 
 
 def _stack_histories(histories: Sequence[History]) -> History:
     names = histories[0].curves()
-    return History(
-        **{
+    return history_of(
+        {
             name: [np.concatenate(values) for values in zip(*(h.curves()[name] for h in histories), strict=True)]
             for name in names
-        }  # type: ignore[arg-type]
+        }
     )

@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
 from skbig.data.streamed_rows import StreamedRows
-from skbig.engine.epoch import Clock, EpochResult
+from skbig.engine.epoch import ADVICE, Clock, EpochResult
 from skbig.engine.executors.threads import thread_count, useful_threads
 from skbig.engine.history import History
 from skbig.engine.line_search import LineSearchEpochs
@@ -26,7 +26,7 @@ from skbig.engine.minibatch import AnyRows, MiniBatchEpochs
 from skbig.engine.ranks import Interrupted, Ranks
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
-from skbig.exceptions import InterruptedWarning
+from skbig.exceptions import DivergenceError, InterruptedWarning
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,35 @@ Observer = Callable[[EpochReport], "bool | None"]
 """Told of each epoch; true ends the training."""
 
 
-class Validation(Protocol):
-    """Gives loss and score (higher is better) of each member on the validation rows, (M,) both."""
+class Validated(NamedTuple):
+    """What validation rows say of each member, (M,) all.
 
-    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]: ...
+    Attributes
+    ----------
+    loss, score : ndarray
+        NaN where a member's predictions are not finite. Of scores higher is better.
+    more : dict of ndarray
+        What is only noted down, by name.
+    """
+
+    loss: np.ndarray
+    score: np.ndarray
+    more: dict[str, np.ndarray]
+
+
+class Validation(Protocol):
+    """Judges the members by validation rows.
+
+    Attributes
+    ----------
+    more : sequence of str
+        Names of what it notes down besides.
+    """
+
+    @property
+    def more(self) -> Sequence[str]: ...
+
+    def __call__(self, members: Members, recipe: Recipe) -> Validated: ...
 
     def together(self, trainings: Sequence[Training]) -> Validation:
         """Return the validation of a stack; the score of a member that cannot be scored is NaN."""
@@ -189,7 +214,8 @@ class _Run:
             epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.ranks)
             self.history.executor = epochs.executor.name
             if self.tracker.looks_again and self.validation is not None:
-                self.tracker.begin(self.validation(self.members, self.recipe)[1])
+                score = self.validation(self.members, self.recipe).score
+                self.tracker.begin(np.nan_to_num(score, nan=-np.inf))
             try:
                 self.history.stop_reason = self._loop(epochs.run)
             except KeyboardInterrupt as interrupt:
@@ -197,7 +223,7 @@ class _Run:
                     raise
                 self.history.stop_reason = "interrupted"
                 message = "Training interrupted by user; the model so far is kept."
-                warnings.warn(message, InterruptedWarning, stacklevel=2)
+                warn_user(message, InterruptedWarning)
             finally:
                 self.history.executor = epochs.executor.name
         if self.failed is None and (self.recipe.keep_best or self.members.n_members > 1):
@@ -237,16 +263,30 @@ class _Run:
 
     def _track(self, result: EpochResult) -> np.ndarray | None:
         """Validate, note down and judge an epoch; return its validation scores."""
-        loss, score = (None, None) if self.validation is None else self.validation(self.members, self.recipe)
+        validated = None if self.validation is None else self.validation(self.members, self.recipe)
         self._note(self.history.loss, result.loss)
         self._note(self.history.rate, result.rate)
-        if loss is not None and score is not None:
-            self._note(self.history.validation_loss, loss)
-            self._note(self.history.validation_score, score)
-            if self.failed is not None:
-                self.failed[np.isnan(score)] = True
+        if validated is not None:
+            self._note(self.history.validation_loss, validated.loss)
+            self._note(self.history.validation_score, validated.score)
+            for name, values in validated.more.items():
+                self._note(self.history.more[name], values)
+            self._check_validated(validated, result)
+        score = None if validated is None else validated.score
         self.tracker.see(result.loss, score, result.rate, result.converged)
         return score
+
+    def _check_validated(self, validated: Validated, result: EpochResult) -> None:
+        """Raise DivergenceError, or mark members as failed, when the predictions are not finite any more."""
+        diverged = np.isnan(validated.score)
+        if self.failed is not None:
+            self.failed[diverged] = True
+        elif diverged.any():
+            raise DivergenceError(
+                "The predictions of the validation rows are not finite any more: after epoch "
+                f"{self.members.epochs}, step {self.members.steps}, at the learning rate {result.rate.max():g}. The "
+                f"weights of this epoch are kept. {ADVICE} X_val must be scaled as X is."
+            )
 
     def _note(self, curve: list[np.ndarray], values: np.ndarray) -> None:
         """Add an epoch to a curve; a member that has stopped keeps the value it stopped with."""

@@ -23,6 +23,7 @@ class TrainedAttributes:
     best_loss_: float | None
     validation_loss_curve_: list[float] | None
     validation_scores_: list[float] | None
+    validation_curves_: dict[str, dict[str, list[float]]] | None
     best_validation_score_: float | None
     learning_rates_: list[float]
     n_iter_: int

@@ -6,8 +6,7 @@ in `session.py`; here are its doors, and what is kept.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from skbig._utils.user_warning import warn_user
 from skbig.backends.single import choose_device, plain_torch
 from skbig.components.losses.base import Loss
 from skbig.data.rows import as_tensor
@@ -125,11 +125,10 @@ class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, Bas
             return self
         session = prepare(self, given, held, incremental=incremental, classes=classes)
         if session.has_stopped:
-            warnings.warn(
+            warn_user(
                 "Early stopping has ended this model's training, so partial_fit leaves it as it is. Set "
                 "early_stopping=False to go on, or call fit to begin anew.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
             return self
         session.fit()
@@ -158,8 +157,8 @@ class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, Bas
         del weight
         return check_training_rows(self, X, y, dtypes, reset=reset, numeric=not self._for_classes)
 
-    def _check_validation_rows(self, X: Any, dtype: Any) -> Any:
-        return check_validation_rows(self, X, dtype)
+    def _check_validation_rows(self, X: Any, dtype: Any, name: str) -> Any:
+        return check_validation_rows(self, X, dtype, name)
 
     def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
         return check_rows(self, X, [dtype], finite=finite)
@@ -176,7 +175,7 @@ class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, Bas
         del network, checked, targets, loss
         return arrays
 
-    def _concluded(self, training: Training, targets: Any, held: Given | None) -> dict[str, Any]:
+    def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
         del training, targets, held
         return {}
 

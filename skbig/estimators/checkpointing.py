@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
@@ -20,8 +20,8 @@ from skbig.estimators.declaration import identifying_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.identity import texts_of
 from skbig.estimators.interface import EstimatorInterface
-from skbig.estimators.scoring import Validation
 from skbig.estimators.sklearn_compat import inside_cross_validation
+from skbig.estimators.validation import Validation
 
 ENDED = ("converged", "max_iter", "max_time", "callback")
 """Reasons to stop after which nothing is left to train."""
@@ -101,7 +101,9 @@ class Saver:
                 signal.raise_signal(signal.SIGTERM)
 
 
-def directory_of(estimator: EstimatorInterface, given: Given, held: Given | None) -> CheckpointDirectory | None:
+def directory_of(
+    estimator: EstimatorInterface, given: Given, held: Mapping[str, Given] | None
+) -> CheckpointDirectory | None:
     """Return the directory of a fit's checkpoints, and what they must agree with; None without `checkpoint_dir`.
 
     Raises
@@ -119,12 +121,13 @@ def directory_of(estimator: EstimatorInterface, given: Given, held: Given | None
             "many. Set checkpoint_dir=None on the estimator, and give the search a directory: "
             "BigGridSearchCV(..., checkpoint_dir=...)."
         )
-    held = Given(None, None) if held is None else held
     identity = texts_of({"estimator": type(estimator)})
     identity |= {f"parameter {name}": text for name, text in texts_of(identifying_parameters(estimator)).items()}
     identity |= {"X": _of_rows(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
-    identity |= {"X_val": _of_rows(held.X), "y_val": fingerprint(held.y)}
-    identity |= {"sample_weight_val": fingerprint(held.weight)}
+    for name, rows in ({"": Given(None, None)} if held is None else held).items():
+        of = "" if held is None or len(held) == 1 else f" {name}"
+        identity |= {f"X_val{of}": _of_rows(rows.X), f"y_val{of}": fingerprint(rows.y)}
+        identity |= {f"sample_weight_val{of}": fingerprint(rows.weight)}
     backend = resolve_backend(getattr(estimator, "backend", None))
     if backend is not None and backend.steps_alone > 1:
         identity["parameter backend"] = repr(backend)

@@ -26,8 +26,8 @@ from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
 from skbig.estimators.prediction import pooled
-from skbig.estimators.scoring import PredictedClassifier
 from skbig.estimators.sklearn_compat import check_validation_labels, with_callbacks
+from skbig.estimators.stand_ins import PredictedClassifier
 
 
 def _has_probabilities(estimator: Classifier) -> bool:
@@ -213,8 +213,8 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
                 f"got {known.classes}, `y` has {found.classes}."
             )
 
-    def _checked_target(self, y: Any) -> Any:
-        return check_validation_labels(y)
+    def _checked_target(self, y: Any, name: str) -> Any:
+        return check_validation_labels(y, name)
 
     def _weights(self, given: Given, targets: ClassTargets, incremental: bool) -> np.ndarray | None:
         if self.class_weight == "balanced" and incremental:

@@ -5,7 +5,6 @@ Legend: N rows, F features, K outputs.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from math import prod
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from skbig._utils.random import Purpose, generator, member_seeds
+from skbig._utils.user_warning import warn_user
 from skbig.backends.memory import memory_of, readable
 from skbig.backends.single import SingleDevice
 from skbig.components.optimizers.base import Optimizer
@@ -154,10 +154,8 @@ def _batch_rows(batch_size: Any, n_rows: int) -> int:
     if batch_size == "auto":
         return min(200, n_rows)
     if batch_size > n_rows:
-        warnings.warn(
-            f"Got `batch_size`={batch_size}, larger than the number of rows ({n_rows}). It is going to be clipped.",
-            UserWarning,
-            stacklevel=6,
+        warn_user(
+            f"Got `batch_size`={batch_size}, larger than the number of rows ({n_rows}). It is going to be clipped."
         )
     return int(min(batch_size, n_rows))
 

@@ -39,7 +39,7 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
         """Check rows and targets, and note the features; return what the network reads, and y."""
 
     @abstractmethod
-    def _check_validation_rows(self, X: Any, dtype: Any) -> Any:
+    def _check_validation_rows(self, X: Any, dtype: Any, name: str) -> Any:
         """Check validation rows, and return what the network reads."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
         """Return a parameter that counts, or, where it depends on the rows, about what it will be."""
 
     @abstractmethod
-    def _concluded(self, training: Training, targets: Any, held: Given | None) -> dict[str, Any]:
+    def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
         """Return the fitted attributes that take the trained network to find."""
 
     # What a network says.
@@ -89,7 +89,7 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
         """Check y, and return what encodes targets, with its `n_outputs` and `encode(y)`."""
 
     @abstractmethod
-    def _checked_target(self, y: Any) -> Any:
+    def _checked_target(self, y: Any, name: str) -> Any:
         """Check the targets of validation rows."""
 
     @abstractmethod

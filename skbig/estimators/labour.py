@@ -25,8 +25,8 @@ from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import EpochReport, Observer, Training
 from skbig.estimators.checkpointing import Saver, go_on_from
 from skbig.estimators.launching import ANSWERS, OUTCOME, REPORTS, STATE, STOP, TASK, TERMINATE, Outcome, Task
-from skbig.estimators.scoring import validation_of
 from skbig.estimators.teams import is_everybodys, train_as_rank
+from skbig.estimators.validation import validation_of
 
 BEGUN = "begun"
 """There from the first attempt on: who finds it has been started again."""
@@ -115,7 +115,8 @@ def _training(task: Task, backend: SingleDevice, ranks: Ranks) -> Training:
     members = _blank_members(task.recipe, home, task.facts["seeds"])
     validation = None
     if task.held is not None:
-        validation = validation_of(task.estimator, task.held, task.targets, task.recipe.loss, backend)
+        of_targets = (task.targets, task.recipe.loss, backend, task.first_epoch)
+        validation = validation_of(task.estimator, task.held, *of_targets)
         assert validation is not None
         validation.has_loss = task.has_loss
     tracker = StoppingTracker(members, task.recipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import distributed
 
+from skbig._utils.user_warning import warn_user
 from skbig.backends.backend import Backend, resolve_backend
 from skbig.backends.context import WorkerContext, existing_context
 from skbig.backends.folder import private_folder
@@ -31,9 +31,9 @@ from skbig.estimators.checkpointing import Saver
 from skbig.estimators.declaration import given_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.progress import ProgressLine
-from skbig.estimators.scoring import Validation
 from skbig.estimators.search_context import inside_candidate
 from skbig.estimators.teams import ALONE, Errand, Joined, Team, check_parts
+from skbig.estimators.validation import Validation
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Task:
     estimator : estimator
         Not fitted; it makes the validation from `held`, the checked validation rows.
     targets : ClassTargets or RegressionTargets
-    held : Given or None
+    held : dict of Given, or None
     has_loss : bool
         Whether the loss of the validation rows was ever finite.
     checkpoints : CheckpointDirectory or None
@@ -85,7 +85,7 @@ class Task:
     team: Backend
     estimator: Any
     targets: Any
-    held: Given | None
+    held: dict[str, Given] | None
     has_loss: bool
     checkpoints: CheckpointDirectory | None
     checkpoint_every: Any
@@ -170,7 +170,7 @@ class Launching:
             outcome: Outcome = unpack(folder / OUTCOME)
             load_state_dict(errand.training, outcome.arrays, outcome.facts)
         for warning in outcome.warnings:
-            warnings.warn(warning, stacklevel=2)
+            warn_user(warning, type(warning))
         if outcome.error is not None:
             raise outcome.error
         return outcome

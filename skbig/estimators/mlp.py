@@ -119,6 +119,8 @@ class BigMLPClassifier(Classifier, BigMLP):
         The last of them and the smallest; `best_loss_` is None with early stopping.
     validation_loss_curve_, validation_scores_ : list of float or None
         Loss and score of the validation rows after each epoch.
+    validation_curves_ : dict of dict of list of float, or None
+        By the name of each validation set, and then of each metric: its value after each epoch, the loss included.
     best_validation_score_ : float or None
         The best of the scores.
     learning_rates_ : list of float
@@ -189,6 +191,8 @@ class BigMLPRegressor(Regressor, BigMLP):
         The last of them and the smallest; `best_loss_` is None with early stopping.
     validation_loss_curve_, validation_scores_ : list of float or None
         Loss and score of the validation rows after each epoch.
+    validation_curves_ : dict of dict of list of float, or None
+        By the name of each validation set, and then of each metric: its value after each epoch, the loss included.
     best_validation_score_ : float or None
         The best of the scores.
     learning_rates_ : list of float

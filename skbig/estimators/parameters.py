@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable as Function
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -34,6 +35,24 @@ class ScorerName(Constraint):
 
     def __str__(self) -> str:
         return "a name of sklearn.metrics.get_scorer_names()"
+
+
+@dataclass(frozen=True)
+class Several(Constraint):
+    """Some values by name in a dict, or in a list or a tuple; each is one that is accepted alone."""
+
+    alone: tuple[Constraint, ...]
+
+    def accepts(self, value: Any) -> bool:
+        values = [*value.values()] if isinstance(value, Mapping) else value
+        is_list = isinstance(values, list | tuple) and len(values) > 0
+        return is_list and all(any(kind.accepts(item) for kind in self.alone) for item in values)
+
+    def __str__(self) -> str:
+        return "a list or a dict of these"
+
+
+SCORINGS = (Options(("loss", None)), ScorerName(), Callable())
 
 
 @estimator
@@ -156,14 +175,14 @@ class TrainingParameters:
         For 'lbfgs': training stops when no entry of the gradient is larger.""",
         stacks=True,
     )
-    scoring: str | Function[..., float] | None = parameter(
+    scoring: str | Function[..., float] | Sequence[Any] | Mapping[str, Any] | None = parameter(
         "loss",
-        Options(("loss", None)),
-        ScorerName(),
-        Callable(),
-        words="'loss', str, callable or None",
+        *SCORINGS,
+        Several(SCORINGS),
+        words="'loss', str, callable, list, dict or None",
         doc="""What validation rows are scored by: their negative loss, any scorer of scikit-learn, or None for the
-        estimator's own `score`.""",
+        estimator's own `score`. A plain ``scorer(estimator, X, y)`` gets the estimator as it stands after the epoch.
+        Of several, in a list or in a dict by name, the first decides, and all are in `validation_curves_`.""",
         stacks=True,
     )
     warm_start: bool = parameter(

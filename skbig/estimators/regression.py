@@ -21,8 +21,8 @@ from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
-from skbig.estimators.scoring import PredictedRegressor
 from skbig.estimators.sklearn_compat import with_callbacks
+from skbig.estimators.stand_ins import PredictedRegressor
 
 
 @estimator
@@ -113,8 +113,8 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         loss.check_targets(y)
         return RegressionTargets(1 if y.ndim == 1 or y.shape[1] == 1 else y.shape[1], y.ndim == 1 or y.shape[1] == 1)
 
-    def _checked_target(self, y: Any) -> Any:
-        y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y_val")
+    def _checked_target(self, y: Any, name: str) -> Any:
+        y = check_array(y, ensure_2d=False, dtype="numeric", input_name=name)
         return column_or_1d(y) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _weights(self, given: Given, targets: RegressionTargets, incremental: bool) -> np.ndarray | None:

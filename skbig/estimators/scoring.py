@@ -1,214 +1,170 @@
-"""The validation rows of a training: their loss, and their score by any scorer, for each member.
+"""What validation rows are scored by: from the parameter `scoring` to scores of one member.
+
+The scorer of a metric is answered by predictions that are known already. Any other callable gets the estimator itself,
+fitted as far as training has come.
 
 Legend: M members, N rows, K raw outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.metaestimators import available_if
-from torch import Tensor
 
-from skbig.backends.single import SingleDevice
-from skbig.components.losses.base import Loss
-from skbig.data.rows import Rows, place_rows
-from skbig.data.streaming.lazy_rows import LazyRows
+from skbig._utils.user_warning import warn_user
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
-from skbig.engine.train import Training
+from skbig.estimators.declaration import given_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.interface import EstimatorInterface
-from skbig.estimators.prediction import raw_predictions
-from skbig.estimators.sklearn_compat import scorer_of
+from skbig.estimators.sklearn_compat import is_metric, metric_of, scorer_of
+
+ANSWERS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
+"""Methods that a scorer may call. Where a subclass has its own, a stand-in cannot answer."""
+
+LOSS = "loss"
 
 
-class Validation:
-    """Called after each epoch; returns loss and score (higher is better) of each member.
-
-    Parameters
-    ----------
-    rows : Rows
-    score : callable or None
-        ``score(raw) -> float`` for the raw predictions (N, K) of one member; None scores by the negative loss.
+@dataclass(frozen=True)
+class Member:
+    """One of the members, as far as training has come.
 
     Attributes
     ----------
-    has_loss : bool
-        Whether the loss has ever been finite.
+    members : Members
+    m : int
+        Which of them.
+    recipe : Recipe
+        That of its own training.
+    first_epoch : int
+        The epoch at which its training began.
     """
 
-    def __init__(self, rows: Rows, score: Callable[[np.ndarray], float] | None) -> None:
-        self.rows, self._score = rows, score
-        self.has_loss = False
+    members: Members
+    m: int
+    recipe: Recipe
+    first_epoch: int = 0
 
-    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        return self.evaluate_all(
-            raw_predictions(members.network, members.parameters, members.statistics, self.rows.X), recipe
+
+@dataclass(frozen=True)
+class Metric:
+    """A score by name.
+
+    Attributes
+    ----------
+    name : str
+    scorer : callable or None
+        ``scorer(estimator, X, y)``; None: the negative loss.
+    by_predictions : bool
+        Whether it looks at predictions only.
+    weighted : bool
+        Whether it takes the rows' weights.
+    """
+
+    name: str
+    scorer: Callable[..., float] | None
+    by_predictions: bool = True
+    weighted: bool = True
+
+    def score(self, estimator: Any, rows: Given) -> float:
+        """Score an estimator, or what stands for it, on checked rows."""
+        assert self.scorer is not None
+        weights = {} if rows.weight is None or not self.weighted else {"sample_weight": rows.weight}
+        with np.errstate(over="ignore"):  # predictions may be very large, and their squares infinite
+            return float(self.scorer(estimator, rows.X, rows.y, **weights))
+
+
+def metrics_of(estimator: EstimatorInterface, *, weighted: bool) -> list[Metric]:
+    """Return what an estimator's validation rows are scored by; the first decides."""
+    metrics = [_metric(estimator, name, value) for name, value in scorings(estimator.scoring).items()]
+    without = [metric.name for metric in metrics if not metric.weighted]
+    if weighted and without:
+        names = ", ".join(map(repr, without))
+        warn_user(f"scoring={names} takes no sample_weight, so it scores all validation rows alike.")
+    return metrics
+
+
+def scorings(scoring: Any) -> dict[str, Any]:
+    """Return the values of the parameter `scoring` by name.
+
+    Raises
+    ------
+    ValueError
+        When two have the same name.
+    """
+    if isinstance(scoring, Mapping):
+        return dict(scoring)
+    values = scoring if isinstance(scoring, list | tuple) else [scoring]
+    names = [_name_of(value) for value in values]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"The 'scoring' parameter must hold metrics of different names. Got {names}. Use a dict: {{name: scorer}}."
         )
-
-    def evaluate_all(self, raw: Tensor, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        """Return loss and score of each member by the raw predictions (M, N, K)."""
-        evaluated = [self.evaluate(member, recipe) for member in raw]
-        loss, score = (np.array(values, dtype=float) for values in zip(*evaluated, strict=True))
-        self.has_loss |= bool(np.isfinite(loss).all())
-        if not self.has_loss:  # later, an epoch may fail and the next be better
-            raise ValueError(f"The loss of the validation rows is not finite: {loss.tolist()}. Scale X_val and y_val.")
-        if np.isnan(score).any():
-            raise ValueError(f"A validation score must be a number to be compared with others. Got {score.tolist()}.")
-        return loss, score
-
-    def evaluate(self, raw: Tensor, recipe: Recipe) -> tuple[float, float]:
-        """Return loss and score of the raw predictions (N, K) of one member."""
-        loss = self._loss(raw, recipe)
-        return loss, -loss if self._score is None else self._score(raw.cpu().numpy())
-
-    def together(self, trainings: Sequence[Training]) -> StackedValidation:
-        """Return the validation of a stack."""
-        return StackedValidation(trainings)
-
-    def _loss(self, raw: Tensor, recipe: Recipe) -> float:
-        with torch.no_grad():
-            per_row = recipe.loss.per_row(raw, self.rows.y).cpu().double()  # an mps device has no double
-        weight = 1.0 if self.rows.weight is None else self.rows.weight.cpu().double()
-        return float((per_row * weight).mean()) * recipe.loss.reporting_scale(raw.shape[-1])
+    return dict(zip(names, values, strict=True))
 
 
-class StackedValidation:
-    """Judges each member of a stack by the validation of its own training; members with the same rows in one go."""
-
-    def __init__(self, trainings: Sequence[Training]) -> None:
-        self._owners = [training for training in trainings for _ in range(training.members.n_members)]
-        # One that has been evaluated before was finite then; later, an epoch may fail and the next be better.
-        self._finite = np.array([bool(training.history.validation_loss) for training in self._owners])
-        self._groups: list[list[int]] = []  # members with the same rows
-        for m, training in enumerate(self._owners):
-            same = [group for group in self._groups if _same_rows(self._owners[group[0]], training)]
-            if same:
-                same[0].append(m)
-            else:
-                self._groups.append([m])
-
-    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        del recipe  # of the stack; each member is evaluated by its own
-        loss, score = np.full((2, len(self._owners)), np.nan)
-        for group in self._groups:
-            raw = self._predict(members, group)
-            finite = torch.isfinite(raw).all(-1).all(-1).tolist()
-            for m, values, usable in zip(group, raw, finite, strict=True):
-                if usable:  # a scorer is not asked, and does not warn, about one that has diverged
-                    loss[m], score[m] = self._track(m, values)
-        return loss, score
-
-    def together(self, trainings: Sequence[Training]) -> StackedValidation:
-        return StackedValidation(trainings)
-
-    def _predict(self, members: Members, group: list[int]) -> Tensor:
-        which = torch.tensor(group, device=members.flat.device)
-        parameters = {name: value.index_select(0, which) for name, value in members.parameters.items()}
-        statistics = {name: value.index_select(0, which) for name, value in members.statistics.items()}
-        if len(group) == 1:
-            parameters = {name: value.squeeze(0) for name, value in parameters.items()}
-            statistics = {name: value.squeeze(0) for name, value in statistics.items()}
-        return raw_predictions(members.network, parameters, statistics, _rows(self._owners[group[0]]).X)
-
-    def _track(self, m: int, raw: Tensor) -> tuple[float, float]:
-        """Return loss and score of a member, NaN where it fails: it will be repeated alone, and fail there."""
-        training = self._owners[m]
-        assert isinstance(training.validation, Validation)
-        try:
-            loss, score = training.validation.evaluate(raw, training.recipe)
-        except Exception:
-            return np.nan, np.nan
-        self._finite[m] |= np.isfinite(loss)
-        return (loss, score) if self._finite[m] else (np.nan, np.nan)
+def _name_of(scoring: Any) -> str:
+    if scoring is None:
+        return "score"
+    if isinstance(scoring, str):
+        return scoring
+    function = metric_of(scoring) if is_metric(scoring) else scoring
+    return getattr(function, "__name__", type(function).__name__)
 
 
-def _rows(training: Training) -> Rows:
-    assert isinstance(training.validation, Validation)
-    return training.validation.rows
+def _metric(estimator: EstimatorInterface, name: str, scoring: Any) -> Metric:
+    if scoring == LOSS:
+        return Metric(name, None)
+    if scoring is None:
+        return Metric(name, _own_score, _answers_as_ours(estimator), _takes_weights(type(estimator).score))  # type: ignore[attr-defined]
+    scorer = scorer_of(scoring)
+    if not is_metric(scorer):
+        return Metric(name, scorer, False, _takes_weights(scorer))
+    return Metric(name, scorer, _answers_as_ours(estimator), _takes_weights(metric_of(scorer)))
 
 
-def _same_rows(one: Training, other: Training) -> bool:
-    a, b = _rows(one).X, _rows(other).X
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and (a.data_ptr() == b.data_ptr() or torch.equal(a, b))
-    return a is b
+def _own_score(estimator: Any, X: Any, y: Any, **weights: Any) -> float:
+    return float(estimator.score(X, y, **weights))
 
 
-def validation_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:
-    """Put validation rows on a device; features that are not in memory stay where they are."""
-    if not isinstance(X, LazyRows):
-        return place_rows(X, y, weight, device, dtype)
-    targets = place_rows(np.empty((len(y), 0), X.dtype), y, weight, device, dtype)
-    return replace(targets, X=X)
+def _answers_as_ours(estimator: Any) -> bool:
+    """Whether predictions are those of the network; a subclass may make something else of them."""
+    methods = (getattr(type(estimator), name, None) for name in ANSWERS)
+    return all(method is None or method.__module__.startswith(("skbig.", "sklearn.")) for method in methods)
 
 
-def validation_of(
-    estimator: EstimatorInterface, held: Given | None, targets: Any, loss: Loss, backend: SingleDevice
-) -> Validation | None:
-    """Return what validates an estimator's training on the checked rows that it holds out."""
-    if held is None:
-        return None
-    rows = validation_rows(held.X, targets.encode(held.y), held.weight, backend.device, backend.dtype)
-    if estimator.scoring == "loss":
-        return Validation(rows, None)
-    scorer, keywords = scorer_of(estimator.scoring), {} if held.weight is None else {"sample_weight": held.weight}
-
-    def score(raw: np.ndarray) -> float:
-        predicted = estimator._predicted(raw, targets, loss)
-        if scorer is None:
-            return float(predicted.score(held.X, held.y, **keywords))
-        return float(scorer(predicted, held.X, held.y, **keywords))
-
-    return Validation(rows, score)
+def _takes_weights(function: Any) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function of C may not tell
+        return False
+    return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-class _Predicted(BaseEstimator):
-    """Stands for a fitted estimator whose predictions are known, so that any scorer can score them."""
-
-    def __init__(self, answers: dict[str, np.ndarray] | None = None) -> None:
-        self.answers = answers
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def predict(self, X: Any) -> np.ndarray:
-        del X
-        assert self.answers is not None
-        return self.answers["predict"]
-
-
-class PredictedClassifier(ClassifierMixin, _Predicted):
-    """Answers with known classes, decision values and, for some losses, probabilities."""
-
-    @property
-    def classes_(self) -> np.ndarray:
-        assert self.answers is not None
-        return self.answers["classes"]
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        del X
-        assert self.answers is not None
-        return self.answers["decision_function"]
-
-    @available_if(lambda self: "predict_proba" in self.answers)
-    def predict_proba(self, X: Any) -> np.ndarray:
-        del X
-        assert self.answers is not None
-        return self.answers["predict_proba"]
-
-    @available_if(lambda self: "predict_proba" in self.answers)
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            log_proba: np.ndarray = np.log(self.predict_proba(X))
-        return log_proba
-
-
-class PredictedRegressor(RegressorMixin, _Predicted):
-    """Answers with known predictions."""
+def model_of(estimator: EstimatorInterface, member: Member, targets: Any) -> Any:
+    """Return an estimator like the given one, fitted to what a member has come to so far."""
+    members, recipe, own = member.members, member.recipe, slice(member.m, member.m + 1)
+    arrays = {name: array[own] for name, array in members.arrays().items()}
+    rows = np.broadcast_to(members.rows, members.n_members)[member.m]
+    model = type(estimator).__new__(type(estimator))
+    vars(model).update(
+        {
+            **given_parameters(estimator),
+            **estimator._public_weights(recipe.network, arrays),
+            **estimator._describe(targets, recipe),
+            "n_features_in_": recipe.network.n_features,
+            "n_outputs_": recipe.network.n_outputs,
+            "n_iter_": members.epochs - member.first_epoch,
+            "t_": int(rows),
+            "_dtype": str(members.flat.dtype).removeprefix("torch."),
+            "_network": recipe.network,
+            "_loss": recipe.loss,
+            "_progress": {"seeds": members.seeds[own]},
+            "_takes_encoded": True,
+        }
+    )
+    return model

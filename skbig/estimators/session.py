@@ -6,28 +6,26 @@ a session a search does too, only later, and with others at its side.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from skbig.backends.single import SingleDevice, choose_backend, plain_torch
 from skbig.engine.checkpoint import Checkpoint
 from skbig.engine.history import History, continued_history
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Observer, Training
+from skbig.estimators.advice import warn_of_the_end
 from skbig.estimators.checkpointing import Saver, directory_of, go_on_from, has_ended
-from skbig.estimators.choices import Choices, device_of, resolve_choices
+from skbig.estimators.choices import device_of, resolve_choices
 from skbig.estimators.fitted_state import continued_members, curve_means, export_progress, import_tracker
 from skbig.estimators.given import Given
 from skbig.estimators.inputs import (
     check_memory,
     first_arrays,
-    hold_out,
     input_dtypes,
     make_recipe,
     new_members,
@@ -37,13 +35,14 @@ from skbig.estimators.inputs import (
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.launching import team_of
 from skbig.estimators.progress import ProgressLine
-from skbig.estimators.scoring import validation_of
 from skbig.estimators.sklearn_compat import (
     callback_observer,
     check_weight,
     inside_loop_of_fits,
 )
 from skbig.estimators.teams import ALONE, Errand, Team
+from skbig.estimators.validation import Validation, validation_of
+from skbig.estimators.validation_sets import checked_validation, held_out
 from skbig.exceptions import DivergenceError
 
 
@@ -65,8 +64,8 @@ class Session(Training):
     n_epochs : int
         Epochs of the whole training: `max_iter`, or what it was settled to be.
     saver : Saver or None
-    held : Given or None
-        The checked validation rows.
+    held : dict of Given, or None
+        The checked validation rows, by the name of each set.
     team : Team
         Where the training runs.
     """
@@ -79,7 +78,7 @@ class Session(Training):
     incremental: bool
     n_epochs: int
     saver: Saver | None = None
-    held: Given | None = None
+    held: dict[str, Given] | None = None
     team: Team = ALONE
 
     @property
@@ -133,6 +132,7 @@ class Session(Training):
             "best_loss_": None if self.recipe.keep_best else float(tracker.best_loss.mean()),
             "validation_loss_curve_": curve_means(history.validation_loss) or None,
             "validation_scores_": scores or None,
+            "validation_curves_": self._validation_curves(),
             "best_validation_score_": float(tracker.best_score.mean()) if scores else None,
             "learning_rates_": curve_means(history.rate),
             "n_iter_": self.members.epochs - self.first_epoch,
@@ -150,24 +150,13 @@ class Session(Training):
             **self.estimator._concluded(self, self.targets, self.held),
         }
 
+    def _validation_curves(self) -> dict[str, dict[str, list[float]]] | None:
+        validation = self.validation
+        return validation.curves(self.history) if isinstance(validation, Validation) else None
+
     def conclude(self) -> None:
         """Warn of what the user should know of a training that has ended."""
-        max_iter = self.n_epochs
-        if self.ran_out:
-            warnings.warn(
-                f"Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet. Increase "
-                "max_iter, or raise tol.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        over = self.incremental and self.members.epochs > max_iter
-        if over and not self.history.rate[-1].any():
-            warnings.warn(
-                f"The schedule has run out: it ends after max_iter={max_iter} epochs with a rate of zero, so this "
-                "call of partial_fit changed nothing. Increase max_iter, or use a schedule without an end.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        warn_of_the_end(self, self.n_epochs, ran_out=self.ran_out, incremental=self.incremental, standardizable=False)
         if self.history.stop_reason == "interrupted" and inside_loop_of_fits():
             raise KeyboardInterrupt
 
@@ -230,7 +219,7 @@ def _prepare(
     checked, backend = _checked_rows(estimator, given, team, reset=not goes_on)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
     home = team.home(backend)
-    validation = _checked_validation(estimator, held, checked.X.dtype, choices)
+    validation = checked_validation(estimator, held, checked.X.dtype, choices)
     facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
     choices, targets = estimator._settled(choices, checked, targets, **facts)
     network = choices.network.of_shape(checked.X.shape[1], targets.n_outputs)
@@ -239,7 +228,7 @@ def _prepare(
     saved = None if saves is None else team.first(saves.newest)
     seeds = _seeds(estimator, choices["n_members"], goes_on, saved, team)
     if validation is None and choices["early_stopping"]:
-        checked, validation = _held_out(estimator, checked, seeds[0], incremental)
+        checked, validation = held_out(estimator, checked, seeds[0], incremental)
     checked = _weighted(estimator, checked, targets, incremental)
     recipe = make_recipe(choices, backend, network, checked.X, one_epoch=incremental, judged=validation is not None)
     rows = placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype)
@@ -251,6 +240,8 @@ def _prepare(
         first = estimator._begun(network, first_arrays(network, seeds), checked, targets, choices.loss)
         members = new_members(recipe, home, seeds, first)
         tracker = StoppingTracker(members, recipe)
+    first_epoch = 0 if incremental else members.epochs
+    judge = validation_of(estimator, validation, targets, choices.loss, home, first_epoch)
     session = Session(
         estimator=estimator,
         before=before,
@@ -261,9 +252,9 @@ def _prepare(
         recipe=recipe,
         backend=backend,
         tracker=tracker,
-        history=continued_history(estimator._curves) if goes_on else History(),
-        validation=validation_of(estimator, validation, targets, choices.loss, home),
-        first_epoch=0 if incremental else members.epochs,
+        history=_history(estimator, judge, goes_on),
+        validation=judge,
+        first_epoch=first_epoch,
         incremental=incremental,
         n_epochs=choices["max_iter"],
         held=validation,
@@ -289,23 +280,6 @@ def _checked_rows(
     return Given(X, y, check_weight(given.weight, X.shape[0])).without_weightless(), backend
 
 
-def _checked_validation(estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices) -> Given | None:
-    """Return checked validation rows, or None where the user has given none."""
-    if held.X is None and held.y is None:
-        if held.weight is not None:
-            raise ValueError("sample_weight_val was given without X_val and y_val.")
-        return None
-    if held.X is None or held.y is None:
-        given, missing = ("X_val", "y_val") if held.y is None else ("y_val", "X_val")
-        raise ValueError(f"{given} was given without {missing}. Pass both, or none.")
-    X = estimator._check_validation_rows(held.X, dtype)
-    y = estimator._checked_target(held.y)
-    choices.loss.check_targets(y)
-    if X.shape[0] != len(y):
-        raise ValueError(f"X_val and y_val have inconsistent numbers of samples: {[X.shape[0], len(y)]}.")
-    return Given(X, y, check_weight(held.weight, X.shape[0], "sample_weight_val")).without_weightless()
-
-
 def _seeds(
     estimator: EstimatorInterface, n_members: int, goes_on: bool, saved: Checkpoint | None, team: Team
 ) -> list[int]:
@@ -316,13 +290,9 @@ def _seeds(
     return team.first(lambda: drawn) if saved is None else list(saved.facts["seeds"])
 
 
-def _held_out(estimator: EstimatorInterface, checked: Given, seed: int, incremental: bool) -> tuple[Given, Given]:
-    if incremental:
-        raise ValueError(
-            "partial_fit with early_stopping=True needs X_val and y_val, so that all calls are judged alike."
-        )
-    stratify = estimator._for_classes and np.shape(checked.y)[1:] in ((), (1,))
-    return hold_out(checked, estimator.validation_fraction, seed, stratify)
+def _history(estimator: EstimatorInterface, validation: Validation | None, goes_on: bool) -> History:
+    more = [] if validation is None else validation.more
+    return continued_history(estimator._curves if goes_on else {}, more)
 
 
 def _weighted(estimator: EstimatorInterface, checked: Given, targets: Any, incremental: bool) -> Given:

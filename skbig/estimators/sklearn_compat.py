@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,7 +12,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
-from sklearn.metrics._scorer import _PassthroughScorer
+from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.model_selection._validation import _insert_error_scores
 from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
 from sklearn.utils.metaestimators import _safe_split
@@ -26,6 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skbig._utils.user_warning import warn_user
 from skbig.data.sources.base import Source, check_shape
 from skbig.data.sources.open import as_source
 from skbig.data.streaming.lazy_rows import LOADED_BYTES, LazyRows
@@ -54,7 +54,9 @@ __all__ = [
     "has_callbacks",
     "inside_cross_validation",
     "inside_loop_of_fits",
+    "is_metric",
     "loaded_if_small",
+    "metric_of",
     "params_of_rows",
     "rows_of",
     "scorer_of",
@@ -85,15 +87,15 @@ def check_training_rows(
     return _as_csr(X), y
 
 
-def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any) -> Any:
+def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any, name: str = "X_val") -> Any:
     """Return checked X_val (dense, or CSR) with the features known from training."""
-    elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False, name="X_val", to_train=True)
+    elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False, name=name, to_train=True)
     if elsewhere is not None:
         return elsewhere
     with _quiet_casts():
-        checked = check_array(X, dtype=dtype, input_name="X_val", estimator=estimator, **_ACCEPTED)
+        checked = check_array(X, dtype=dtype, input_name=name, estimator=estimator, **_ACCEPTED)
     validate_data(estimator, X, reset=False, skip_check_array=True)  # the names and the number of the features
-    _check_magnitude(checked, "X_val")
+    _check_magnitude(checked, name)
     return _as_csr(checked)
 
 
@@ -182,14 +184,14 @@ def _check_features(estimator: BaseEstimator, source: Source, *, reset: bool) ->
         )
     if not reset and names is not None and known is None:
         name = type(estimator).__name__
-        warnings.warn(f"X has feature names, but {name} was fitted without feature names", UserWarning, stacklevel=4)
+        warn_user(f"X has feature names, but {name} was fitted without feature names")
     if reset and names is not None:
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
 
 
-def check_validation_labels(y: Any) -> Any:
+def check_validation_labels(y: Any, name: str = "y_val") -> Any:
     """Return checked class labels, or a multilabel indicator, of validation rows."""
-    y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y_val")
+    y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name=name)
     y = y.toarray() if sparse.issparse(y) else y
     return y if y.ndim == 2 and y.shape[1] > 1 else column_or_1d(y)
 
@@ -242,15 +244,27 @@ def check_weight(sample_weight: Any, n_rows: int, name: str = "sample_weight") -
     return weight
 
 
-def scorer_of(scoring: Any) -> Callable[..., float] | None:
-    """Return a scorer by name or as given; None means the estimator's own score.
+def scorer_of(scoring: Any) -> Callable[..., float]:
+    """Return a scorer by name or as given.
 
     Raises
     ------
     ValueError
         When it is a metric, which takes no estimator.
     """
-    return None if scoring is None else check_scoring(scoring=scoring)
+    scorer: Callable[..., float] = check_scoring(scoring=scoring)
+    return scorer
+
+
+def is_metric(scoring: Any) -> bool:
+    """Whether a scorer looks at nothing but targets and predictions."""
+    return isinstance(scoring, _BaseScorer)
+
+
+def metric_of(scorer: Any) -> Callable[..., float]:
+    """Return the function of a metric's scorer: ``function(y, predictions)``."""
+    function: Callable[..., float] = scorer._score_func
+    return function
 
 
 def scorer_types() -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable as Function
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -42,8 +42,8 @@ from skbig.estimators.parameters import TrainingParameters
 from skbig.estimators.prediction import raw_predictions
 from skbig.estimators.presets import PRESETS, Preset
 from skbig.estimators.regression import Regressor
-from skbig.estimators.scoring import Validation
 from skbig.estimators.sklearn_compat import check_table, check_training_table, check_weight, loaded_if_small
+from skbig.estimators.validation import Validation
 from skbig.networks.network import BuiltNetwork
 from skbig.networks.tabular import NUMBER_EMBEDDINGS, TabularMLP
 from skbig.tables.encoding import TableEncoding, fit_encoding
@@ -255,11 +255,12 @@ class BigTabular(TabularAttributes, NetworkWeights):
         dtype = np.float32 if both and X.shape[0] > presets.SMALL_ROWS else dtypes[0]
         return self._encoded(X, dtype), y
 
-    def _check_validation_rows(self, X: Any, dtype: Any) -> Any:
-        return self._encoded(check_table(self, X, reset=False, name="X_val"), dtype)
+    def _check_validation_rows(self, X: Any, dtype: Any, name: str) -> Any:
+        return self._encoded(check_table(self, X, reset=False, name=name), dtype)
 
     def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
-        del finite  # what is encoded is finite
+        if vars(self).get("_takes_encoded"):  # as it stands in the midst of a fit
+            return super()._check_rows(X, dtype, finite=finite)
         return self._encoded(check_table(self, X, reset=False), dtype)
 
     def _fitted_encoding(self, X: Any, weight: np.ndarray | None) -> TableEncoding | SparseEncoding:
@@ -348,7 +349,7 @@ class BigTabularClassifier(Classifier, BigTabular):
         share = np.average(classes, axis=0, weights=checked.weight).clip(1e-6, 1 - 1e-6)
         return with_offset(network, arrays, np.log(share) if y.ndim == 1 else logit(share))
 
-    def _concluded(self, training: Training, targets: Any, held: Given | None) -> dict[str, Any]:
+    def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
         validation = training.validation
         if not (isinstance(validation, Validation) and training.recipe.loss.probabilistic):
             return {"temperature_": 1.0}
@@ -356,7 +357,8 @@ class BigTabularClassifier(Classifier, BigTabular):
 
     def _raw(self, X: Any, of_raw: Function[[Tensor], Tensor] | None = None) -> np.ndarray:
         def of_calibrated(raw: Tensor) -> Tensor:
-            return raw / self.temperature_ if of_raw is None else of_raw(raw / self.temperature_)
+            raw = raw / vars(self).get("temperature_", 1.0)  # none is known before the end of a fit
+            return raw if of_raw is None else of_raw(raw)
 
         return super()._raw(X, of_calibrated)
 
@@ -468,7 +470,7 @@ def with_offset(network: BuiltNetwork, arrays: dict[str, np.ndarray], offset: np
 
 def calibrated(training: Training, targets: ClassTargets, validation: Validation) -> float:
     """Return the temperature with which the log loss of the ensemble on validation rows is smallest."""
-    members, rows = training.members, validation.rows
+    members, rows = training.members, validation.sets[0].rows
     n_rows = min(rows.n_rows, presets.CALIBRATED_ROWS)
     raw = raw_predictions(members.network, members.parameters, members.statistics, rows.X[:n_rows]).cpu().double()
     y = rows.y[:n_rows].cpu().double().numpy()

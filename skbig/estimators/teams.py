@@ -19,15 +19,15 @@ from skbig.engine.members import Members
 from skbig.engine.ranks import Ranks
 from skbig.engine.recipe import Recipe
 from skbig.engine.state_dict import state_dict
-from skbig.engine.train import Observer, Training, nothing
+from skbig.engine.train import Observer, Training, Validated, nothing
 from skbig.engine.train import Validation as AnyValidation
 from skbig.estimators.checkpointing import Saver
 from skbig.estimators.declaration import identifying_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.identity import text_or_type
 from skbig.estimators.prediction import blocks_of, raw_predictions
-from skbig.estimators.scoring import Validation
 from skbig.estimators.search_context import inside_candidate
+from skbig.estimators.validation import Validation
 from skbig.exceptions import DivergenceError
 
 T = TypeVar("T")
@@ -46,8 +46,8 @@ class Errand:
     backend : SingleDevice
         In which numbers, and on what kind of device.
     targets : ClassTargets or RegressionTargets
-    held : Given or None
-        The checked validation rows.
+    held : dict of Given, or None
+        The checked validation rows, by the name of each set.
     saver : Saver or None
         The observer that writes checkpoints.
     """
@@ -55,7 +55,7 @@ class Errand:
     training: Training
     backend: SingleDevice
     targets: Any
-    held: Given | None
+    held: dict[str, Given] | None
     saver: Saver | None
 
 
@@ -134,7 +134,7 @@ def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer
     """
     training.ranks = ranks
     if isinstance(training.validation, Validation):
-        training.validation = RankedValidation(training.validation, ranks)
+        training.validation = RankedValidation(training, ranks)
     if not ranks.shares_parameters:
         Training.run(training, observers)
         return
@@ -161,26 +161,31 @@ def is_everybodys(error: Exception, ranks: Ranks) -> bool:
 class RankedValidation:
     """Validation rows of which each rank predicts a part; rank 0 scores them all, and its scores are everybody's."""
 
-    def __init__(self, validation: Validation, ranks: Ranks) -> None:
-        self._validation, self._ranks = validation, ranks
-        validation.rows = validation.rows.to(ranks.device)  # from the memory of the host, where the whole model is
+    def __init__(self, training: Training, ranks: Ranks) -> None:
+        assert isinstance(training.validation, Validation)
+        self._training, self._validation, self._ranks = training, training.validation, ranks
+        # From the memory of the host, where the whole model is.
+        self._validation.sets = [replace(one, rows=one.rows.to(ranks.device)) for one in self._validation.sets]
+        self.more = self._validation.more
 
-    def __call__(self, members: Members, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-        raw = self._predict(members)
+    def __call__(self, members: Members, recipe: Recipe) -> Validated:
+        raws = [self._predict(members, one.rows) for one in self._validation.sets]
         self._ranks.beat()
 
-        def evaluated() -> tuple[np.ndarray, np.ndarray]:
-            assert raw is not None
-            return self._validation.evaluate_all(raw, recipe)
+        def evaluated() -> Validated:
+            whole, own = members, recipe
+            if self._ranks.shares_parameters and self._validation.needs_models:
+                self._training.catch_up()
+                whole, own = self._training.members, self._training.recipe
+            return self._validation.evaluate_all([raw for raw in raws if raw is not None], whole, own)
 
         return self._ranks.first(evaluated)
 
     def together(self, trainings: Sequence[Training]) -> AnyValidation:
         return self._validation.together(trainings)
 
-    def _predict(self, members: Members) -> torch.Tensor | None:
+    def _predict(self, members: Members, rows: Rows) -> torch.Tensor | None:
         """Return the raw predictions (M, N, K) in rank 0."""
-        rows = self._validation.rows
         if not self._ranks.shares_rows:
             return raw_predictions(members.network, members.parameters, members.statistics, rows.X)
         start, stop = self._ranks.own_rows(rows.n_rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import ref
@@ -15,10 +15,10 @@ import numpy as np
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import same_rows
 from skbig.estimators.given import Given
-from skbig.estimators.scoring import validation_of
 from skbig.estimators.search_context import fitting_at_once
 from skbig.estimators.session import Session
 from skbig.estimators.sklearn_compat import rows_of
+from skbig.estimators.validation import validation_of
 from skbig.search.nesting import pipelines_of
 
 MAX_KEPT_BYTES = 2**23
@@ -115,16 +115,23 @@ class Fold:
         held = session.held
         for other in others:
             if held is not None and other.held is not None and _holds_the_same(held, other.held):
-                parts = (session.targets, session.recipe.loss, session.backend)
+                parts = (session.targets, session.recipe.loss, session.backend, session.first_epoch)
                 session.held = other.held
                 session.validation = validation_of(session.estimator, other.held, *parts)
                 break
         self._sessions.append(ref(session))
 
 
-def _holds_the_same(one: Given, other: Given) -> bool:
-    pairs = ((one.X, other.X), (one.y, other.y), (one.weight, other.weight))
+def _holds_the_same(one: Mapping[str, Given], other: Mapping[str, Given]) -> bool:
+    """Whether two have the same sets of validation rows, by the same names."""
+    if list(one) != list(other):
+        return False
+    pairs = [pair for name in one for pair in zip(_parts_of(one[name]), _parts_of(other[name]), strict=True)]
     return all(a is b or (type(a) is type(b) is np.ndarray and np.array_equal(a, b)) for a, b in pairs)
+
+
+def _parts_of(given: Given) -> tuple[Any, Any, Any]:
+    return given.X, given.y, given.weight
 
 
 def _key(transformer: Any, X: Any, y: Any, args: Any, keywords: Any) -> Any:

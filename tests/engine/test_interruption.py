@@ -17,9 +17,8 @@ from skbig.engine.epoch import Clock
 from skbig.engine.members import Members
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import epochs_of, train
-from skbig.estimators.scoring import Validation
 from skbig.exceptions import InterruptedWarning
-from tests.small import N_ROWS, assert_close, data, kept, new_members, recipe, rows
+from tests.small import N_ROWS, assert_close, data, judge, kept, new_members, recipe, rows
 
 
 def interrupted_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +83,7 @@ def test_ctrl_c_keeps_the_best_weights() -> None:
             members,
             rows("binary"),
             what,
-            validation=Validation(rows("binary", n_rows=70), None),
+            validation=judge(rows("binary", n_rows=70)),
             observers=[press],
         )
     best = int(np.argmax(history.validation_score))
@@ -122,7 +121,7 @@ def test_a_second_ctrl_c_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(StoppingTracker, "restore_best", press)
     what = recipe(keep_best=True)
-    validation = Validation(rows("regression"), None)
+    validation = judge(rows("regression"))
     with pytest.warns(InterruptedWarning), pytest.raises(KeyboardInterrupt):
         train(new_members(what), rows("regression"), what, validation=validation, observers=[press])
 

@@ -17,10 +17,9 @@ from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
-from skbig.estimators.scoring import Validation
 from skbig.exceptions import DivergenceError, MemorySplitWarning
 from skbig.networks import TrainingPass
-from tests.small import N_ROWS, assert_close, kept, new_members, recipe, rows
+from tests.small import N_ROWS, assert_close, judge, kept, new_members, recipe, rows
 
 STEP = 0.01
 """Seconds that a step takes on the test's own clock."""
@@ -119,7 +118,7 @@ def test_the_best_weights_are_kept_when_time_is_up(watch: Watch) -> None:
     """Out of time is no reason to keep the last weights instead of the best."""
     what = recipe("binary", keep_best=True, max_epochs=50, max_time=0.5, rate=0.1, patience=100)
     members, seen = new_members(what), []
-    validation = Validation(rows("binary", n_rows=70), None)
+    validation = judge(rows("binary", n_rows=70))
     history = train(
         members, rows("binary"), what, validation=validation, observers=[lambda report: seen.append(members.arrays())]
     )

@@ -34,9 +34,9 @@ from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
-from skbig.estimators.scoring import Validation
+from skbig.estimators.validation import ValidationSet
 from skbig.exceptions import DivergenceError
-from tests.small import CPU, assert_close, data, kept, new_members, recipe, weights
+from tests.small import CPU, assert_close, data, judge, kept, new_members, recipe, weights
 
 TOLERANCE = 1e-9
 
@@ -58,7 +58,7 @@ def training(
     """Return a training that is ready to run; with `judged`, by that score of validation rows (True: by their loss)."""
     what = recipe(task, **{"keep_best": judged is not None, "rate": 0.02, "alpha": 0.1} | changes)
     members = new_members(what, seeds)
-    validation = None if judged is None else Validation(fold(45, 60, task), None if judged is True else judged)
+    validation = None if judged is None else judge(fold(45, 60, task), None if judged is True else judged)
     rows = fold(0, 45, task) if rows is None else rows
     return Training(members, rows, what, StoppingTracker(members, what), History(), validation, 0)
 
@@ -320,13 +320,13 @@ def test_a_score_that_fails_is_of_one_training(epochs: int) -> None:
 
 def test_a_validation_loss_may_be_infinite_for_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it has been finite it may be infinite for an epoch, also when the stack has become another one since."""
-    loss_of = Validation._loss
+    loss_of, times = ValidationSet.loss, Counter[int]()
 
     def infinite_once(self: Any, raw: Any, what: Any) -> float:
-        self.times = getattr(self, "times", 0) + 1
-        return np.inf if self.times == 3 else loss_of(self, raw, what)
+        times[id(self)] += 1
+        return np.inf if times[id(self)] == 3 else loss_of(self, raw, what)
 
-    monkeypatch.setattr(Validation, "_loss", infinite_once)
+    monkeypatch.setattr(ValidationSet, "loss", infinite_once)
     specifications: list[dict[str, Any]] = [{"judged": True, "max_epochs": n} for n in (2, 5, 5)]
     trainings = [training(**specification) for specification in specifications]
     population = Population(trainings)

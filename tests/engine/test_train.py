@@ -17,10 +17,9 @@ from skbig.components import LBFGS, SGD, Mixup, Plateau
 from skbig.data.rows import place_rows
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.train import EpochReport, train
-from skbig.estimators.scoring import Validation
 from skbig.exceptions import DivergenceError
 from skbig.from_sklearn import from_sklearn
-from tests.small import CPU, N_ROWS, assert_close, data, kept, new_members, recipe, rows, weights
+from tests.small import CPU, N_ROWS, assert_close, data, judge, kept, new_members, recipe, rows, weights
 
 # Stopping.
 
@@ -37,7 +36,7 @@ def test_every_observer_hears_of_every_epoch() -> None:
     def listen(report: EpochReport) -> None:
         reports[1].append(report)
 
-    validation = Validation(rows("regression"), None)
+    validation = judge(rows("regression"))
     history = train(new_members(what), rows("regression"), what, validation=validation, observers=[stop, listen])
     assert history.stop_reason == "callback" and len(history.loss) == 4
     assert reports[0] == reports[1]
@@ -54,7 +53,7 @@ def test_every_observer_hears_of_every_epoch() -> None:
 def test_training_stops_when_nothing_improves(patience: int, judged: bool) -> None:
     """After more than `patience` epochs in a row without improvement by `tol`, training has converged."""
     what = recipe("binary", tol=0.005, patience=patience, max_epochs=200, rate=0.02, keep_best=judged)
-    validation = Validation(rows("binary", n_rows=70), None) if judged else None
+    validation = judge(rows("binary", n_rows=70)) if judged else None
     history = train(new_members(what), rows("binary"), what, validation=validation)
     assert history.stop_reason == "converged"
     watched = np.ravel(history.validation_score) if judged else -np.ravel(history.loss)
@@ -70,14 +69,14 @@ def test_early_stopping_ends_with_the_best_weights(normalization: str | None) ->
     """The weights and running moments are those after the epoch with the best validation score."""
     what = recipe("binary", keep_best=True, max_epochs=100, rate=0.1, patience=3, normalization=normalization)
     members, seen = new_members(what), []
-    validation = Validation(rows("binary", n_rows=70), None)
+    validation = judge(rows("binary", n_rows=70))
     history = train(
         members, rows("binary"), what, validation=validation, observers=[lambda report: seen.append(members.arrays())]
     )
     best = int(np.argmax(history.validation_score))
     assert history.stop_reason == "converged" and best < len(seen) - 1
     assert_close(members.arrays(), seen[best], 0.0)
-    loss, score = validation(members, what)
+    loss, score, _ = validation(members, what)
     np.testing.assert_allclose([loss, score], [history.validation_loss[best], history.validation_score[best]])
 
 

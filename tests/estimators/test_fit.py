@@ -38,9 +38,13 @@ from tests.fitting import (
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 CLASS_TASK = pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
-OUR_OWN = {"validation_loss_curve_", "learning_rates_", "stop_reason_", "device_", "executor_"} | {*LISTS} - {
-    "coefs_",
-    "intercepts_",
+OUR_OWN = {*LISTS} - {"coefs_", "intercepts_"} | {
+    "validation_loss_curve_",
+    "validation_curves_",
+    "learning_rates_",
+    "stop_reason_",
+    "device_",
+    "executor_",
 }
 
 

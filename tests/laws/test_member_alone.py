@@ -40,8 +40,19 @@ from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import train
-from skbig.estimators.scoring import Validation
-from tests.small import assert_close, data, factors, kept, mini_batches, networks, new_members, recipe, rows, weights
+from tests.small import (
+    assert_close,
+    data,
+    factors,
+    judge,
+    kept,
+    mini_batches,
+    networks,
+    new_members,
+    recipe,
+    rows,
+    weights,
+)
 
 SEEDS = (0, 17, 2**32 - 1)
 TOLERANCE = 1e-8
@@ -147,7 +158,7 @@ def stopping_recipe(**changes: Any) -> Recipe:
 
 
 def judged(what: Recipe, seeds: tuple[int, ...]) -> tuple[Members, History, StoppingTracker]:
-    validation = Validation(rows("binary", n_rows=70), None)
+    validation = judge(rows("binary", n_rows=70))
     members = new_members(what, seeds)
     tracker = StoppingTracker(members, what)
     return members, train(members, rows("binary"), what, validation=validation, tracker=tracker), tracker

@@ -1,0 +1,98 @@
+"""The validation rows of a fit: those that the user gives, checked, or those that are held out from X.
+
+Legend: N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skbig.estimators.choices import Choices
+from skbig.estimators.given import Given
+from skbig.estimators.inputs import hold_out
+from skbig.estimators.interface import EstimatorInterface
+from skbig.estimators.sklearn_compat import check_weight
+
+ARGUMENTS = ("X_val", "y_val", "sample_weight_val")
+
+ONLY = "validation"
+"""What the set is called where there is but one."""
+
+
+def checked_validation(
+    estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices
+) -> dict[str, Given] | None:
+    """Return checked sets of validation rows by name, or None where the user has given none.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, when it is wrong or missing.
+    """
+    if held.X is None and held.y is None:
+        if held.weight is not None:
+            raise ValueError("sample_weight_val was given without X_val and y_val.")
+        return None
+    if held.X is None or held.y is None:
+        given, missing = ("X_val", "y_val") if held.y is None else ("y_val", "X_val")
+        raise ValueError(f"{given} was given without {missing}. Pass both, or none.")
+    sets, one = _by_name(held)
+    named = {name: tuple(what if one else f"{what}[{name!r}]" for what in ARGUMENTS) for name in sets}
+    return {name: _checked(estimator, given, dtype, choices, *named[name]) for name, given in sets.items()}
+
+
+def _checked(
+    estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices, X_name: str, y_name: str, weight_name: str
+) -> Given:
+    X = estimator._check_validation_rows(held.X, dtype, X_name)
+    y = estimator._checked_target(held.y, y_name)
+    choices.loss.check_targets(y)
+    if X.shape[0] != len(y):
+        raise ValueError(f"{X_name} and {y_name} have inconsistent numbers of samples: {[X.shape[0], len(y)]}.")
+    return Given(X, y, check_weight(held.weight, X.shape[0], weight_name)).without_weightless()
+
+
+def _by_name(held: Given) -> tuple[dict[str, Given], bool]:
+    """Return the sets that the user has given by name, and whether it is the one that needs none."""
+    given = [held.X, held.y, {} if held.weight is None else held.weight]
+    if _is_list_of_sets(held.X):
+        given = [_numbered(values) if isinstance(values, list | tuple) else values for values in given]
+    if not isinstance(given[0], Mapping):
+        return {ONLY: held}, True
+    X, y, weight = given
+    if not (X and isinstance(y, Mapping) and isinstance(weight, Mapping) and set(y) == set(X) >= set(weight)):
+        shown = ", ".join(f"{what} with {_names_in(values)}" for what, values in zip(ARGUMENTS, given, strict=True))
+        raise ValueError(
+            "Where X_val holds several sets, y_val and sample_weight_val must hold as many, in a list, or in a dict by "
+            f"the same names. Got {shown}."
+        )
+    return {str(name): Given(X[name], y[name], weight.get(name)) for name in X}, False
+
+
+def _is_list_of_sets(X: Any) -> bool:
+    """Whether it is a list of tables; a list of rows is one table."""
+    return isinstance(X, list | tuple) and bool(X) and all(len(getattr(one, "shape", ())) == 2 for one in X)
+
+
+def _numbered(values: Any) -> dict[str, Any]:
+    return {f"{ONLY}_{i}": value for i, value in enumerate(values) if value is not None}
+
+
+def _names_in(values: Any) -> str:
+    return f"{[*values]}" if isinstance(values, Mapping) else f"a {type(values).__name__}"
+
+
+def held_out(
+    estimator: EstimatorInterface, checked: Given, seed: int, incremental: bool
+) -> tuple[Given, dict[str, Given]]:
+    """Split the checked rows for early stopping into those to train on and those to validate by."""
+    if incremental:
+        raise ValueError(
+            "partial_fit with early_stopping=True needs X_val and y_val, so that all calls are judged alike."
+        )
+    stratify = estimator._for_classes and np.shape(checked.y)[1:] in ((), (1,))
+    training, validation = hold_out(checked, estimator.validation_fraction, seed, stratify)
+    return training, {ONLY: validation}
