@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from skbig._utils.validation import Constraint, check
+from skbig._utils.validation import Constraint, check, plain
 
 C = TypeVar("C", bound="Component")
 
@@ -67,6 +67,13 @@ class Component:
                     f"{_suggestion(name, known)}Valid parameters are: {known}."
                 )
         return dataclasses.replace(self, **changes)
+
+    def plain(self: C) -> C:
+        """Return the component with NumPy's numbers and arrays, in declared fields, as Python's numbers and tuples."""
+        declared = [field.name for field in dataclasses.fields(self) if field.metadata.get("allowed")]
+        values = {name: getattr(self, name) for name in declared}
+        changed = {name: plain(value) for name, value in values.items() if plain(value) is not value}
+        return dataclasses.replace(self, **changed) if changed else self
 
     def check(self) -> None:
         """Raise ValueError when a hyperparameter is out of its range."""

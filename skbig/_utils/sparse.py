@@ -16,6 +16,40 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 
+def check_positions(matrix: Any, name: str) -> None:
+    """Raise ValueError where a SciPy matrix has values in places that it does not have: SciPy's own code trusts them.
+
+    Only formats that keep positions in arrays of the user's can go wrong; the others check what they are given.
+    """
+    n_rows, n_columns = matrix.shape if matrix.ndim == 2 else (1, *matrix.shape)
+    if matrix.format in ("csr", "csc"):
+        n_lines, n_places = (n_rows, n_columns) if matrix.format == "csr" else (n_columns, n_rows)
+        _check_lines(matrix.indptr, min(len(matrix.indices), len(matrix.data)), n_lines, name)
+        _check_range(matrix.indices[: matrix.indptr[-1]], n_places, name)
+    elif matrix.format == "bsr":
+        height, width = matrix.blocksize
+        _check_lines(matrix.indptr, min(len(matrix.indices), len(matrix.data)), n_rows // height, name)
+        _check_range(matrix.indices[: matrix.indptr[-1]], n_columns // width, name)
+    elif matrix.format == "coo":
+        for positions, size in zip(matrix.coords, matrix.shape, strict=True):
+            _check_range(positions, size, name)
+
+
+def _check_lines(indptr: np.ndarray, n_stored: int, n_lines: int, name: str) -> None:
+    rises = len(indptr) == n_lines + 1 and indptr[0] == 0 and bool((indptr[1:] >= indptr[:-1]).all())
+    if not rises or indptr[-1] > n_stored:
+        raise ValueError(
+            f"The indptr of {name} must rise from 0 to at most the number of stored values, {n_stored}, in "
+            f"{n_lines + 1} numbers. Got {len(indptr)} numbers from {indptr[:1].tolist()} to {indptr[-1:].tolist()}."
+        )
+
+
+def _check_range(positions: np.ndarray, size: int, name: str) -> None:
+    if len(positions) and (positions.min() < 0 or positions.max() >= size):
+        wrong = positions[(positions < 0) | (positions >= size)][0]
+        raise ValueError(f"{name} is sparse, and has a value in place {wrong} of a row or column that has {size}.")
+
+
 @dataclass(frozen=True)
 class _Lines:
     """The non-empty rows (or columns) of a matrix: which they are, and the positions and values that each holds."""

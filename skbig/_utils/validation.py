@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -31,7 +33,7 @@ class Interval(Constraint):
         if isinstance(value, torch.Tensor):
             return all(self.accepts(item) for item in value.flatten().tolist())
         kind = Integral if self.integer else Real
-        if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, kind) or not _is_number(value):
             return False
         return self._above(value) and self._below(value)
 
@@ -86,6 +88,7 @@ class Each(Constraint):
     length: int | None = None
 
     def accepts(self, value: Any) -> bool:
+        value = plain(value)
         if not isinstance(value, Sequence) or isinstance(value, str):
             return False
         return self.length in (None, len(value)) and all(map(self.item.accepts, value))
@@ -118,6 +121,26 @@ class Callable(Constraint):
 
     def __str__(self) -> str:
         return "a callable"
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays, as grids made by NumPy hold them, as Python's numbers and tuples."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return plain(value.item()) if value.ndim == 0 else tuple(map(plain, value))
+    if type(value) not in (tuple, list):
+        return value
+    items = [plain(item) for item in value]
+    return value if all(map(operator.is_, items, value)) else type(value)(items)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a float can hold it, and it is one."""
+    try:
+        return not math.isnan(value)
+    except OverflowError:
+        return False
 
 
 def check(name: str, owner: str, value: Any, *allowed: Constraint) -> None:

@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 
 from skbig._utils.component import Component, hyperparameter, names, resolve
-from skbig._utils.validation import Callable, Interval, Options
+from skbig._utils.validation import Callable, Interval, Options, plain
 from skbig.components.powers import power
 
 # The rate is a product of multipliers, so a floor that it has reached is only met up to rounding.
 _ROUNDING = 1e-6
+
+NOT_NEGATIVE = Interval(0, None, closed="left")
 
 
 @dataclass(frozen=True)
@@ -404,8 +406,17 @@ class FunctionSchedule(Schedule):
     function: Function[[float], float] = hyperparameter(dataclasses.MISSING, Callable())
 
     def shape(self, progress: Progress) -> Tensor:
-        values = [float(self.function(fraction)) for fraction in progress.fraction.flatten().tolist()]
+        values = [self._checked(fraction) for fraction in progress.fraction.flatten().tolist()]
         return torch.tensor(values, dtype=torch.float64, device=progress.fraction.device).view_as(progress.fraction)
+
+    def _checked(self, fraction: float) -> float:
+        multiplier = plain(self.function(fraction))
+        if not NOT_NEGATIVE.accepts(multiplier):
+            raise ValueError(
+                "The function given as the 'schedule' parameter must return what the rate is multiplied by, "
+                f"{NOT_NEGATIVE}. Got {multiplier!r} at the fraction {fraction:g} of the training."
+            )
+        return float(multiplier)
 
 
 def resolve_schedule(value: Any) -> Schedule:

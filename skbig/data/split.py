@@ -25,12 +25,12 @@ def split(
         The part that is held out, rounded up.
     random : numpy.random.Generator
     labels : ndarray (N,), or None
-        Each class is held out in proportion to its rows; None: any rows are.
+        Each class is held out in proportion to its rows, and keeps one at least to train on; None: any rows are.
 
     Raises
     ------
     ValueError
-        When there are not enough rows, or not enough of a class; it says why.
+        When no rows would be left to train on.
     """
     n_held = math.ceil(fraction * n_rows)
     if n_held >= n_rows:
@@ -47,11 +47,6 @@ def _of_each_class(labels: np.ndarray, n_held: int, random: np.random.Generator)
     classes = np.unique(labels)
     code = np.searchsorted(classes, labels).astype(np.min_scalar_type(len(classes)))
     counts = np.bincount(code, minlength=len(classes))
-    if counts.min() < 2:
-        raise ValueError(f"the class {classes[counts.argmin()].item()!r} has one row only")
-    if min(n_held, len(labels) - n_held) < len(classes):
-        few = "held out" if n_held < len(classes) else "left to train on"
-        raise ValueError(f"the {len(classes)} classes are more than the rows that would be {few}")
     by_class = np.argsort(code, kind="stable")
     ranges = pairwise(np.cumsum([0, *counts]))
     parts = zip(ranges, _shares(counts, n_held), strict=True)
@@ -59,8 +54,10 @@ def _of_each_class(labels: np.ndarray, n_held: int, random: np.random.Generator)
 
 
 def _shares(counts: np.ndarray, n_held: int) -> np.ndarray:
-    """How many of each class (C,): its share rounded down, and one more where most was rounded off."""
+    """How many of each class (C,): its share rounded down, one more where most was rounded off, but never all."""
     exact = counts * (n_held / counts.sum())
-    shares = np.floor(exact).astype(int)
-    shares[np.argsort(shares - exact, kind="stable")[: n_held - shares.sum()]] += 1
+    shares = np.minimum(np.floor(exact).astype(int), counts - 1)
+    order = np.argsort(shares - exact, kind="stable")
+    with_room = order[shares[order] < counts[order] - 1]
+    shares[with_room[: n_held - shares.sum()]] += 1
     return shares

@@ -5,6 +5,7 @@ Legend: N rows, K outputs (raw columns).
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,8 @@ class ClassTargets:
 
     @property
     def n_outputs(self) -> int:
-        """Raw columns: one for two classes, else one per class."""
-        return 1 if len(self.classes) == 2 and not self.multilabel else len(self.classes)
+        """Raw columns: one for two classes or one, else one per class."""
+        return 1 if len(self.classes) <= 2 and not self.multilabel else len(self.classes)
 
     @property
     def multiclass(self) -> bool:
@@ -71,7 +72,7 @@ class ClassTargets:
             return (scores > threshold).astype(int)
         if self.multiclass:
             return self.classes[scores.argmax(axis=1)]
-        return self.classes[(scores[:, 0] > threshold).astype(int)]
+        return self.classes[(scores[:, 0] > threshold).astype(int).clip(max=len(self.classes) - 1)]
 
 
 def class_targets(y: Any, classes: Any = None) -> ClassTargets:
@@ -80,15 +81,16 @@ def class_targets(y: Any, classes: Any = None) -> ClassTargets:
     Raises
     ------
     ValueError
-        When y is no classification target, or has one class only.
+        When y is no classification target.
     """
+    named = None if classes is None else sorted_labels(classes)
     try:
         kind = type_of_target(y, input_name="y", raise_unknown=True)
     except TypeError as error:
         raise ValueError(f"The labels in y must be strings or numbers, and not both: {error}.") from None
     if kind == "multilabel-indicator":
         labels = np.arange(_indicator(y, None).shape[1])
-        if classes is not None and not np.array_equal(np.unique(classes), labels):
+        if named is not None and not np.array_equal(named, labels):
             raise ValueError(
                 f"The classes of a multilabel y are the numbers of its columns, {labels}. Got {classes!r}."
             )
@@ -98,10 +100,25 @@ def class_targets(y: Any, classes: Any = None) -> ClassTargets:
             f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on "
             "a regression target with continuous values."
         )
-    found = np.unique(_labels(y) if classes is None else np.asarray(classes))
-    if len(found) < 2:
-        raise ValueError(f"The number of classes has to be greater than one; got {len(found)} class: {found.tolist()}.")
-    return ClassTargets(found)
+    return ClassTargets(np.unique(_labels(y)) if named is None else named)
+
+
+def sorted_labels(classes: Any) -> np.ndarray:
+    """Return the classes that a user names, each once.
+
+    Raises
+    ------
+    ValueError
+        When they are no labels, or cannot be told from each other.
+    """
+    labels = np.asarray(list(classes) if isinstance(classes, Set) else classes)
+    mixed = labels.dtype.kind == "U" and not all(isinstance(label, str) for label in classes)
+    if labels.ndim != 1 or not len(labels) or mixed or (labels.dtype.kind == "f" and np.isnan(labels).any()):
+        raise ValueError(f"classes must be a list of labels, all strings or all numbers. Got {classes!r} instead.")
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        raise ValueError(f"The labels in classes must be strings or numbers, and not both: {error}.") from None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from skbig.engine.train import Training
 
 TRACKED = ("best_loss", "best_score", "stalled", "stopped")
+FACTS = ("seeds", "counts", "line_search", "looks_again", "elapsed", "stop_reason")
 
 
 def state_dict(training: Training) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -38,6 +39,12 @@ def state_dict(training: Training) -> tuple[dict[str, np.ndarray], dict[str, Any
         "executor": training.history.executor,
     }
     return arrays, facts
+
+
+def missing_from(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> list[str]:
+    """Return the names of what every state dict has, and this one has not."""
+    needed = ["members/flat", "rate_scale", *(f"stopping/{name}" for name in TRACKED)]
+    return [name for name in FACTS if name not in facts] + [name for name in needed if name not in arrays]
 
 
 def load_state_dict(training: Training, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:

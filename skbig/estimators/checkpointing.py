@@ -14,7 +14,7 @@ from skbig.backends.backend import resolve_backend
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.fingerprint import fingerprint
-from skbig.engine.state_dict import load_state_dict, state_dict
+from skbig.engine.state_dict import load_state_dict, missing_from, state_dict
 from skbig.engine.train import EpochReport, Training
 from skbig.estimators.declaration import identifying_parameters
 from skbig.estimators.given import Given
@@ -137,6 +137,16 @@ def directory_of(
 def _of_rows(X: Any) -> str:
     """Return the fingerprint of rows, also of a selection: of the whole source, and of which are meant."""
     return fingerprint(X.source, X.rows) if isinstance(X, LazyRows) else fingerprint(X)
+
+
+def check_complete(checkpoint: Checkpoint) -> None:
+    """Raise ValueError where a checkpoint lacks what a training needs, as one of another version may."""
+    missing = missing_from(checkpoint.arrays, checkpoint.facts)
+    if missing:
+        raise ValueError(
+            f"The checkpoint '{checkpoint.path}' lacks {', '.join(map(repr, missing))}: another version of skbig wrote "
+            "it. Choose another directory, or delete this one to begin anew."
+        )
 
 
 def go_on_from(training: Training, checkpoint: Checkpoint) -> None:

@@ -125,9 +125,10 @@ def _way(kind: type[Component], for_classes: bool) -> Callable[[Any], Any]:
 
 def _resolved(name: str, value: Any, owner: str, how: Callable[[Any], Any]) -> Any:
     component = _named(name, value, owner, how)
-    if component is not None:
-        component.check()
-    return component
+    if component is None:
+        return None
+    component.check()
+    return component.plain()
 
 
 def _named(name: str, value: Any, owner: str, how: Callable[[Any], Any]) -> Any:

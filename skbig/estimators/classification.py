@@ -5,6 +5,7 @@ Legend: M members, N rows, K raw outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable as Function
 from collections.abc import Mapping
 from typing import Any, Self
@@ -14,10 +15,11 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from torch.nn.functional import logsigmoid
 
 from skbig._utils.validation import Instance, Options
 from skbig.components.losses.base import Loss, resolve_loss
-from skbig.data.targets import ClassTargets, class_targets
+from skbig.data.targets import ClassTargets, class_targets, sorted_labels
 from skbig.engine.recipe import Recipe
 from skbig.estimators.attributes import ClassifierAttributes
 from skbig.estimators.base import NetworkEstimator
@@ -140,9 +142,9 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Return the logarithm of `predict_proba`."""
-        with np.errstate(divide="ignore"):  # the logarithm of a probability of zero is -inf
-            return np.log(self.predict_proba(X))
+        """Return the logarithm of `predict_proba`, computed from the raw prediction: it is finite for sure rows too."""
+        raw, targets = self._raw(X), self._class_targets()
+        return self._log_probabilities(raw, targets, self._loss)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the raw prediction: positive means the second class, or the largest is the class.
@@ -174,6 +176,11 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
             probabilities = probabilities.clamp(epsilon, 1 - epsilon)
         return probabilities.numpy()
 
+    def _log_probabilities(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+        """Return the logarithms of the probabilities, averaged over the members: (M, N, K) -> (N, C)."""
+        of_members = log_probabilities(loss, torch.from_numpy(raw), targets)
+        return (of_members.logsumexp(0) - math.log(len(raw))).numpy()
+
     def _decide(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
         if raw.shape[0] == 1:  # the larger raw prediction has the larger probability
             return targets.decide(raw[0], 0.0)
@@ -185,6 +192,8 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     def _two_columns(probabilities: np.ndarray, targets: ClassTargets) -> np.ndarray:
         if targets.multiclass or targets.multilabel:
             return probabilities
+        if len(targets.classes) == 1:
+            return np.ones_like(probabilities)
         return np.hstack([1 - probabilities, probabilities])
 
     # What the base asks for.
@@ -197,7 +206,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             return found
         known = self._class_targets()
-        if classes is not None and not np.array_equal(np.unique(classes), known.classes):
+        if classes is not None and not np.array_equal(sorted_labels(classes), known.classes):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known.classes!r}."
             )
@@ -230,6 +239,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         answers["decision_function"] = raw if targets.multiclass or targets.multilabel else raw[:, 0]
         if loss.probabilistic:
             answers["predict_proba"] = self._two_columns(self._probabilities(stack, targets, loss), targets)
+            answers["predict_log_proba"] = self._log_probabilities(stack, targets, loss)
         return PredictedClassifier(answers)
 
     def _describe(self, targets: ClassTargets, recipe: Recipe) -> dict[str, Any]:
@@ -243,3 +253,26 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def log_probabilities(loss: Loss, raw: torch.Tensor, targets: ClassTargets) -> torch.Tensor:
+    """Return the logarithm of the probability of each class or label, (..., K) -> (..., C)."""
+    if type(loss).probabilities is Loss.probabilities:
+        link = loss.out_activation(targets.multiclass)
+        if link == "softmax":
+            return raw.log_softmax(-1)
+        if link == "logistic":
+            return (
+                logsigmoid(raw)
+                if targets.multilabel
+                else _two_columns_of_logs(logsigmoid(-raw), logsigmoid(raw), targets)
+            )
+    p = loss.probabilities(raw, targets.multiclass)
+    return (
+        p.log() if targets.multiclass or targets.multilabel else _two_columns_of_logs((1 - p).log(), p.log(), targets)
+    )
+
+
+def _two_columns_of_logs(first: torch.Tensor, second: torch.Tensor, targets: ClassTargets) -> torch.Tensor:
+    """Put the logarithms of the probabilities of two classes side by side; where there is one class, it is sure."""
+    return torch.zeros_like(second) if len(targets.classes) == 1 else torch.cat([first, second], -1)

@@ -208,6 +208,8 @@ _VALUES: dict[str, dict[str, str]] = {
     "backend": {
         "'ddp'": """distributed_data_parallel distributeddataparallel data_parallel dataparallel dp multi_gpu mirrored
             mirroredstrategy torchrun nccl gloo""",
+        "'fsdp'": "fsdp2 fullyshardeddataparallel fully_sharded_data_parallel fully_sharded fully_shard deepspeed zero",
+        "'tensor'": "tensorparallel tensor_parallel tp dtensor megatron model_parallel",
         "None": "none single single_device",
     },
     "scoring": {"'loss'": "val_loss valid_loss validation_loss"},
@@ -217,7 +219,7 @@ _CHOICES = {
     "activation": tuple(ACTIVATIONS),
     "normalization": NORMALIZATIONS,
     "precision": PRECISIONS,
-    "backend": ("ddp",),
+    "backend": ("ddp", "fsdp", "tensor"),
 }
 _KINDS = ("optimizer", "schedule", "loss", "penalty", "clipping", "augmentation")
 

@@ -79,8 +79,22 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
             "The validation set is too small. Increase 'validation_fraction' or the size of your dataset. "
             f"Got {len(parts[1])} of {n_rows} rows."
         )
+    if labels is not None:
+        _warn_of_rare_classes(labels, labels[parts[1]])
     training, validation = (given.take(part) for part in parts)
     return training, validation
+
+
+def _warn_of_rare_classes(labels: np.ndarray, held: np.ndarray) -> None:
+    """Warn where a class has so few rows that none can be held out."""
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() > 1 and len(held) >= len(classes):
+        return
+    rare = np.setdiff1d(classes, held)
+    warn_user(
+        f"early_stopping=True holds out {len(held)} rows, and none of {len(rare)} class(es) with few rows, as "
+        f"{rare[:5].tolist()}: they are trained on, and not validated."
+    )
 
 
 def check_memory(network: BuiltNetwork, n_members: int, optimizer: Optimizer, home: SingleDevice) -> None:

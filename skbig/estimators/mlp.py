@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from skbig._utils.component import constraints_of
+from skbig._utils.validation import plain
 from skbig.estimators.attributes import MLPAttributes
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.classification import Classifier
@@ -238,10 +239,11 @@ class BigMLPRegressor(Regressor, BigMLP):
 
 def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
     """Return the widths of the hidden layers as a tuple."""
-    sizes = (value,) if isinstance(value, Integral) else value
-    # A generator could be read only once, so it must have a length.
-    valid = isinstance(sizes, Sized) and isinstance(sizes, Iterable) and all(map(COUNT.accepts, sizes))
-    if not valid:
+    given = plain(value)
+    sizes = (given,) if isinstance(given, Integral) else given
+    # A generator could be read only once, so it must have a length; keys and members of a set have no order.
+    listed = isinstance(sizes, Sized) and isinstance(sizes, Iterable) and not isinstance(sizes, Mapping | Set)
+    if not (listed and all(map(COUNT.accepts, sizes))):
         raise ValueError(
             f"The 'hidden_layer_sizes' parameter of {owner} must be a sequence of ints > 0, or one int. "
             f"Got {value!r} instead."

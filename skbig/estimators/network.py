@@ -49,7 +49,7 @@ class BigNetwork(NetworkWeights):
         network = resolve(Network, self.network)
         assert network is not None
         network.check()
-        return network
+        return network.plain()
 
 
 @estimator

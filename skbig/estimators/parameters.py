@@ -52,6 +52,17 @@ class Several(Constraint):
         return "a list or a dict of these"
 
 
+@dataclass(frozen=True)
+class PathName(Constraint):
+    """The path of a file or a directory; the empty one would be the current directory."""
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str | os.PathLike) and bool(os.fspath(value))
+
+    def __str__(self) -> str:
+        return "a path that is not empty"
+
+
 SCORINGS = (Options(("loss", None)), ScorerName(), Callable())
 
 
@@ -239,7 +250,7 @@ class TrainingParameters:
     checkpoint_dir: str | os.PathLike[str] | None = parameter(
         None,
         Options((None,)),
-        Instance((str, os.PathLike), "a path"),
+        PathName(),
         words="path or None",
         doc="""A directory in which `fit` saves its training. A fit that was killed goes on from the newest checkpoint,
         bit by bit, when it is repeated with the same data and parameters; one that has ended returns its model at once.

@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_array, column_or_1d
 
 from skbig.components.losses.base import Loss
 from skbig.data.targets import RegressionTargets
@@ -21,7 +20,7 @@ from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
-from skbig.estimators.sklearn_compat import with_callbacks
+from skbig.estimators.sklearn_compat import check_targets, with_callbacks
 from skbig.estimators.stand_ins import PredictedRegressor
 
 
@@ -114,8 +113,7 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         return RegressionTargets(1 if y.ndim == 1 or y.shape[1] == 1 else y.shape[1], y.ndim == 1 or y.shape[1] == 1)
 
     def _checked_target(self, y: Any, name: str) -> Any:
-        y = check_array(y, ensure_2d=False, dtype="numeric", input_name=name)
-        return column_or_1d(y) if y.ndim == 2 and y.shape[1] == 1 else y
+        return check_targets(y, name)
 
     def _weights(self, given: Given, targets: RegressionTargets, incremental: bool) -> np.ndarray | None:
         del targets, incremental

@@ -75,7 +75,12 @@ class Metric:
         assert self.scorer is not None
         weights = {} if rows.weight is None or not self.weighted else {"sample_weight": rows.weight}
         with np.errstate(over="ignore"):  # predictions may be very large, and their squares infinite
-            return float(self.scorer(estimator, rows.X, rows.y, **weights))
+            score = self.scorer(estimator, rows.X, rows.y, **weights)
+        try:
+            return float(score)
+        except (TypeError, ValueError):
+            message = f"A scorer must return a number. The scorer {self.name!r} returned {score!r} instead."
+            raise ValueError(message) from None
 
 
 def metrics_of(estimator: EstimatorInterface, *, weighted: bool) -> list[Metric]:

@@ -19,7 +19,7 @@ from skbig.engine.history import History, continued_history
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Observer, Training
 from skbig.estimators.advice import warn_of_the_end
-from skbig.estimators.checkpointing import Saver, directory_of, go_on_from, has_ended
+from skbig.estimators.checkpointing import Saver, check_complete, directory_of, go_on_from, has_ended
 from skbig.estimators.choices import device_of, resolve_choices
 from skbig.estimators.fitted_state import continued_members, curve_means, export_progress, import_tracker
 from skbig.estimators.given import Given
@@ -226,6 +226,8 @@ def _prepare(
     check_memory(network, choices["n_members"], choices.optimizer, home)
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = None if saves is None else team.first(saves.newest)
+    if saved is not None:
+        check_complete(saved)
     seeds = _seeds(estimator, choices["n_members"], goes_on, saved, team)
     if validation is None and choices["early_stopping"]:
         checked, validation = held_out(estimator, checked, seeds[0], incremental)

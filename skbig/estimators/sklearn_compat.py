@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skbig._utils.sparse import check_positions
 from skbig._utils.user_warning import warn_user
 from skbig.data.sources.base import Source, check_shape
 from skbig.data.sources.open import as_source
@@ -44,6 +45,7 @@ __all__ = [
     "callback_observer",
     "check_rows",
     "check_table",
+    "check_targets",
     "check_training_rows",
     "check_training_table",
     "check_validation_labels",
@@ -73,6 +75,9 @@ def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
 ) -> Any:
     """Return checked X (dense, CSR, or a selection of rows that are read later) and y, and note the features."""
+    _check_kind(X, "X")
+    if numeric or sparse.issparse(y):
+        _check_kind(y, "y")
     elsewhere = _read_elsewhere(estimator, X, dtypes, reset=reset, to_train=True)
     if elsewhere is not None:
         if y is None:
@@ -89,6 +94,7 @@ def check_training_rows(
 
 def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any, name: str = "X_val") -> Any:
     """Return checked X_val (dense, or CSR) with the features known from training."""
+    _check_kind(X, name)
     elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False, name=name, to_train=True)
     if elsewhere is not None:
         return elsewhere
@@ -104,6 +110,7 @@ def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, finite: b
 
     Whether numbers are finite may be left to who reads dense ones.
     """
+    _check_kind(X, "X")
     elsewhere = _read_elsewhere(estimator, X, dtypes, reset=False)
     if elsewhere is not None:
         return elsewhere
@@ -122,6 +129,8 @@ def check_training_table(estimator: BaseEstimator, X: Any, y: Any, *, reset: boo
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
+    if numeric or sparse.issparse(y):
+        _check_kind(y, "y")
     y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
     check_consistent_length(X, y)
     return X, y
@@ -139,6 +148,7 @@ def check_table(estimator: BaseEstimator, X: Any, *, reset: bool, name: str = "X
     if not _is_frame(X):
         described = {"input_name": name, "estimator": estimator}
         if sparse.issparse(X):
+            check_positions(X, name)
             checked = check_array(X, dtype=[np.float32, np.float64], **described, **_ACCEPTED)
         else:
             checked = check_array(X, dtype=None, ensure_all_finite=False, **described)
@@ -153,6 +163,35 @@ def check_table(estimator: BaseEstimator, X: Any, *, reset: bool, name: str = "X
 def _is_frame(X: Any) -> bool:
     """Whether X has columns of several types, and shows no memory as one array."""
     return hasattr(X, "__dataframe__") or type(X).__module__.partition(".")[0] in ("pandas", "polars", "pyarrow")
+
+
+def check_targets(y: Any, name: str) -> Any:
+    """Return checked numbers to predict."""
+    _check_kind(y, name)
+    y = check_array(y, ensure_2d=False, dtype="numeric", input_name=name)
+    return column_or_1d(y) if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _check_kind(values: Any, name: str) -> None:
+    """Refuse times, which NumPy would turn into numbers of a unit that nobody has chosen, and wild sparse arrays."""
+    if sparse.issparse(values):
+        check_positions(values, name)
+        return
+    times = [dtype for dtype in _dtypes_of(values) if getattr(dtype, "kind", "") in ("m", "M")]
+    if times:
+        raise ValueError(
+            f"{name} must hold numbers, and has the dtype {times[0]}. Turn times into numbers in a unit of your own: "
+            f"({name} - start) / np.timedelta64(1, 'D') counts days."
+        )
+
+
+def _dtypes_of(values: Any) -> list[Any]:
+    """Return the dtypes of a table's columns, of an array, or of the first item of a list."""
+    if hasattr(values, "dtypes"):
+        return list(np.atleast_1d(values.dtypes))
+    while isinstance(values, list | tuple) and len(values):
+        values = values[0]
+    return [getattr(values, "dtype", None)]
 
 
 def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool, **described: Any) -> Any:
@@ -191,6 +230,8 @@ def _check_features(estimator: BaseEstimator, source: Source, *, reset: bool) ->
 
 def check_validation_labels(y: Any, name: str = "y_val") -> Any:
     """Return checked class labels, or a multilabel indicator, of validation rows."""
+    if sparse.issparse(y):
+        check_positions(y, name)
     y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name=name)
     y = y.toarray() if sparse.issparse(y) else y
     return y if y.ndim == 2 and y.shape[1] > 1 else column_or_1d(y)
@@ -226,6 +267,7 @@ def check_weight(sample_weight: Any, n_rows: int, name: str = "sample_weight") -
     """
     if sample_weight is None:
         return None
+    _check_kind(sample_weight, name)
     if np.isscalar(sample_weight):
         sample_weight = np.full(n_rows, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name=name)

@@ -261,6 +261,21 @@ def test_chunks_that_are_too_large_are_cut(chunks: Any, n_parts: int, monkeypatc
     assert np.diff(cut(source, 2500).edges).max() <= 2500  # what is asked for, there is memory for
 
 
+@pytest.mark.parametrize(
+    "view", [np.s_[:], np.s_[:, 1:], np.s_[5:90], np.s_[:, ::2], np.s_[::3], np.s_[:, ::-1]], ids=str
+)
+def test_a_file_of_columns_becomes_shorter(view: Any, tmp_path: Path) -> None:
+    """Columns are read from the file: what is not there any more is an error, and does not end the process."""
+    values = np.random.RandomState(0).normal(size=(100, 2000))
+    X = mapped(tmp_path, np.asfortranarray(values))[view]
+    source = as_source(X)
+    assert source is not None
+    np.testing.assert_array_equal(source[10:20], values[view][10:20])
+    os.truncate(tmp_path / "rows.npy", 10_000)
+    with pytest.raises(ValueError, match=r"rows\.npy (has become|is) shorter"):
+        source[20:30]
+
+
 def test_columns_are_read_in_long_runs(tmp_path: Path) -> None:
     """Where a file holds column after column, a range has many rows."""
     values = np.zeros((100_000, 2), np.float32)

@@ -107,14 +107,13 @@ def test_labels_of_another_kind(classes: list[Any], y: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([1, 1, 1], "greater than one"),
         ([0.5, 1.2, 3.3], "continuous"),
         ([[0.5, 1.2], [3.3, 1.0]], "continuous"),
         ([[1, 2], [3, 1], [1, 1]], "multiclass-multioutput"),
     ],
 )
 def test_what_is_no_classification(y: list[Any], message: str) -> None:
-    """One class, numbers that are no labels, and several multiclass targets at once are refused."""
+    """Numbers that are no labels, and several multiclass targets at once are refused."""
     with pytest.raises(ValueError, match=message):
         class_targets(np.array(y))
 
@@ -139,3 +138,18 @@ def test_regression_targets(y: np.ndarray) -> None:
     np.testing.assert_array_equal(encoded, y.reshape(4, n_outputs))
     with pytest.raises(ValueError, match="output"):
         RegressionTargets(3, False).encode(y)
+
+
+@pytest.mark.parametrize("classes", [{0, 1}, [1, 0, 1], (0, 1), np.array([0, 1]), frozenset({1, 0})], ids=str)
+def test_classes_are_named_by_any_collection(classes: Any) -> None:
+    """A set names classes as a list does."""
+    np.testing.assert_array_equal(class_targets([0, 1], classes).classes, [0, 1])
+
+
+@pytest.mark.parametrize(
+    "classes", ["ab", 3, [0, "a"], [0, 1, np.nan], [[0, 1]], [], None.__class__, [0, None]], ids=str
+)
+def test_what_names_no_classes(classes: Any) -> None:
+    """A word, a number, a table, or labels that cannot be told apart are refused."""
+    with pytest.raises(ValueError, match="classes"):
+        class_targets([0, 1], classes)

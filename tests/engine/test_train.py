@@ -16,7 +16,7 @@ from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig.components import LBFGS, SGD, Mixup, Plateau
 from skbig.data.rows import place_rows
 from skbig.engine.executors.threads import thread_count
-from skbig.engine.train import EpochReport, train
+from skbig.engine.train import EpochReport, Validated, train
 from skbig.exceptions import DivergenceError
 from skbig.from_sklearn import from_sklearn
 from tests.small import CPU, N_ROWS, assert_close, data, judge, kept, new_members, recipe, rows, weights
@@ -131,8 +131,8 @@ def test_a_plateau_watches_the_validation_score_where_there_is_one() -> None:
     settings = {"schedule": schedule, "rate": 0.02, "max_epochs": 12, "patience": 100}
     falling, judged = recipe("binary", **settings), recipe("binary", keep_best=True, **settings)
 
-    def worse(members: Any, what: Any) -> tuple[np.ndarray, np.ndarray]:
-        return np.ones(1), np.array([-float(members.epochs)])
+    def worse(members: Any, what: Any) -> Validated:
+        return Validated(np.ones(1), np.array([-float(members.epochs)]), {})
 
     without = train(new_members(falling), rows("binary"), falling, validation=worse)
     within = train(new_members(judged), rows("binary"), judged, validation=worse)

@@ -176,7 +176,8 @@ def test_what_does_not_fit_the_first_call_is_refused(task: str, rows: Any, y: An
     ("y", "classes", "message"),
     [
         (MULTICLASS, [0, 1], "y has the classes [2], which are not in `classes_`: [0, 1]"),
-        (MULTICLASS, [0], "number of classes has to be greater than one"),
+        (MULTICLASS, [0], "y has the classes [1, 2], which are not in `classes_`: [0]"),
+        (MULTICLASS, "low", "classes must be a list of labels"),
         (MULTICLASS, ["low", "mid", "top"], "which are not in `classes_`"),
         (MULTILABEL, [0, 1], "numbers of its columns"),
         (VALUES, [0, 1], "Unknown label type: continuous"),

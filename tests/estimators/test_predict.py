@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import expit, logsumexp, softmax
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 
@@ -32,6 +32,28 @@ def test_the_ways_to_predict_a_class_agree(task: str) -> None:
     expected = (probability > 0.5).astype(int) if task == "multilabel" else model.classes_[probability.argmax(axis=1)]
     assert np.array_equal(predicted, expected)
     assert model.score(X, target(task)) == accuracy_score(target(task), predicted)
+
+
+@CLASS_TASK
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("loss", ["log_loss", "focal"])
+def test_logarithms_of_probabilities_are_finite(task: str, n_members: int, loss: str) -> None:
+    """Of rows that the network is sure of, they are as large as the raw prediction, and those of no row are -inf."""
+    model = trained(task, n_members=n_members, loss=loss)
+    sure, logs = X * 1e5, model.predict_log_proba(X * 1e5)
+    assert np.isfinite(logs).all() and logs.min() < -1000 and (logs <= 0).all()
+    np.testing.assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)), rtol=1e-9)
+    if n_members == 1 and task != "multilabel":
+        raw = model.decision_function(sure)
+        raw = np.c_[np.zeros(60), raw] if task == "binary" else raw
+        np.testing.assert_allclose(logs, raw - logsumexp(raw, axis=1, keepdims=True), rtol=1e-9)
+
+
+def test_a_loss_with_its_own_probabilities_keeps_them() -> None:
+    """Of a loss whose probabilities are no softmax the logarithm is theirs, and -inf where they are zero."""
+    model = trained("binary", loss="modified_huber")
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(model.predict_log_proba(X * 1e3), np.log(model.predict_proba(X * 1e3)))
 
 
 @pytest.mark.parametrize("task", ["regression", "multi-output"])

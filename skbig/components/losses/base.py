@@ -234,11 +234,18 @@ def _call(function: Function[[Tensor, Tensor], Tensor], raw: Tensor, y: Tensor) 
     """Return the loss per row of a user's function, which sees the rows of all members as one table."""
     rows, targets = rows_of_members(raw, y)
     loss = function(rows, targets)
-    if loss.shape not in (rows.shape, rows.shape[:1]):
+    if not isinstance(loss, Tensor) or loss.shape not in (rows.shape, rows.shape[:1]):
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else repr(loss)
         raise ValueError(
-            "The function given as the 'loss' parameter must return a loss per row, of shape (R,) or (R, K), which is "
-            f"{tuple(rows.shape[:1])} or {tuple(rows.shape)} here. Got {tuple(loss.shape)} instead."
+            "The function given as the 'loss' parameter must return a loss per row, a tensor of shape (R,) or (R, K), "
+            f"which is {tuple(rows.shape[:1])} or {tuple(rows.shape)} here. Got {got} instead."
         )
+    if torch.is_grad_enabled() and raw.requires_grad and not loss.requires_grad:
+        raise ValueError(
+            "The function given as the 'loss' parameter must return what torch can differentiate: computed from raw by "
+            "torch's functions, without detach, item or numpy."
+        )
+    loss = loss.to(raw.dtype)
     loss = over_columns(loss) if loss.dim() == 2 else loss
     return loss if raw.dim() == 2 else loss.reshape(raw.shape[:-1])
 

@@ -88,6 +88,8 @@ class LBFGS(Optimizer, name="lbfgs"):
         old_loss, gradient = objective(point)
         if not _is_finite(old_loss, gradient):
             return old_loss, {**state, "max_gradient": math.nan, "stalled": True}
+        if rate == 0:  # as a schedule may end: nothing moves
+            return old_loss, {"func_evals": 0, **state, "max_gradient": float(gradient.abs().max()), "stalled": False}
         start, new_state = point.clone(), self._search(objective, point, state, rate)
         loss, gradient = objective(point)
         change = float((point - start).abs().max())

@@ -1,8 +1,8 @@
 """Arrays in files: memory maps, read without keeping their pages.
 
 A page of a memory map that was touched counts as memory of the process until the system wants it back, so rows are
-read from the file itself where that is possible. What can only be read through the map (columns in Fortran order, a
-view with steps, a file that was deleted) is, and its pages are given back at once.
+read from the file itself where that is possible, which also tells when it has become shorter. What can only be read
+through the map (a view with steps, a file that was deleted) is, and its pages are given back at once.
 
 Legend: N rows of the whole set, F features, R rows of one read.
 """
@@ -51,7 +51,11 @@ class MemmapArray:
     def place(self) -> tuple[str, int] | None:
         """The file and the byte where the array begins, if it lies there row after row, as the map shows it."""
         name = self._mapping.filename
-        return None if self._file is None or name is None else (os.path.abspath(os.fspath(name)), self._offset(0))
+        return (
+            None
+            if self._file is None or name is None or self._in_columns
+            else (os.path.abspath(os.fspath(name)), self._offset(0))
+        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return a copy of a range, in its own dtype and C order."""
@@ -62,8 +66,11 @@ class MemmapArray:
     def read_into(self, start: int, out: np.ndarray) -> None:
         """Write a range into `out`, which may have another dtype."""
         if self._file is None:
+            self._check_size()  # a page behind the end of a file would end the process
             convert_into(self.array[start : start + len(out)], out)
             self._give_back(start, start + len(out))
+        elif self._in_columns:
+            convert_into(self._read_columns(self._file, start, len(out)), out)
         elif out.dtype == self.array.dtype and out.flags.c_contiguous:
             self._file.read_into(self._offset(start), out)
         else:
@@ -71,8 +78,20 @@ class MemmapArray:
 
     def will_read(self, start: int, stop: int) -> None:
         """Let the system begin to read a range from the disk."""
-        if self._file is not None:
+        if self._file is not None and not self._in_columns:
             self._file.will_read(self._offset(start), (stop - start) * self._item_bytes)
+
+    @property
+    def _in_columns(self) -> bool:
+        """Whether the values of a column lie one after the other, as in Fortran order, and those of a row do not."""
+        array = self.array
+        return array.ndim == 2 and not array.flags.c_contiguous and array.strides[0] == array.itemsize
+
+    def _read_columns(self, file: _File, start: int, n_rows: int) -> np.ndarray:
+        columns = np.empty((self.array.shape[1], n_rows), self.array.dtype)
+        for i, column in enumerate(columns):
+            file.read_into(self._first + start * self.array.itemsize + i * self.array.strides[1], column)
+        return columns.T
 
     def _offset(self, start: int) -> int:
         return self._first + start * self._item_bytes
@@ -100,7 +119,8 @@ class MemmapArray:
         """Return the file, when it holds the rows one after the other, and what the map shows."""
         path = self._mapping.filename
         own_changes = self._mapping.mode == "c"  # they are in memory and not in the file
-        if path is None or own_changes or not self.array.size or not self.array.flags.c_contiguous:
+        in_file = self.array.flags.c_contiguous or (self._in_columns and self.array.strides[1] > 0)
+        if path is None or own_changes or not self.array.size or not in_file:
             return None
         try:
             file = _File(os.fspath(path))
@@ -111,7 +131,10 @@ class MemmapArray:
     def _same(self, file: _File, at: int) -> bool:
         """Whether a line of the file is that of the map; it is not when another file took the name."""
         line = np.empty((1, *self.array.shape[1:]), self.array.dtype)
-        file.read_into(self._offset(at), line)
+        if self._in_columns:
+            line = self._read_columns(file, at, 1)
+        else:
+            file.read_into(self._offset(at), line)
         return line.tobytes() == self.array[at : at + 1].tobytes()
 
     def _give_back(self, start: int, stop: int) -> None:
