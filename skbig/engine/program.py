@@ -111,7 +111,11 @@ class Program:
     def _factor_beside_ones(self, line: Line, result: Any) -> Value | None:
         """The other factor of a product with ones: what a backward pass begins with."""
         others = [value for value in line.reads() if value not in self._ones]
-        return others[0] if others and others[0].tensor.shape == result.shape else None
+        if not others or others[0].tensor.shape != result.shape:
+            return None
+        return (
+            others[0] if others[0].tensor.stride() == result.stride() else None
+        )  # what comes next may be a view of it
 
     # What can be left out.
 
