@@ -23,6 +23,7 @@ FLOORS = {
     "tables": 1,
     "backends": 1,
     "engine": 2,
+    "inference": 2,
     "estimators": 3,
     "search": 4,
     "plots": 4,

@@ -22,10 +22,10 @@ from skbig.data.rows import as_tensor
 from skbig.data.streaming.sent_rows import SentRows
 from skbig.engine.train import Training
 from skbig.estimators.choices import Choices, component_of
+from skbig.estimators.exits import Exits
 from skbig.estimators.given import Given
 from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
 from skbig.estimators.html_repr import Documented
-from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.prediction import raw_predictions
 from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.session import prepare
@@ -39,7 +39,7 @@ from skbig.estimators.sklearn_compat import (
 from skbig.networks.network import BuiltNetwork
 
 
-class NetworkEstimator(Documented, EstimatorInterface, CallbackSupportMixin, BaseEstimator):
+class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
     """Base of all estimators; a task (classification, regression) and a network make one of it."""
 
     def set_params(self, **params: Any) -> Self:
