@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.environment import machine
 from benchmarks.gpu_speed import SECTIONS
-from benchmarks.timing import machine
 
 SHARE_OF_TESTS = 0.45
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.options import Options
 from benchmarks.peers import HAS_SKORCH, Task, make_rows, network, shared, train_lean, train_skbig, train_skorch
 from benchmarks.peers import trained as trained_by
 from benchmarks.search import ON_GPU as SEARCH
 from benchmarks.search import compare
 from benchmarks.searchers import OURS, SKORCH, Contender, Search
 from benchmarks.speed import ON_GPU as SMALL
-from benchmarks.speed import Options
 from benchmarks.timing import Row, Table, in_turn
 from skbig import BigGridSearchCV, BigMLPClassifier
 from skbig.backends.single import SingleDevice

@@ -30,6 +30,7 @@ from benchmarks import (
     accuracy,
     categories,
     environment,
+    gpu,
     increments,
     pairs,
     ranks,
@@ -650,3 +651,12 @@ def test_searches_take_real_rows(folder: Path) -> None:
     assert set(y) == {0, 1}
     assert abs(X[:, 0].mean()) < 0.2
     assert set(np.unique(X[:, 1:].sum(1))) == {1.0}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_without_a_card_the_report_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The program for cards ends at once where there is none, and what it says stands in the report."""
+    gpu.main(["--out", str(tmp_path)])
+    assert "There is no CUDA device." in capsys.readouterr().out
+    assert (tmp_path / "gpu.txt").read_text().endswith("There is no CUDA device.\n")
+    assert list(gpu.SECTIONS) == ["ceilings", "small", "large", "predict", "search", "phases"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from skbig import BigMLPRegressor
 from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
 from skbig.data.parted import PartedRows, Share
+from skbig.data.rows import Rows
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
@@ -71,6 +73,17 @@ def test_several_members(name: str, written: list[int]) -> None:
     replayed = trained(FACTORS[name], torch.float64, 3, records=True)
     assert len(written) == 2
     assert_close(replayed, trained(FACTORS[name], torch.float64, 3, records=False), 1e-12)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multi-output"])
+def test_batches_that_lie_otherwise_in_memory(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that was gathered alone, and one that was gathered beside others, are told apart."""
+    results = []
+    for records in (True, False):
+        gathered_at_once = itertools.chain([1], itertools.repeat(8))
+        monkeypatch.setattr(Rows, "steps_gathered", lambda *_, n=gathered_at_once: next(n))
+        results.append(trained((task, {}), torch.float64, 3, records=records))
+    assert_close(*results, 1e-12)
 
 
 def test_parts_of_other_batches() -> None:
