@@ -99,9 +99,8 @@ class Program:
         """The value that a call only passes on: `detach`, a view of the same shape, a transpose of a transpose."""
         if line.operation in (_aten.detach.default, _aten.alias.default):
             return line.arguments[0]
-        if line.operation in _VIEWS and line.arguments[0].tensor.shape == result.shape:
-            source = line.arguments[0]
-            return source if source.tensor.stride() == result.stride() else None
+        if line.operation in _VIEWS:
+            return line.arguments[0] if _lies_as(line.arguments[0].tensor, result) else None
         if line.operation is _aten.t.default:
             return self._transposed.get(line.arguments[0])
         if line.operation is _aten.mul.Tensor and self._ones.intersection(line.reads()):
@@ -111,11 +110,7 @@ class Program:
     def _factor_beside_ones(self, line: Line, result: Any) -> Value | None:
         """The other factor of a product with ones: what a backward pass begins with."""
         others = [value for value in line.reads() if value not in self._ones]
-        if not others or others[0].tensor.shape != result.shape:
-            return None
-        return (
-            others[0] if others[0].tensor.stride() == result.stride() else None
-        )  # what comes next may be a view of it
+        return others[0] if others and _lies_as(others[0].tensor, result) else None
 
     # What can be left out.
 
@@ -185,6 +180,11 @@ class Program:
                 kept.append(line)
                 needed.update(line.reads())
         return kept[::-1]
+
+
+def _lies_as(one: Tensor, other: Tensor) -> bool:
+    """Whether what can be done with one tensor, a view say, can be done with the other."""
+    return one.shape == other.shape and one.stride() == other.stride()
 
 
 def _origin(value: Value, makers: dict[Value, Line]) -> Value:

@@ -51,6 +51,7 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "keywords": lambda X, weight: torch.add(X, X, alpha=0.1).sum(dim=0, keepdim=True).softmax(dim=-1),
     "an index that is computed": lambda X, weight: X.gather(1, X.argsort(dim=1)),
     "a tensor that is changed in place": lambda X, weight: torch.zeros_like(X).add_(X).mul_(2).clamp_(-1, 1),
+    "a part times ones": lambda X, weight: (torch.ones_like(X[:, :2]) * X[:, :2]).view(-1),
     "an input passed on": lambda X, weight: X,
     "a view of an input": lambda X, weight: X.view(-1),
 }
