@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ from skbig.data.steps import Order, ResidentSteps
 
 GATHERED_BYTES = 2**25
 """How much of the set is gathered at once; batches are views of it, which is cheaper than gathering each."""
+
+DENSE_BYTES = 2**26
+"""Sparse rows are made dense up to here,"""
+
+DENSE_FEATURES = 1000
+"""and up to here: a step over dense rows is sooner done then, since it is recorded, and its products are plain ones."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,13 @@ def _place_features(X: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if sparse.issparse(X):
         return sparse.csr_array(X, dtype=numpy_dtype)
     return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
+
+
+def dense_if_small(X: Any) -> Any:
+    """Return sparse rows as dense ones where these are few and short; all others as they are."""
+    if not sparse.issparse(X) or X.shape[1] > DENSE_FEATURES or X.dtype.itemsize * prod(X.shape) > DENSE_BYTES:
+        return X
+    return X.toarray()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

@@ -17,7 +17,7 @@ from skbig._utils.user_warning import warn_user
 from skbig.backends.memory import memory_of, readable
 from skbig.backends.single import SingleDevice
 from skbig.components.optimizers.base import Optimizer
-from skbig.data.rows import Rows, place_rows
+from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.split import split
 from skbig.data.streamed_rows import StreamedRows, stream_rows
 from skbig.data.streaming.lazy_rows import LazyRows
@@ -49,7 +49,7 @@ def placed(
     """Put checked rows on a device, or prepare to read them from where they lie."""
     if isinstance(X, LazyRows):
         return stream_rows(X.source, y, weight, device, dtype, rows=X.rows)
-    return place_rows(X, y, weight, device, dtype)
+    return place_rows(dense_if_small(X), y, weight, device, dtype)
 
 
 def seeds_of(random_state: Any, n_members: int) -> list[int]:

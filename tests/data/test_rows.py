@@ -131,6 +131,20 @@ def test_little_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch, gathered: l
     assert gathered == [N_ROWS, *[8] * 5, 5]
 
 
+@pytest.mark.parametrize(("shape", "small"), [((50, 1000), True), ((50, 1001), False), ((51, 1000), False)])
+def test_few_and_short_sparse_rows_are_made_dense(
+    shape: tuple[int, int], small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sparse rows are made dense once where that takes little memory, and they are not much longer for it."""
+    monkeypatch.setattr(rows_module, "DENSE_BYTES", 50 * 1000 * 8)
+    X = sparse.csr_array(np.random.RandomState(0).binomial(1, 0.1, shape).astype(float))
+    made = rows_module.dense_if_small(X)
+    assert isinstance(made, np.ndarray) == small
+    np.testing.assert_array_equal(made if small else made.toarray(), X.toarray())
+    dense = X.toarray()
+    assert rows_module.dense_if_small(dense) is dense
+
+
 def test_little_is_made_dense_at_once(monkeypatch: pytest.MonkeyPatch, gathered: list[int]) -> None:
     """Several members read dense batches of sparse rows, but no more of them at once than of dense rows."""
     X, y = sparse.csr_array((N_ROWS, 1000), dtype=np.float64), np.zeros((N_ROWS, 1))

@@ -110,9 +110,14 @@ def test_a_container_is_the_array_in_it(task: str, name: str) -> None:
 @BOTH
 @pytest.mark.parametrize("name", SPARSE_CONTAINERS)
 @pytest.mark.parametrize("changes", [{}, {"early_stopping": True}, {"n_members": 2}, {"optimizer": "lbfgs"}])
-def test_sparse_rows_are_dense_rows(task: str, name: str, changes: dict[str, Any]) -> None:
-    """A sparse matrix of any kind gives the fit of its dense form, and stays as it is."""
+@pytest.mark.parametrize("large", [False, True])
+def test_sparse_rows_are_dense_rows(
+    task: str, name: str, changes: dict[str, Any], large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sparse matrix of any kind and size gives the fit of its dense form, and stays as it is."""
     rows = SPARSE_CONTAINERS[name]
+    if large:
+        monkeypatch.setattr("skbig.data.rows.DENSE_BYTES", 0)
     before = content_of(rows)
     model = fitted(small(task, **changes), rows, target(task))
     reference = fitted(small(task, **changes), SPARSE, target(task))
