@@ -98,9 +98,13 @@ def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> Ste
 
 
 def rate_table(members: Members, recipe: Recipe, progress: Progress) -> Tensor:
-    """Return the rate of each step and member: base rate, times schedule, times what a plateau has made of it."""
+    """Return the rate of each step and member: base rate, times schedule, times what a plateau has made of it.
+
+    As wide in a training's first step as in its last, though members that react to a plateau differ only later.
+    """
     scale = members.rate_scale
-    reduced = torch.from_numpy(scale).view(-1, 1, 1) if np.any(scale != 1.0) else 1.0
+    differs = recipe.schedule.reacts or np.any(scale != 1.0)
+    reduced = torch.from_numpy(scale).view(-1, 1, 1) if differs else 1.0
     return recipe.schedule.multiplier(progress) * recipe.rate * reduced + torch.zeros_like(progress.step)
 
 

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 from skbig import BigMLPClassifier, BigMLPRegressor
-from skbig.components import LBFGS, SGD, Mixup, Plateau
+from skbig.components import LBFGS, SGD, Adam, AdamW, Mixup, Plateau
 from skbig.data.rows import place_rows
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.train import EpochReport, Validated, train
@@ -138,6 +138,19 @@ def test_a_plateau_watches_the_validation_score_where_there_is_one() -> None:
     within = train(new_members(judged), rows("binary"), judged, validation=worse)
     assert without.rate[3] == 0.02
     np.testing.assert_allclose(np.ravel(within.rate), [0.02, *(0.02 * 0.5 ** np.arange(11))])
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Adam(), AdamW()], ids=str)
+def test_members_react_to_a_plateau_each_by_itself(optimizer: Any) -> None:
+    """A member whose validation score stays where it is goes on at a smaller rate, and the others do not."""
+    settings = {"schedule": Plateau(factor=0.5, patience=0), "rate": 0.02, "max_epochs": 4, "patience": 100}
+    what = recipe(optimizer=optimizer, keep_best=True, **settings)
+
+    def worse_for_the_second(members: Any, what: Any) -> Validated:
+        return Validated(np.ones(2), np.array([1.0, -1.0]) * members.epochs, {})
+
+    history = train(new_members(what, range(2)), rows("regression"), what, validation=worse_for_the_second)
+    np.testing.assert_allclose(np.array(history.rate), [[0.02, 0.02], [0.02, 0.02], [0.02, 0.01], [0.02, 0.005]])
 
 
 # Other data and numbers, the same way.
