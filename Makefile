@@ -32,7 +32,7 @@ test-oldest: .venv-oldest/.test
 	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-cluster: .venv/.cluster
-	.venv/bin/python -m pytest tests/test_documents.py tests/backends/test_machines.py -k "with_ or machines"
+	.venv/bin/python -m pytest tests/test_documents.py tests/distributed/test_machines.py -k "with_ or machines"
 
 test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
 	.venv-doors/bin/python -m pytest tests/doors

@@ -23,7 +23,7 @@ from benchmarks.searchers import OURS, SKORCH, Contender, Search
 from benchmarks.speed import ON_GPU as SMALL
 from benchmarks.timing import Row, Table, in_turn
 from skbig import BigGridSearchCV, BigMLPClassifier
-from skbig.backends.single import SingleDevice
+from skbig._utils.device import SingleDevice
 from skbig.engine.executors.graph_loop import GraphLoop
 
 LARGE = Task(512, (4096,) * 4, 8192, n_rows=10 * 8192, n_epochs=6, device="cuda")

@@ -19,14 +19,17 @@ from benchmarks.options import Options
 from benchmarks.peers import Task, make_rows, network, shared
 from benchmarks.timing import Row, Table, in_turn
 from skbig import DDP, BigMLPClassifier
-from skbig.backends.context import WorkerContext
-from skbig.backends.launch import launch
+from skbig.distributed.rank_processes import RankProcesses
+from skbig.distributed.ranks import Ranks
 from skbig.engine.epoch import Clock
+from skbig.engine.processes import ONE_PROCESS, Processes
 from skbig.engine.step import forward
 from skbig.engine.train import epochs_of
 from skbig.estimators.given import Given
 from skbig.estimators.session import prepare
-from skbig.estimators.teams import Joined
+from skbig.launch.launch_options import LaunchOptions
+from skbig.launch.launcher import launch
+from skbig.launch.worker_context import WorkerContext, existing_context
 
 N_RANKS = 2
 APART = 16
@@ -56,7 +59,7 @@ def train_by_ranks(options: Options) -> Table:
         folder, order = Path(made), {"task": asdict(task), "repeats": options.repeats}
         (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
         start = time.perf_counter()
-        launch("benchmarks.ranks:compete", folder, n_workers=N_RANKS, device_type="cpu", threads_per_worker=1)
+        launch("benchmarks.ranks:compete", folder, LaunchOptions(N_RANKS, threads_per_worker=1))
         seconds = time.perf_counter() - start
         found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
     rows = [Row(name, *found["rows"][name]) for name in found["rows"]]
@@ -132,13 +135,22 @@ class Ours:
         model = BigMLPClassifier(**shared(task), device="cpu", backend=backend)
         session = prepare(model, Given(X, y), Given(None, None))
         self._members, recipe = session.members, session.recipe
-        ranks = session.team.ranks if isinstance(session.team, Joined) else None
-        rows = session.rows if ranks is None else ranks.parted(session.rows, recipe)
+        processes = _processes(backend)
+        rows = processes.own_rows(session.rows, recipe)
         clock = Clock(time.perf_counter(), None)
-        self.epoch = epochs_of(self._members, rows, recipe, clock, 0, ranks=ranks).run
+        self.epoch = epochs_of(self._members, rows, recipe, clock, 0, processes=processes).run
 
     def raw(self, X: Tensor) -> Tensor:
         return forward(self._members.network, self._members.parameters, self._members.statistics, X)
+
+
+def _processes(backend: DDP | None) -> Processes:
+    """Return this process, or with a backend all ranks of the launch that it is in."""
+    if backend is None:
+        return ONE_PROCESS
+    context = existing_context()
+    assert context is not None
+    return RankProcesses(Ranks(context, backend))
 
 
 class ByHand:

@@ -1,9 +1,9 @@
 """Scikit-learn estimators that train torch networks."""
 
 from skbig._utils.version import __version__
-from skbig.backends.ddp import DDP
-from skbig.backends.fsdp import FSDP
-from skbig.backends.tensor import TensorParallel
+from skbig.distributed.ddp import DDP
+from skbig.distributed.fsdp import FSDP
+from skbig.distributed.tensor import TensorParallel
 from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor

@@ -7,10 +7,10 @@ from types import ModuleType
 from sklearn import model_selection
 
 from skbig import components, networks, search
-from skbig.backends.ddp import DDP
-from skbig.backends.fsdp import FSDP
-from skbig.backends.tensor import TensorParallel
 from skbig.components import Component
+from skbig.distributed.ddp import DDP
+from skbig.distributed.fsdp import FSDP
+from skbig.distributed.tensor import TensorParallel
 from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor

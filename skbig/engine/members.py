@@ -6,16 +6,15 @@ Legend: M members, P parameters of one member, W weights among them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skbig._utils.reduction import norm
 from skbig.components.optimizers.base import Optimizer
-from skbig.networks.layer import itself
+from skbig.engine.reductions import WHOLE, Reductions
 from skbig.networks.network import BuiltNetwork
 
 
@@ -40,8 +39,8 @@ class Members:
         Updates done, whole epochs done, rows seen, since the members were made; rows may be an array (M,).
     rate_scale : ndarray (M,)
         What a plateau has made of the base rate.
-    total : callable
-        Sums a tensor over the processes that hold parts of the members; where this one has them whole, it is the same.
+    reductions : Reductions
+        What is asked of all parameters at once.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class Members:
         seeds: list[int],
         flat: Tensor,
         statistics: dict[str, Tensor],
-        total: Callable[[Tensor], Tensor] = itself,
+        reductions: Reductions = WHOLE,
     ) -> None:
         self.network = network
-        self.total = total
+        self.reductions = reductions
         self.seeds = seeds
         self.flat = flat
         self.statistics = statistics
@@ -110,18 +109,11 @@ class Members:
 
     def all_finite(self) -> bool:
         """Whether all parameters of all members are finite."""
-        finite = torch.isfinite(self.flat).all()
-        if self.total is itself:
-            return bool(finite)
-        return not bool(self.total((~finite).to(self.flat.dtype).view(1)))
+        return self.reductions.all_finite(self.flat)
 
     def norm(self, gradient: Tensor) -> Tensor:
         """Return the 2-norm of each member's gradient (M, 1, P): (M, 1, 1)."""
-        if self.total is itself:
-            return norm(gradient)
-        n_parted = cast(Any, self.network).n_parted  # of which each process has a part, its own
-        parted, rest = gradient.split([n_parted, gradient.shape[2] - n_parted], 2)
-        return (self.total(norm(parted).square()) + norm(rest).square()).sqrt()
+        return self.reductions.norm(gradient)
 
     def finite(self) -> np.ndarray:
         """Which members have finite parameters, (M,) of bool."""

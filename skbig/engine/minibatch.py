@@ -15,23 +15,17 @@ from torch import Tensor
 
 from skbig.components.schedules import Progress
 from skbig.data.batch import Batch
-from skbig.data.parted import PartedRows
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import ResidentSteps
-from skbig.data.streamed_rows import StreamedRows
 from skbig.engine.epoch import ADVICE, Clock, EpochResult, column
-from skbig.engine.executors.executor import Executor, choose_executor
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
-from skbig.engine.ranks import Ranks
+from skbig.engine.processes import ONE_PROCESS, AnyRows, Processes
 from skbig.engine.recipe import Recipe
-from skbig.engine.replicas import RankedExecution
 from skbig.engine.step import StepInputs, loss_and_gradient
 from skbig.engine.step_inputs import StepTable, inputs_of_steps, rate_table
 from skbig.exceptions import DivergenceError
-
-AnyRows = Rows | StackedRows | StreamedRows | PartedRows
 
 STEPS_AT_ONCE_ON_TIME = 8
 
@@ -51,20 +45,15 @@ class MiniBatchEpochs:
         clock: Clock,
         first_epoch: int,
         failed: np.ndarray | None = None,
-        ranks: Ranks | None = None,
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self._members, self._rows, self._recipe, self._clock = members, rows, recipe, clock
         self._first_epoch = first_epoch
         self._time_per_step = 0.0
         self._parts = Parts()
-        self._failed, self._ranks = failed, ranks
+        self._failed, self._processes = failed, processes
         self._begun: dict[int, Iterator[Sequence[Batch]]] = {}
-        self.executor: Executor
-        if isinstance(rows, PartedRows) and ranks is not None:
-            records = recipe.recordable and members.flat.device.type == "cpu" and not rows.is_sparse
-            self.executor = RankedExecution(members, recipe, rows.mean_weight, ranks, records=records)
-        else:
-            self.executor = choose_executor(members, recipe, rows.mean_weight, is_sparse=rows.is_sparse)
+        self.executor = processes.executor(members, recipe, rows)
 
     def run(self) -> EpochResult:
         """Train one epoch."""
@@ -127,9 +116,8 @@ class MiniBatchEpochs:
             losses = self.executor.run(batches, numbers, self._clock.deadline)
             self._look_ahead()
         except torch.OutOfMemoryError:
-            if self._failed is not None and self._members.n_members > 1:  # a stack is halved, not its batches
-                raise
-            if self._ranks is not None:  # the other ranks are in the midst of the step
+            stacked = self._failed is not None and self._members.n_members > 1  # a stack is halved, not its batches
+            if stacked or not self._processes.splits_batches:
                 raise
         except BaseException:
             self._members.restore(copy)
@@ -153,7 +141,7 @@ class MiniBatchEpochs:
 
     def _find_divergence(self, batches: Sequence[Batch], numbers: Sequence[StepInputs]) -> Tensor:
         """Repeat the steps one by one up to the last good one, and say where it went wrong."""
-        if self._ranks is not None and self._ranks.steps_apart:  # only the steps of all ranks are those of before
+        if not self._processes.repeats_steps:
             raise DivergenceError(
                 f"The loss or the weights are not finite any more: in epoch {self._members.epochs + 1}, within the "
                 f"{len(batches)} steps after step {self._members.steps}. The weights from before are kept. {ADVICE}"

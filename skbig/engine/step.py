@@ -188,7 +188,7 @@ def penalty_values(members: Members, recipe: Recipe) -> list[Tensor]:
     penalty = recipe.active_penalty
     if penalty is None:
         return []
-    return [members.total(penalty.value(w).view(-1)) for w in members.weight_tensors(penalty.elementwise)]
+    return [members.reductions.total(penalty.value(w).view(-1)) for w in members.weight_tensors(penalty.elementwise)]
 
 
 def with_penalty(loss: Tensor, values: Sequence[Tensor], strength: Tensor | float) -> Tensor:

@@ -16,14 +16,13 @@ import numpy as np
 
 from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
-from skbig.data.streamed_rows import StreamedRows
 from skbig.engine.epoch import ADVICE, Clock, EpochResult
 from skbig.engine.executors.threads import thread_count, useful_threads
 from skbig.engine.history import History
 from skbig.engine.line_search import LineSearchEpochs
 from skbig.engine.members import Members
-from skbig.engine.minibatch import AnyRows, MiniBatchEpochs
-from skbig.engine.ranks import Interrupted, Ranks
+from skbig.engine.minibatch import MiniBatchEpochs
+from skbig.engine.processes import ONE_PROCESS, AnyRows, Processes
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.exceptions import DivergenceError, InterruptedWarning
@@ -111,8 +110,8 @@ class Training:
     first_epoch: int
     elapsed: float = 0.0
     """Seconds that earlier runs of this training have taken."""
-    ranks: Ranks | None = None
-    """The processes that train it together, if it is more than this one."""
+    processes: Processes = ONE_PROCESS
+    """Those that train it together."""
     catch_up: Callable[[], None] = nothing
     """Brings it up to date, when it is trained in parts elsewhere."""
     stacks: bool = True
@@ -130,7 +129,7 @@ class Training:
             observers=observers,
             first_epoch=self.first_epoch,
             elapsed=self.elapsed,
-            ranks=self.ranks,
+            processes=self.processes,
         )
 
 
@@ -146,7 +145,7 @@ def train(
     first_epoch: int | None = None,
     failed: np.ndarray | None = None,
     elapsed: float = 0.0,
-    ranks: Ranks | None = None,
+    processes: Processes = ONE_PROCESS,
 ) -> History:
     """Train the members in place and return the history.
 
@@ -167,9 +166,9 @@ def train(
         left with their latest weights, not the best: the training is a part of a longer one.
     elapsed : float
         Seconds of `max_time` that are gone already.
-    ranks : Ranks or None
-        The processes that train these members together: each calls this function with the same arguments. Observers
-        are told in rank 0 alone.
+    processes : Processes
+        Those that train these members together: each calls this function with the same arguments. Observers are told
+        in rank 0 alone.
 
     Raises
     ------
@@ -180,13 +179,13 @@ def train(
         members=members,
         rows=rows,
         recipe=recipe,
-        clock=Clock(time.perf_counter() - elapsed, recipe.max_time, float if ranks is None else ranks.agreed),
+        clock=Clock(time.perf_counter() - elapsed, recipe.max_time, processes.agreed),
         validation=validation,
         tracker=StoppingTracker(members, recipe) if tracker is None else tracker,
         history=History() if history is None else history,
         observers=observers,
         failed=failed,
-        ranks=ranks,
+        processes=processes,
     )
     run.train(members.epochs if first_epoch is None else first_epoch)
     return run.history
@@ -205,13 +204,13 @@ class _Run:
     history: History
     observers: Sequence[Observer]
     failed: np.ndarray | None
-    ranks: Ranks | None
+    processes: Processes
 
     def train(self, first_epoch: int) -> None:
         """Run the loop, once; Ctrl-C ends it early."""
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
-            rows = self._own_rows()
-            epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.ranks)
+            rows = self.processes.own_rows(self.rows, self.recipe)
+            epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.processes)
             self.history.executor = epochs.executor.name
             if self.tracker.looks_again and self.validation is not None:
                 score = self.validation(self.members, self.recipe).score
@@ -219,7 +218,7 @@ class _Run:
             try:
                 self.history.stop_reason = self._loop(epochs.run)
             except KeyboardInterrupt as interrupt:
-                if self.ranks is not None and not isinstance(interrupt, Interrupted):  # of this rank alone
+                if not self.processes.all_end(interrupt):
                     raise
                 self.history.stop_reason = "interrupted"
                 message = "Training interrupted by user; the model so far is kept."
@@ -237,18 +236,12 @@ class _Run:
             score = self._track(result)
             reason = self._reason_to_stop(epoch)
             report = self._report(epoch, result, score, time.perf_counter() - began, bool(reason))
-            wish = self._tell(report) if self.ranks is None else self.ranks.first(partial(self._tell, report))
+            wish = self.processes.first(partial(self._tell, report))
             if wish and reason != "converged":
                 return "callback"
             if reason:
                 return reason
         raise AssertionError("not reached: the number of epochs is limited")
-
-    def _own_rows(self) -> AnyRows:
-        if self.ranks is None:
-            return self.rows
-        assert isinstance(self.rows, Rows | StreamedRows), "a stack is trained by one process"
-        return self.ranks.parted(self.rows, self.recipe)
 
     def _tell(self, report: EpochReport) -> bool:
         """Tell every observer of an epoch; return whether one of them wishes to end."""
@@ -314,10 +307,10 @@ def epochs_of(
     clock: Clock,
     first_epoch: int,
     failed: np.ndarray | None = None,
-    ranks: Ranks | None = None,
+    processes: Processes = ONE_PROCESS,
 ) -> MiniBatchEpochs | LineSearchEpochs:
     """Return the kind of epochs that the optimizer takes."""
     if recipe.optimizer.full_batch:
         assert isinstance(rows, Rows) and failed is None, "members of a line search are not stacked"
         return LineSearchEpochs(members, rows, recipe, clock, first_epoch)
-    return MiniBatchEpochs(members, rows, recipe, clock, first_epoch, failed, ranks)
+    return MiniBatchEpochs(members, rows, recipe, clock, first_epoch, failed, processes)

@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from skbig._utils.device import choose_device, plain_torch
 from skbig._utils.user_warning import warn_user
-from skbig.backends.single import choose_device, plain_torch
 from skbig.components.losses.base import Loss
 from skbig.data.rows import as_tensor
 from skbig.data.streaming.sent_rows import SentRows

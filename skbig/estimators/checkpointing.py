@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
-from skbig.backends.backend import resolve_backend
 from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.distributed.backend import resolve_backend
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.fingerprint import fingerprint
 from skbig.engine.state_dict import load_state_dict, missing_from, state_dict

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 
 from skbig._utils.component import Component, resolve
+from skbig._utils.device import choose_device
 from skbig._utils.validation import Constraint, check
-from skbig.backends.backend import Backend, resolve_backend
-from skbig.backends.single import choose_device
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss, resolve_loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Schedule, resolve_schedule
+from skbig.distributed.backend import Backend, resolve_backend
 from skbig.estimators.declaration import declared, parameters_of
 from skbig.estimators.hints import hint_for_value
 from skbig.estimators.interface import EstimatorInterface

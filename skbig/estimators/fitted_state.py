@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from skbig._utils.component import Component
-from skbig.backends.single import SingleDevice
+from skbig._utils.device import SingleDevice
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from skbig._utils.component import names
-from skbig.backends.single import PRECISIONS
+from skbig._utils.device import PRECISIONS
 from skbig.networks.activations import ACTIVATIONS
 from skbig.networks.dense import NORMALIZATIONS
 

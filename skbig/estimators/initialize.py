@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from skbig.backends.single import SingleDevice
+from skbig._utils.device import SingleDevice
 from skbig.data.rows import place_rows
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.engine.history import History

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from skbig._utils.device import SingleDevice
+from skbig._utils.memory import memory_of, readable
 from skbig._utils.random import Purpose, generator, member_seeds
 from skbig._utils.user_warning import warn_user
-from skbig.backends.memory import memory_of, readable
-from skbig.backends.single import SingleDevice
 from skbig.components.optimizers.base import Optimizer
 from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.split import split

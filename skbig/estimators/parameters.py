@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import get_scorer_names
 
+from skbig._utils.device import PRECISIONS
 from skbig._utils.validation import Boolean, Callable, Constraint, Instance, Interval, Options
-from skbig.backends.backend import Backend
-from skbig.backends.single import PRECISIONS
 from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Schedule
+from skbig.distributed.backend import Backend
 from skbig.estimators.declaration import declared, estimator, parameter
 
 COUNT = Interval(1, None, integer=True)

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from skbig.backends.single import SingleDevice, choose_backend, plain_torch
+from skbig._utils.device import SingleDevice, choose_backend, plain_torch
 from skbig.engine.checkpoint import Checkpoint
 from skbig.engine.history import History, continued_history
 from skbig.engine.stopping import StoppingTracker
-from skbig.engine.train import Observer, Training
+from skbig.engine.train import Observer
 from skbig.estimators.advice import warn_of_the_end
 from skbig.estimators.checkpointing import Saver, check_complete, directory_of, go_on_from, has_ended
 from skbig.estimators.choices import device_of, resolve_choices
+from skbig.estimators.estimator_training import EstimatorTraining
+from skbig.estimators.fit_runners import LOCAL, FitRunner, runner_of
 from skbig.estimators.fitted_state import continued_members, curve_means, export_progress, import_tracker
 from skbig.estimators.given import Given
 from skbig.estimators.inputs import (
@@ -33,53 +35,40 @@ from skbig.estimators.inputs import (
     seeds_of,
 )
 from skbig.estimators.interface import EstimatorInterface
-from skbig.estimators.launching import team_of
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.sklearn_compat import (
     callback_observer,
     check_weight,
     inside_loop_of_fits,
 )
-from skbig.estimators.teams import ALONE, Errand, Team
 from skbig.estimators.validation import Validation, validation_of
 from skbig.estimators.validation_sets import checked_validation, held_out
 from skbig.exceptions import DivergenceError
 
 
 @dataclass(kw_only=True)
-class Session(Training):
+class Session(EstimatorTraining):
     """A training of an estimator that is ready to run.
 
     Attributes
     ----------
-    estimator : EstimatorInterface
     before : dict
-        Its attributes before the call.
+        The estimator's attributes before the call.
     given : Given
         Rows, targets and weights as the user gave them.
-    targets : ClassTargets or RegressionTargets
-    backend : SingleDevice
     incremental : bool
         Whether it is one call of `partial_fit`.
     n_epochs : int
         Epochs of the whole training: `max_iter`, or what it was settled to be.
-    saver : Saver or None
-    held : dict of Given, or None
-        The checked validation rows, by the name of each set.
-    team : Team
-        Where the training runs.
+    runner : FitRunner
+        What carries the training out.
     """
 
-    estimator: EstimatorInterface
     before: dict[str, Any]
     given: Given
-    targets: Any
-    backend: SingleDevice
     incremental: bool
     n_epochs: int
-    saver: Saver | None = None
-    held: dict[str, Given] | None = None
-    team: Team = ALONE
+    runner: FitRunner = LOCAL
 
     @property
     def has_stopped(self) -> bool:
@@ -173,10 +162,9 @@ class Session(Training):
             calls = callback_observer(self.estimator, given.X, given.y, given.weight, n_epochs, self.attributes)
             observers = [stack.enter_context(calls), *self._observers(stack), *more]
             if n_epochs:  # none are left of a fit that an earlier run has ended
-                errand = Errand(self, self.backend, self.targets, self.held, self.saver)
-                self.team.train(errand, [observer for observer in observers if observer is not None])
+                self.runner.train(self, [observer for observer in observers if observer is not None])
                 if self.saver is not None and has_ended(self):
-                    self.team.first(self.saver.save)
+                    self.runner.first(self.saver.save)
 
     def _observers(self, stack: ExitStack) -> list[Observer]:
         observers: list[Observer] = []
@@ -215,20 +203,20 @@ def _prepare(
     estimator: EstimatorInterface, before: dict[str, Any], given: Given, held: Given, *, incremental: bool, classes: Any
 ) -> Session:
     goes_on = estimator.__sklearn_is_fitted__() and (incremental or estimator.warm_start)
-    choices, team = resolve_choices(estimator), team_of(estimator)
-    checked, backend = _checked_rows(estimator, given, team, reset=not goes_on)
+    choices, runner = resolve_choices(estimator), runner_of(estimator)
+    checked, backend = _checked_rows(estimator, given, runner, reset=not goes_on)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
-    home = team.home(backend)
+    home = runner.home(backend)
     validation = checked_validation(estimator, held, checked.X.dtype, choices)
     facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
     choices, targets = estimator._settled(choices, checked, targets, **facts)
     network = choices.network.of_shape(checked.X.shape[1], targets.n_outputs)
     check_memory(network, choices["n_members"], choices.optimizer, home)
     saves = None if incremental else directory_of(estimator, checked, validation)
-    saved = None if saves is None else team.first(saves.newest)
+    saved = None if saves is None else runner.first(saves.newest)
     if saved is not None:
         check_complete(saved)
-    seeds = _seeds(estimator, choices["n_members"], goes_on, saved, team)
+    seeds = _seeds(estimator, choices["n_members"], goes_on, saved, runner)
     if validation is None and choices["early_stopping"]:
         checked, validation = held_out(estimator, checked, seeds[0], incremental)
     checked = _weighted(estimator, checked, targets, incremental)
@@ -260,8 +248,8 @@ def _prepare(
         incremental=incremental,
         n_epochs=choices["max_iter"],
         held=validation,
-        team=team,
-        stacks=team is ALONE,
+        runner=runner,
+        stacks=runner.stacks,
     )
     if saved is not None:
         go_on_from(session, saved)
@@ -272,10 +260,10 @@ def _prepare(
 
 
 def _checked_rows(
-    estimator: EstimatorInterface, given: Given, team: Team, *, reset: bool
+    estimator: EstimatorInterface, given: Given, runner: FitRunner, *, reset: bool
 ) -> tuple[Given, SingleDevice]:
     """Return checked rows without those of weight zero, and on what and in which numbers they are trained."""
-    device = team.device(device_of(estimator.device, type(estimator).__name__))
+    device = runner.device(device_of(estimator.device, type(estimator).__name__))
     dtypes = input_dtypes(device, estimator.precision)
     X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, reset=reset)
     backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
@@ -283,13 +271,13 @@ def _checked_rows(
 
 
 def _seeds(
-    estimator: EstimatorInterface, n_members: int, goes_on: bool, saved: Checkpoint | None, team: Team
+    estimator: EstimatorInterface, n_members: int, goes_on: bool, saved: Checkpoint | None, runner: FitRunner
 ) -> list[int]:
     """Return a seed per member: those of the training that goes on, or newly drawn ones."""
     if goes_on:
         return list(estimator._progress["seeds"])
     drawn = seeds_of(estimator.random_state, n_members)  # a RandomState moves on, however often it is killed
-    return team.first(lambda: drawn) if saved is None else list(saved.facts["seeds"])
+    return runner.first(lambda: drawn) if saved is None else list(saved.facts["seeds"])
 
 
 def _history(estimator: EstimatorInterface, validation: Validation | None, goes_on: bool) -> History:

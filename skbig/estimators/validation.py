@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.backends.single import SingleDevice
+from skbig._utils.device import SingleDevice
 from skbig.components.losses.base import Loss
 from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.streaming.lazy_rows import LazyRows

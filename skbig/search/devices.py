@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from skbig.backends.single import choose_device
+from skbig._utils.device import choose_device
 from skbig.search.fit_task import FitTask
 
 MAX_THREADS = 8

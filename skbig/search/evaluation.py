@@ -1,10 +1,9 @@
-"""How a search's fits are run: here in this process, by the workers of joblib, or by a crew of a backend's."""
+"""One evaluation of a search after another: its candidates, what trains them, and what is kept of the results."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +11,13 @@ from joblib import effective_n_jobs
 from sklearn.exceptions import ConvergenceWarning
 
 from skbig.estimators.sklearn_compat import format_results
-from skbig.search.crew import Crew, crew_of
 from skbig.search.fit_task import RAN_OUT, FitTask
 from skbig.search.joblib_backend import Call
-from skbig.search.joblib_runner import run_with_joblib
 from skbig.search.observer import SearchObserver
 from skbig.search.progress import SearchLine
 from skbig.search.search_checkpoint import SearchCheckpoints, identity_of
-from skbig.search.stack_scheduler import SearchInterrupted, StackScheduler
+from skbig.search.search_runners import LocalSearchRunner, SearchRunner, runner_of
+from skbig.search.stack_scheduler import SearchInterrupted
 
 
 class Finished(NamedTuple):
@@ -49,8 +47,7 @@ class Evaluation:
         self._identity: dict[str, str] = {}
         self._line = SearchLine(scoring=search.scoring)
         self._n_fits = self._n_ran_out = 0
-        self._crew: Crew | None = None
-        self._is_manned = False
+        self._runner: SearchRunner | None = None
 
     def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """Return scikit-learn's result of each fit-and-score."""
@@ -74,13 +71,13 @@ class Evaluation:
 
     def _run(self, calls: Sequence[Call], observers: list[SearchObserver]) -> list[Any]:
         tasks = self._tasks(calls)
-        if not self._is_manned:
-            self._crew, self._is_manned = self._crew_of(tasks), True
-        if self._crew is None:
-            return self._run_alone(tasks, observers)
-        return self._run_here(
-            tasks, partial(self._crew.run, tasks, observers, self._shown(), goes_on=self._is_continued(tasks))
-        )
+        if self._runner is None:
+            self._runner = self._runner_of(tasks)
+        try:
+            return self._runner.run(tasks, observers, self._shown(), goes_on=self._is_continued(tasks))
+        except SearchInterrupted as interruption:
+            self._note_finished([task.call for task in tasks], interruption.results)
+            raise (interruption.error or KeyboardInterrupt()) from None
 
     def _is_continued(self, tasks: Sequence[FitTask]) -> bool:
         """Whether another evaluation will go on with these trainings."""
@@ -90,35 +87,27 @@ class Evaluation:
     def _tasks(self, calls: Sequence[Call]) -> list[FitTask]:
         return [FitTask(call) for call in calls]
 
-    def _run_alone(self, tasks: Sequence[FitTask], observers: list[SearchObserver]) -> list[Any]:
-        """Run by this process, or by the workers of joblib."""
-        n_workers = effective_n_jobs(self.search.n_jobs)
-        if n_workers > 1:
-            return run_with_joblib(tasks, n_workers, self.search.pre_dispatch, observers)
-        return self._run_here(tasks, partial(StackScheduler(observers=[*observers, *self._shown()]).run, tasks))
-
-    def _run_here(self, tasks: Sequence[FitTask], run: Callable[[], list[Any]]) -> list[Any]:
-        try:
-            return run()
-        except SearchInterrupted as interruption:
-            self._note_finished([task.call for task in tasks], interruption.results)
-            raise (interruption.error or KeyboardInterrupt()) from None
-
-    def _crew_of(self, tasks: Sequence[FitTask]) -> Crew | None:
-        crew = crew_of(self.search.estimator, tasks)
-        if crew is not None and effective_n_jobs(self.search.n_jobs) > 1:
+    def _runner_of(self, tasks: Sequence[FitTask]) -> SearchRunner:
+        runner = runner_of(self.search.estimator, tasks)
+        if runner is None:
+            return self._local_runner()
+        if effective_n_jobs(self.search.n_jobs) > 1:
             warnings.warn(
                 f"n_jobs={self.search.n_jobs!r} is ignored: the workers of the estimator's backend share this search. "
                 "Use n_jobs=None, or backend=None.",
                 UserWarning,
                 stacklevel=2,
             )
-        return crew
+        return runner
+
+    def _local_runner(self) -> LocalSearchRunner:
+        """Return what trains where no backend spreads the search."""
+        return LocalSearchRunner(effective_n_jobs(self.search.n_jobs), self.search.pre_dispatch)
 
     def close(self) -> None:
         """Leave no process behind."""
-        if self._crew is not None:
-            self._crew.close()
+        if self._runner is not None:
+            self._runner.close()
 
     def _shown(self) -> list[SearchObserver]:
         """Return the progress line; with more verbosity scikit-learn's own lines would run through it."""

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 
-from skbig.backends.single import plain_torch
+from skbig._utils.device import plain_torch
 from skbig.engine.train import Observer
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.given import Given

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from math import floor, log
 from typing import Any
 
@@ -18,12 +17,9 @@ from skbig.search.evaluation import Evaluation
 from skbig.search.fit_task import FitTask, fresh_seed, hash_of
 from skbig.search.grid import TrainsTogether
 from skbig.search.joblib_backend import Call
-from skbig.search.ledger import Ledger
 from skbig.search.nesting import last_step, name_of_parameter
-from skbig.search.observer import SearchObserver
 from skbig.search.pipeline_cache import PipelineCache
-from skbig.search.search_checkpoint import State
-from skbig.search.stack_scheduler import StackScheduler
+from skbig.search.search_runners import LocalSearchRunner
 
 EPOCHS = "max_iter"
 
@@ -199,18 +195,11 @@ class Rungs(Evaluation):
         super().__init__(search)
         self._parameter = parameter
         self._n_epochs = 0
-        self._cache = PipelineCache()
-        self._states: dict[str, State] = {}
         self._seeds: dict[str, int] = {}
 
-    def _run_alone(self, tasks: Sequence[FitTask], observers: list[SearchObserver]) -> list[Any]:
+    def _local_runner(self) -> LocalSearchRunner:
         n_side_by_side = None if self.search.n_jobs is None else effective_n_jobs(self.search.n_jobs)
-        numbers = {task: i for i, task in enumerate(tasks)}
-        ledger = Ledger(numbers, self._states, self._is_continued(tasks), lambda: None)
-        scheduler = StackScheduler(n_side_by_side, [ledger, *observers, *self._shown()], cache=self._cache)
-        results = self._run_here(tasks, partial(scheduler.run, tasks))
-        self._states = ledger.take().states
-        return results
+        return LocalSearchRunner(n_side_by_side=n_side_by_side, cache=PipelineCache())
 
     def _is_continued(self, tasks: Sequence[FitTask]) -> bool:
         return int(tasks[0].parameters[self._parameter]) < self._epochs_of_last_rung()

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from sklearn import config_context, get_config
 
-from skbig.backends.single import plain_torch
+from skbig._utils.device import plain_torch
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
@@ -24,8 +24,8 @@ from skbig.search.fit_task import FitTask
 from skbig.search.joblib_backend import Call
 from skbig.search.observer import SearchObserver
 from skbig.search.pipeline_cache import PipelineCache
-from skbig.search.share import Share, Whole
 from skbig.search.stack_planning import MIN_SETS, likely_cohorts, sets_in_memory, stack_size, stacks_of
+from skbig.search.work_queue import LocalQueue, WorkQueue
 
 LIGHT_STEP = 500_000
 """Rows of a batch times parameters of a stack: below, a step is mostly Python, which threads only take turns at."""
@@ -52,8 +52,8 @@ class StackScheduler:
     observers : sequence of SearchObserver
     cache : PipelineCache or None
         Folds and steps that an earlier evaluation has left, if it was of the same rows.
-    share : Share or None
-        Which stacks are trained here; all by default.
+    queue : WorkQueue or None
+        The stacks, and which of them are trained here; all by default.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class StackScheduler:
         observers: Sequence[SearchObserver] = (),
         *,
         cache: PipelineCache | None = None,
-        share: Share | None = None,
+        queue: WorkQueue | None = None,
     ) -> None:
         self._n_threads = torch.get_num_threads()
         self._given_side_by_side, self._n_side_by_side = n_side_by_side, 1
         self._observers = observers
-        self._share: Share = Whole() if share is None else share
+        self._queue: WorkQueue = LocalQueue() if queue is None else queue
         self._cache = PipelineCache() if cache is None else cache
         self._config = get_config()
         self._notifying = threading.Lock()
@@ -103,9 +103,9 @@ class StackScheduler:
         todo = [task for task in tasks if not self._is_known(task)]
         for task in todo:
             task.configure()
-        self._n_side_by_side = self._given_side_by_side or self._share.side_by_side(todo, self._n_threads)
+        self._n_side_by_side = self._given_side_by_side or self._queue.side_by_side(todo, self._n_threads)
         with self._pool() as pool:
-            for number, group in enumerate(self._share.ordered(likely_cohorts(todo))):
+            for number, group in enumerate(self._queue.ordered(likely_cohorts(todo))):
                 for stack in self._stacks(number, group):
                     self._waiting[pool.submit(self._train, stack)] = stack
             while self._waiting:
@@ -136,9 +136,9 @@ class StackScheduler:
         """Yield the stacks of a group that are trained here, prepared, each when there is room for it."""
         size, n_sets = self._size(number, group)
         stacks = stacks_of(group, size, self._n_side_by_side, n_sets)
-        devices = itertools.cycle(self._share.devices(group))
+        devices = itertools.cycle(self._queue.devices(group))
         for stack, device in zip(stacks, devices, strict=False):
-            if not self._share.takes(stack, partial(self._make_room, stack, n_sets)):
+            if not self._queue.takes(stack, partial(self._make_room, stack, n_sets)):
                 for task in stack:  # one may have been prepared, to show the size
                     task.forget()
                 continue
@@ -161,13 +161,13 @@ class StackScheduler:
         n_sets = self._n_sets = sets_in_memory(session)
         n_at_once = min(len(group), n_sets * len({task.candidate for task in group}))
         n_members = max(other.last._planned("n_members") for other in group if other.last is not None)
-        n_side_by_side = self._share.n_processes * self._n_side_by_side
+        n_side_by_side = self._queue.n_processes * self._n_side_by_side
         size = partial(stack_size, session, n_members, n_at_once, n_side_by_side)
-        return self._share.agreed(number, size), n_sets
+        return self._queue.agreed(number, size), n_sets
 
     def _is_prepared(self, task: FitTask, group: Sequence[FitTask]) -> bool:
         self._cache.keep({task.split})
-        task.prepare(self._cache, self._share.devices(group)[0], self._note_prepared)
+        task.prepare(self._cache, self._queue.devices(group)[0], self._note_prepared)
         return task.session is not None
 
     def _make_room(self, stack: Sequence[FitTask], n_sets: int) -> None:
@@ -175,7 +175,7 @@ class StackScheduler:
 
         But not where another process could train it meanwhile, nor where its rows would be too many.
         """
-        most = self._n_side_by_side + (self._share.n_processes == 1)
+        most = self._n_side_by_side + (self._queue.n_processes == 1)
         while self._waiting:
             sets = {task.rows_key for other in [*self._waiting.values(), stack] for task in other}
             if len(self._waiting) < most and len(sets) <= n_sets:
@@ -186,7 +186,7 @@ class StackScheduler:
         """Wait until a stack is trained, and score it."""
         done: set[Future[None]] = set()
         while not done:  # Ctrl-C may reach another thread, which does not wake this one: look up from time to time
-            self._share.look()
+            self._queue.look()
             done, _ = wait(self._waiting, LOOK_UP_SECONDS, return_when=FIRST_COMPLETED)
         for future in [future for future in self._waiting if future in done]:  # as they began
             stack = self._waiting.pop(future)

@@ -12,7 +12,7 @@ import torch
 from sklearn.exceptions import FitFailedWarning
 
 from skbig import DDP, FSDP, BigGridSearchCV, BigMLPClassifier, BigMLPRegressor
-from skbig.backends import memory
+from skbig._utils import memory
 
 
 @pytest.mark.parametrize(

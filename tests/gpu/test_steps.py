@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skbig.backends.single import SingleDevice
+from skbig._utils.device import SingleDevice
 from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
 from skbig.data.rows import Rows, place_rows
 from skbig.data.stacked_rows import StackedRows

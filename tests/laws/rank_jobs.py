@@ -15,18 +15,18 @@ import psutil
 from scipy import sparse
 
 from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
-from skbig.backends.backend import Backend
-from skbig.backends.context import WorkerContext, existing_context
 from skbig.components import SGD, Mixup, Plateau
+from skbig.distributed.backend import Backend
+from skbig.distributed.ranks import Ranks
+from skbig.distributed.sharding import Shard
 from skbig.engine import train as loop
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.history import History
-from skbig.engine.ranks import Ranks
-from skbig.engine.sharding import Shard
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
 from skbig.estimators import sklearn_compat
-from skbig.estimators.teams import train_as_rank
+from skbig.estimators.rank_training import train_as_rank
+from skbig.launch.worker_context import WorkerContext, existing_context
 from tests.small import data, factors, kept, new_members, recipe, rows, weights
 
 SEEDS = {1: (0,), 3: (0, 17, 2**32 - 1)}

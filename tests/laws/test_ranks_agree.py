@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skbig.backends.launch import launch
+from skbig.launch.launch_options import LaunchOptions
+from skbig.launch.launcher import launch
 from tests.laws.rank_jobs import BACKENDS, FACTORS, FITS, INEXACT, SEEDS, learnt, needs_matrices, quiet, trained
 
 TOLERANCE = 1e-10
@@ -22,7 +23,7 @@ def ranks(
     """Let two ranks train everything; return what they have come to, and whether both have the same."""
     folder = tmp_path_factory.mktemp("ranks") / request.param
     folder.mkdir()
-    launch("tests.laws.rank_jobs:train_all", folder, n_workers=2, threads_per_worker=1)
+    launch("tests.laws.rank_jobs:train_all", folder, LaunchOptions(2, threads_per_worker=1))
     results: tuple[dict[str, Any], dict[str, bool]] = pickle.loads((folder / "results").read_bytes())
     return results
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skbig import BigMLPRegressor
 from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
-from skbig.data.parted import PartedRows, Share
+from skbig.data.rank_rows import RankRows, RankSlice
 from skbig.data.rows import Rows
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.threads import thread_count
@@ -91,7 +91,7 @@ def test_parts_of_other_batches() -> None:
     what, results = recipe("regression", dropout=0.5), []
     for records in (True, False):
         members = new_members(what)
-        parts = PartedRows(rows("regression", n_rows=39), Share(1, 2, local=True))
+        parts = RankRows(rows("regression", n_rows=39), RankSlice(1, 2, local=True))
         executor = (RecordedExecutor if records else WrittenExecutor)(members, what, 1.0)
         with thread_count(1):
             for batches in parts.epoch(members.seeds, 0, True, 20, 8):

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig._utils.component import names, resolve
-from skbig.backends.single import SingleDevice
+from skbig._utils.device import SingleDevice
 from skbig.components import Penalty
 from skbig.estimators.mlp import LISTS
 from skbig.exceptions import DivergenceError

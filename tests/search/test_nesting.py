@@ -61,7 +61,7 @@ def test_what_holds_a_network_is_searched_as_a_stack(name: str, monkeypatch: pyt
     estimator, prefix, y = NESTED[name]
     sizes: list[int] = []
     monkeypatch.setattr("skbig.search.stack_scheduler.Population", noting(sizes))
-    monkeypatch.setattr("skbig.search.share.side_by_side", lambda tasks, n_threads: 1)
+    monkeypatch.setattr("skbig.search.work_queue.side_by_side", lambda tasks, n_threads: 1)
     grid = {f"{prefix}alpha": [0.0, 1.0], f"{prefix}learning_rate": [0.01, 0.03]}
     theirs, ours = both(estimator, grid, y=y, cv=3, return_train_score=True)
     assert sizes == [4 * 3]

@@ -19,18 +19,19 @@ from sklearn.model_selection import GridSearchCV
 from torch import distributed
 
 from skbig import DDP, BigGridSearchCV, BigMLPClassifier
-from skbig.backends.context import WorkerContext
-from skbig.backends.launch import launch
 from skbig.engine.executors.threads import thread_count
 from skbig.exceptions import WorkerError
-from skbig.search import shift
-from skbig.search.crew import crew_of
+from skbig.launch import worker_pool
+from skbig.launch.launch_options import LaunchOptions
+from skbig.launch.launcher import launch
+from skbig.launch.worker_context import WorkerContext
 from skbig.search.fit_task import FitTask
 from skbig.search.joblib_backend import collecting
-from skbig.search.share import OwnShare
+from skbig.search.launched_search import LaunchedSearchRunner
+from skbig.search.search_runners import runner_of
 from skbig.search.stack_planning import largest_first
-from skbig.search.started import Started
-from tests.backends.test_ddp import temporary  # noqa: F401
+from skbig.search.work_queue import SharedQueue
+from tests.distributed.test_launched_fits import temporary  # noqa: F401
 from tests.fitting import WORDS, X
 from tests.laws.test_ranks_agree import assert_equal
 from tests.search.rank_jobs import MIXED, RATES, SEARCHES, TWO, Acting, die, found, heard, net, saved
@@ -56,11 +57,11 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many workers each evaluation has asked for."""
     asked: list[int] = []
 
-    def noted(*args: Any, n_workers: int, **options: Any) -> None:
-        asked.append(n_workers)
-        launch(*args, n_workers=n_workers, **options)
+    def noted(job: str, folder: Path, options: LaunchOptions, *more: Any) -> None:
+        asked.append(options.n_workers)
+        launch(job, folder, options, *more)
 
-    monkeypatch.setattr(shift, "launch", noted)
+    monkeypatch.setattr(worker_pool, "launch", noted)
     return asked
 
 
@@ -80,13 +81,13 @@ def wait_for(folder: Path, pattern: str, seconds: float = 60) -> None:
 )
 @pytest.mark.usefixtures("temporary", "unchanged_globals")
 def test_two_workers_find_what_one_process_finds(name: str, settings: dict[str, Any], launches: list[int]) -> None:
-    """Scores, errors, warnings and the best network are those of one process, from one launch for all fits."""
+    """Scores, errors, warnings and the best network are those of one process; all fits but the last are one launch."""
     actual, expected = (
         heard(lambda backend=backend: found(SEARCHES[name](backend, **settings))) for backend in (TWO, None)
     )
     assert_equal(actual[0], expected[0], TOLERANCE)
     assert actual[1] == expected[1]
-    assert launches == [2]
+    assert launches == [2] * (1 + settings.get("refit", True))
 
 
 @pytest.mark.usefixtures("temporary", "unchanged_globals")
@@ -127,7 +128,7 @@ def test_ctrl_c_keeps_what_is_finished(temporary: Path, capsys: pytest.CaptureFi
 
     def press() -> None:
         for number in (0, 1):
-            wait_for(temporary, f"*/done-0-{number}")
+            wait_for(temporary, f"*/delivery-0-{number}")
         time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -181,7 +182,7 @@ def test_what_cannot_be_done_starts_nothing(launches: list[int]) -> None:
 def test_who_takes_part_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a backend that says so spreads a search, and only fits of which no callback here wants to hear."""
 
-    def crew(own: Any, **parameters: list[Any]) -> Any:
+    def runner(own: Any, **parameters: list[Any]) -> Any:
         search = BigGridSearchCV(own if hasattr(own, "fit") else net(own), parameters, refit=False)
         tasks: list[FitTask] = []
 
@@ -191,15 +192,16 @@ def test_who_takes_part_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
         with pytest.raises(InterruptedError), collecting(noting):
             GridSearchCV.fit(search, X, WORDS)
-        return crew_of(search.estimator, tasks)
+        return runner_of(search.estimator, tasks)
 
-    assert crew(None) is None and crew(None, backend=["ddp"]) is None
-    assert isinstance(crew(TWO, alpha=[0.0]), Started) and isinstance(crew("ddp", backend=[None, TWO]), Started)
-    assert crew(TWO, device=["cpu", "auto"]) is None
+    assert runner(None) is None and runner(None, backend=["ddp"]) is None
+    for launched in (runner(TWO, alpha=[0.0]), runner("ddp", backend=[None, TWO])):
+        assert isinstance(launched, LaunchedSearchRunner)
+    assert runner(TWO, device=["cpu", "auto"]) is None
     if hasattr(net(TWO), "set_callbacks"):
-        assert crew(net(TWO).set_callbacks(Hearing()), alpha=[0.0]) is None
+        assert runner(net(TWO).set_callbacks(Hearing()), alpha=[0.0]) is None
     monkeypatch.setattr(DDP, "spreads_searches", False)
-    assert crew(TWO, alpha=[0.0]) is None
+    assert runner(TWO, alpha=[0.0]) is None
 
 
 def test_n_jobs_beside_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +210,7 @@ def test_n_jobs_beside_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(self: Any, tasks: Any, *others: Any, **options: Any) -> Any:
         raise InterruptedError
 
-    monkeypatch.setattr(Started, "run", run)
+    monkeypatch.setattr(LaunchedSearchRunner, "run", run)
     with pytest.warns(UserWarning, match="n_jobs=2 is ignored"), pytest.raises(InterruptedError):
         BigGridSearchCV(net(TWO), RATES, n_jobs=2).fit(X, WORDS)
 
@@ -232,7 +234,7 @@ def test_the_largest_are_taken_first() -> None:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, bool]]:
     """Let two ranks run all searches; return what they have found, and whether both have the same."""
     folder = tmp_path_factory.mktemp("ranks")
-    launch("tests.search.rank_jobs:search_all", folder, n_workers=2, threads_per_worker=1)
+    launch("tests.search.rank_jobs:search_all", folder, LaunchOptions(2, threads_per_worker=1))
     results: tuple[dict[str, Any], dict[str, bool]] = pickle.loads((folder / "results").read_bytes())
     return results
 
@@ -273,8 +275,8 @@ def test_others_that_show_no_progress() -> None:
     context = WorkerContext(0, 0, 2, torch.device("cpu"))
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
-        share = OwnShare(context, "test", {})
+        queue = SharedQueue(context, "test", {})
         with pytest.raises(RuntimeError, match=r"no progress for 0\.1 s"):
-            share.wait_for_others(0.1)
+            queue.wait_for_others(0.1)
     finally:
         distributed.destroy_process_group()

@@ -160,7 +160,7 @@ def test_a_stack_goes_on_where_it_was(n_saves: int, trained: Counter[str], tmp_p
 def one_stack() -> Iterator[None]:
     """Train on one thread, so that there is one stack at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skbig.search.share.side_by_side", lambda tasks, n_threads: 1)
+        patch.setattr("skbig.search.work_queue.side_by_side", lambda tasks, n_threads: 1)
         yield
 
 

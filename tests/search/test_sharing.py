@@ -154,7 +154,7 @@ def test_rows_that_are_held_out_alike_are_there_once() -> None:
     network = small("multiclass", early_stopping=True, validation_fraction=0.25, scoring="neg_log_loss")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skbig.search.stack_scheduler.Population", Looking)
-        patch.setattr("skbig.search.share.side_by_side", lambda tasks, n_threads: 1)
+        patch.setattr("skbig.search.work_queue.side_by_side", lambda tasks, n_threads: 1)
         both(network, {"alpha": [0.0, 0.5, 1.0, 2.0]}, cv=3, scoring="neg_log_loss")
     assert [len(addresses) for addresses in seen] == [3]
 

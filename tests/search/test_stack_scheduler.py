@@ -266,7 +266,7 @@ def test_scores_leave_the_cores_to_the_stacks(
     n_side_by_side: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where stacks are trained side by side a score takes one thread; where one takes its turn, it has all of them."""
-    monkeypatch.setattr("skbig.search.share.side_by_side", lambda tasks, n_threads: n_side_by_side)
+    monkeypatch.setattr("skbig.search.work_queue.side_by_side", lambda tasks, n_threads: n_side_by_side)
     seen = []
 
     def score(estimator: Any, X: Any, y: Any) -> float:

@@ -1,0 +1,8 @@
+"""Worker processes: starting them, knowing that they are alive, and exchanging data with them.
+
+Read `launcher.py` first: `launch` runs a function in several processes. Between the caller and its workers stands
+`launcher_process.py`; a worker begins in `worker_main.py`, where it joins the others (`rendezvous.py`) and is given its
+`WorkerContext`. `heartbeat.py` shows who makes progress, `failure_report.py` turns what went wrong into one error.
+Processes that torchrun or SLURM has started are found in `rank_environment.py` instead.
+Everything lies in a private folder (`scratch_dir.py`), in which arrays travel as files (`serialization.py`).
+"""
