@@ -53,6 +53,16 @@ def test_blocks_of_a_document_run_in_order(path: Path, tmp_path: Path, monkeypat
     plt.close("all")
 
 
+def test_files_that_are_named_exist() -> None:
+    """What CONTRIBUTING, the design and the map of a room tell to read is there."""
+    pages = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "design.md", *(ROOT / "skbig").rglob("__init__.py")]
+    for page in pages:
+        homes = [ROOT, ROOT / "skbig", page.parent]
+        names = re.findall(r"`([\w./-]+\.(?:py|md|toml|txt))`", page.read_text(encoding="utf-8"))
+        missing = [name for name in names if not any((home / name).exists() for home in homes)]
+        assert not missing, relative(page)
+
+
 @pytest.mark.parametrize("path", documented(), ids=relative)
 def test_examples_of_docstrings_give_what_they_show(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

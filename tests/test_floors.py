@@ -21,7 +21,7 @@ FLOORS = {
     "networks": 1,
     "data": 1,
     "tables": 1,
-    "launch": 1.2,
+    "launch": 1.5,
     "engine": 2,
     "inference": 2,
     "distributed": 2.5,

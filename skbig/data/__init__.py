@@ -1,7 +1,8 @@
 """Rows and targets, in memory or read from where they lie.
 
 Read `rows.py` first: rows on a device, and the batches of an epoch. `stacked_rows.py` is the same for members with
-rows of their own, `streamed_rows.py` for rows that are read while training (`streaming/`, from `sources/`).
+rows of their own, `streamed_rows.py` for rows that are read while training (`streaming/`, from `sources/`), and
+`rank_rows.py` the part of each batch that one of several processes reads.
 `targets.py` turns labels into what a loss reads, and back; `split.py` holds rows out.
 """
 
