@@ -33,7 +33,19 @@ from skbig.launch import worker_pool
 from skbig.launch.launch_options import LaunchOptions
 from skbig.launch.mailbox import CLOSED, STOP, Mailbox
 from skbig.launch.worker_context import WorkerContext
-from tests.laws.rank_jobs import CLASSES, FITS, INEXACT, SPARSE, VALUES, X, classifier, learnt, quiet, regressor
+from tests.laws.rank_jobs import (
+    CLASSES,
+    FITS,
+    INEXACT,
+    SPARSE,
+    VALUES,
+    X,
+    classifier,
+    fitted_alone,
+    learnt,
+    quiet,
+    regressor,
+)
 from tests.laws.test_ranks_agree import TOLERANCE, assert_equal
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +110,7 @@ def test_two_fits_at_once_from_threads() -> None:
     for thread in threads:
         thread.join()
     for name in names:
-        assert_equal(learnt(models[name]), learnt(quiet(lambda name=name: FITS[name](None))), TOLERANCE)
+        assert_equal(learnt(models[name]), fitted_alone(name), TOLERANCE)
 
 
 FOUR = """
@@ -280,7 +292,7 @@ def near(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_fit_by_a_worker_is_that_of_this_process(name: str, kind: type[Backend], near: list[int]) -> None:
     """Nothing is lost on the way to a worker and back."""
     actual = learnt(quiet(lambda: FITS[name](kind(2))))
-    assert_equal(actual, learnt(quiet(lambda: FITS[name](None))), INEXACT.get(name, TOLERANCE))
+    assert_equal(actual, fitted_alone(name), INEXACT.get(name, TOLERANCE))
     assert set(near) == {2}
 
 

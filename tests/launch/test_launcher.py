@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -78,9 +79,27 @@ def script(body: str, folder: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.usefixtures("unchanged_globals")
 def test_ranks_work_together(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Two workers form one group, and the caller sees nothing of them but their files."""
+    """Two workers form one group, and the caller sees nothing of them but their files.
+
+    While they work, only they listen, each at one port of this machine; the launcher and the caller do not.
+    """
     before = (os.getcwd(), list(sys.path), signal.getsignal(signal.SIGTERM))
-    launch("worker_jobs:add", tmp_path, LaunchOptions(2, threads_per_worker=3))
+    listened, found = {*listening(psutil.Process())}, dict[int, Any]()
+
+    def look() -> None:
+        if found or not all((tmp_path / f"waits-{rank}.json").exists() for rank in range(2)):
+            return
+        launched = [child for child in psutil.Process().children(recursive=True) if str(tmp_path) in child.cmdline()]
+        found.update({child.pid: listening(child) for child in launched})
+        assert {*listening(psutil.Process())} <= listened
+        (tmp_path / "seen").touch()
+
+    launch("worker_jobs:add_and_wait", tmp_path, LaunchOptions(2, threads_per_worker=3), look)
+    workers = {read(tmp_path / f"waits-{rank}.json") for rank in range(2)}
+    assert workers < found.keys() and len(found) == 3
+    assert {pid for pid, sockets in found.items() if sockets} == workers
+    assert [len(found[pid]) for pid in workers] == [1, 1]
+    assert {host for sockets in found.values() for host, _ in sockets} == {"127.0.0.1"}
     assert (os.getcwd(), list(sys.path), signal.getsignal(signal.SIGTERM)) == before
     says = [read(tmp_path / f"says-{rank}.json") for rank in range(2)]
     assert says == 2 * [
@@ -168,25 +187,6 @@ def test_a_worker_that_stops_while_it_starts_is_named(tmp_path: Path) -> None:
     assert caught.value.rank == 1
     assert "in sleep_on" in str(caught.value)
     assert processes(tmp_path) == []
-
-
-def test_nothing_listens_to_others(tmp_path: Path) -> None:
-    """While workers work, only they listen, each at one port of this machine; the launcher and the caller do not."""
-    psutil = pytest.importorskip("psutil")
-    launching = threading.Thread(target=launch, args=["worker_jobs:wait", tmp_path, LaunchOptions(2)])
-    before = {*listening(psutil.Process())}
-    launching.start()
-    wait_for(*(tmp_path / f"waits-{rank}.json" for rank in range(2)))
-    launched = [child for child in psutil.Process().children(recursive=True) if str(tmp_path) in child.cmdline()]
-    found = {child.pid: listening(child) for child in launched}
-    assert {*listening(psutil.Process())} <= before
-    (tmp_path / "seen").touch()
-    launching.join()
-    workers = {read(tmp_path / f"waits-{rank}.json") for rank in range(2)}
-    assert workers < found.keys() and len(found) == 3
-    assert {pid for pid, sockets in found.items() if sockets} == workers
-    assert [len(found[pid]) for pid in workers] == [1, 1]
-    assert {host for sockets in found.values() for host, _ in sockets} == {"127.0.0.1"}
 
 
 def test_an_interrupted_caller_leaves_no_process(tmp_path: Path) -> None:

@@ -32,15 +32,21 @@ ALONE = {
 }
 
 PROGRAM = """
-import json
+import json, os, sys
 import torch
 from skbig.launch.worker_context import existing_context
-context = existing_context()
-total = torch.tensor([context.rank + 1.0])
-torch.distributed.all_reduce(total)
-again = existing_context()
-context.beat()
-print(json.dumps([context.rank, context.local_rank, context.world_size, total.item(), again == context]))
+def join(environ):
+    os.environ.update(environ)
+    context = existing_context()
+    total = torch.tensor([context.rank + 1.0])
+    torch.distributed.all_reduce(total)
+    again = existing_context()
+    context.beat()
+    torch.distributed.destroy_process_group()
+    for name in environ:
+        del os.environ[name]
+    return [context.rank, context.local_rank, context.world_size, total.item(), again == context]
+print(json.dumps([join(environ) for environ in json.loads(sys.argv[1])]))
 """
 
 
@@ -60,15 +66,15 @@ def ranks_of_slurm() -> list[dict[str, str]]:
     return [common | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
 
 
-@pytest.mark.parametrize("launched", [ranks_of_torchrun, ranks_of_slurm])
-def test_ranks_of_a_launch_by_others_join(launched: object) -> None:
-    """Processes that the environment makes ranks form one group, once."""
+def test_ranks_of_a_launch_by_others_join() -> None:
+    """Processes that the environment makes ranks, torchrun's or SLURM's, form one group, once."""
+    launches = zip(ranks_of_torchrun(), ranks_of_slurm(), strict=True)
     workers = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM], env=os.environ | own, cwd=ROOT, stdout=subprocess.PIPE)
-        for own in launched()
+        subprocess.Popen([sys.executable, "-c", PROGRAM, json.dumps(environs)], cwd=ROOT, stdout=subprocess.PIPE)
+        for environs in launches
     ]
     answers = [json.loads(worker.communicate(timeout=60)[0]) for worker in workers]
-    assert answers == [[rank, rank, 2, 3.0, True] for rank in range(2)]
+    assert answers == [2 * [[rank, rank, 2, 3.0, True]] for rank in range(2)]
 
 
 @pytest.mark.parametrize("environ", ALONE.values(), ids=ALONE)

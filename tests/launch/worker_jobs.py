@@ -75,8 +75,9 @@ def sleep_on() -> None:
     time.sleep(600)
 
 
-def wait(folder: Path, context: WorkerContext) -> None:
-    """Say that it works, and wait until that is seen."""
+def add_and_wait(folder: Path, context: WorkerContext) -> None:
+    """Add up, say that it is done, and wait until that is seen."""
+    add(folder, context)
     distributed.barrier()
     write(folder / f"waits-{context.rank}.json", os.getpid())
     while not (folder / "seen").exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -52,6 +53,18 @@ FACTORS |= {
 def strict(changes: dict[str, Any]) -> dict[str, Any]:
     """Keep noise small: a bias before a batch norm has no gradient but noise, and Adam would divide by its size."""
     return changes | ({"optimizer": SGD(momentum=0.9)} if changes.get("normalization") == "batch" else {})
+
+
+@cache
+def trained_alone(name: str) -> dict[str, Any]:
+    """Return the same of one process."""
+    return trained(name)
+
+
+@cache
+def fitted_alone(name: str) -> dict[str, Any]:
+    """Return what a fit of one process learns."""
+    return learnt(quiet(lambda: FITS[name](None)))
 
 
 def trained(name: str, ranks: Ranks | None = None, n_threads: int = 1) -> dict[str, Any]:
@@ -234,9 +247,13 @@ def hosts() -> list[str]:
 
 
 def train_all(folder: Path, context: WorkerContext) -> None:
-    """Train everything, in all ranks; rank 0 writes what they have come to, and whether all have the same."""
+    """Train everything by every backend, in all ranks; rank 0 writes the results, and whether all have the same."""
     assert existing_context() is context
-    backend = BACKENDS[folder.name]
+    for name, backend in BACKENDS.items():
+        train_by(backend, folder / name, context)
+
+
+def train_by(backend: Backend, folder: Path, context: WorkerContext) -> None:
     ranks = Ranks(context, backend)
     names = [name for name in FACTORS if not (backend.shares_parameters and needs_matrices(name))]
     results = {name: trained(name, ranks) for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,31 @@ import pytest
 
 from skbig.launch.launch_options import LaunchOptions
 from skbig.launch.launcher import launch
-from tests.laws.rank_jobs import BACKENDS, FACTORS, FITS, INEXACT, SEEDS, learnt, needs_matrices, quiet, trained
+from tests.laws.rank_jobs import BACKENDS, FACTORS, FITS, INEXACT, SEEDS, fitted_alone, needs_matrices, trained_alone
+from tests.once import once
 
 TOLERANCE = 1e-10
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
-def ranks(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Any], dict[str, bool]]:
-    """Let two ranks train everything; return what they have come to, and whether both have the same."""
-    folder = tmp_path_factory.mktemp("ranks") / request.param
-    folder.mkdir()
+Results = tuple[dict[str, Any], dict[str, bool]]
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Let two ranks train everything; return by backend what they have learnt, and whether both have the same."""
+    return once(tmp_path_factory, "ranks", _launched)
+
+
+def _launched(folder: Path) -> dict[str, Results]:
+    for name in BACKENDS:
+        (folder / name).mkdir()
     launch("tests.laws.rank_jobs:train_all", folder, LaunchOptions(2, threads_per_worker=1))
-    results: tuple[dict[str, Any], dict[str, bool]] = pickle.loads((folder / "results").read_bytes())
-    return results
+    return {name: pickle.loads((folder / name / "results").read_bytes()) for name in BACKENDS}
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def ranks(request: pytest.FixtureRequest, launched: dict[str, Results]) -> Results:
+    return launched[request.param]
 
 
 def assert_equal(actual: Any, expected: Any, tolerance: float, name: str = "") -> None:
@@ -51,7 +62,7 @@ def test_a_training_is_that_of_one_process(name: str, ranks: Any) -> None:
     if name not in results:
         assert needs_matrices(name)
         pytest.skip("an optimizer that needs whole matrices")
-    alone = trained(name)
+    alone = trained_alone(name)
     # A rank of DDP with one thread sends its gradient when it has all of it; with more, while it computes the rest.
     for own in {name, f"{name}, with threads"} & results.keys():
         assert_equal(results[own], alone, TOLERANCE, own)
@@ -62,8 +73,7 @@ def test_a_training_is_that_of_one_process(name: str, ranks: Any) -> None:
 def test_a_fit_is_that_of_one_process(name: str, ranks: Any) -> None:
     """Every fitted attribute is that of one process, and the same in all ranks."""
     results, alike = ranks
-    expected = learnt(quiet(lambda: FITS[name](None)))
-    assert_equal(results[name], expected, INEXACT.get(name, TOLERANCE))
+    assert_equal(results[name], fitted_alone(name), INEXACT.get(name, TOLERANCE))
     assert alike[name]
 
 

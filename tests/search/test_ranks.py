@@ -34,6 +34,7 @@ from skbig.search.work_queue import SharedQueue
 from tests.distributed.test_launched_fits import temporary  # noqa: F401
 from tests.fitting import WORDS, X
 from tests.laws.test_ranks_agree import assert_equal
+from tests.once import once
 from tests.search.rank_jobs import MIXED, RATES, SEARCHES, TWO, Acting, die, found, heard, net, saved
 
 TOLERANCE = 1e-6
@@ -233,7 +234,10 @@ def test_the_largest_are_taken_first() -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, bool]]:
     """Let two ranks run all searches; return what they have found, and whether both have the same."""
-    folder = tmp_path_factory.mktemp("ranks")
+    return once(tmp_path_factory, "searching-ranks", _launched)
+
+
+def _launched(folder: Path) -> tuple[dict[str, Any], dict[str, bool]]:
     launch("tests.search.rank_jobs:search_all", folder, LaunchOptions(2, threads_per_worker=1))
     results: tuple[dict[str, Any], dict[str, bool]] = pickle.loads((folder / "results").read_bytes())
     return results
