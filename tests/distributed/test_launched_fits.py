@@ -95,25 +95,7 @@ class Loss:
 # With workers: each of these starts some, which takes seconds.
 
 
-@pytest.mark.usefixtures("unchanged_globals")
-def test_two_fits_at_once_from_threads() -> None:
-    """Fits on threads, side by side, are those of one process, and leave everything as it was."""
-    names = ("held out rows, accuracy", "sparse, members")
-    models: dict[str, Any] = {}
-
-    def fit(name: str) -> None:
-        models[name] = FITS[name](TWO)
-
-    threads = [threading.Thread(target=fit, args=[name]) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for name in names:
-        assert_equal(learnt(models[name]), fitted_alone(name), TOLERANCE)
-
-
-FOUR = """
+OTHERS = """
 import sys, tempfile, threading
 import joblib
 result, tempfile.tempdir, *seeds = sys.argv[1:]
@@ -131,17 +113,28 @@ joblib.dump(models, result)
 """
 
 
-def test_eight_fits_at_once(tmp_path: Path, temporary: Path) -> None:
-    """Four threads of each of two programs start two workers each, and every fit is that of one process."""
-    results = [tmp_path / "one", tmp_path / "other"]
-    scripts = [
-        subprocess.Popen([sys.executable, "-c", FOUR, str(result), str(temporary), *seeds], cwd=ROOT)
-        for result, seeds in zip(results, ("0123", "4567"), strict=True)
-    ]
-    assert [script.wait(timeout=300) for script in scripts] == [0, 0]
-    models = joblib.load(results[0]) | joblib.load(results[1])
-    assert sorted(models) == [*range(8)]
-    for seed, model in models.items():
+@pytest.mark.usefixtures("unchanged_globals")
+def test_fits_at_once_from_threads_and_programs(tmp_path: Path, temporary: Path) -> None:
+    """Two threads of each of two programs start two workers each; every fit is that of one process, and harms none."""
+    command = [sys.executable, "-c", OTHERS, str(tmp_path / "result"), str(temporary), "1", "2"]
+    script = subprocess.Popen(command, cwd=ROOT)
+    names = ("held out rows, accuracy", "sparse, members")
+    models: dict[str, Any] = {}
+
+    def fit(name: str) -> None:
+        models[name] = FITS[name](TWO)
+
+    threads = [threading.Thread(target=fit, args=[name]) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in names:
+        assert_equal(learnt(models[name]), fitted_alone(name), TOLERANCE)
+    assert script.wait(timeout=300) == 0
+    others = joblib.load(tmp_path / "result")
+    assert sorted(others) == [1, 2]
+    for seed, model in others.items():
         assert_equal(model, learnt(regressor(random_state=seed).fit(X, VALUES)), TOLERANCE)
 
 

@@ -98,21 +98,19 @@ def tasks_of_slurm(job: str, folder: Path) -> list[tuple[list[str], dict[str, st
 
 
 def test_two_machines_of_slurm(tmp_path: Path) -> None:
-    """Two tasks of srun, on a machine each, meet at the first machine of the step."""
-    run(tasks_of_slurm("fit", tmp_path))
-    assert_of_one_process(results(tmp_path, 2))
+    """Two tasks of srun, on a machine each, meet at the first machine of the step, and fit what one process fits.
 
-
-def test_the_time_of_a_job_is_over(tmp_path: Path) -> None:
-    """When all tasks get SIGTERM, as SLURM sends it before the end, the training is saved and all end by it."""
+    When all tasks get SIGTERM, as SLURM sends it before the end of a job, the training is saved and all end by it.
+    """
     with running(tasks_of_slurm("fit_until_told", tmp_path)) as tasks:
-        last = time.monotonic() + 90
+        last = time.monotonic() + 120
         while len(list(tmp_path.glob("began-*"))) < 2:
             assert time.monotonic() < last and all(task.poll() is None for task in tasks)
             time.sleep(0.05)
         for task in tasks:
             task.send_signal(signal.SIGTERM)
         assert [task.wait(timeout=60) for task in tasks] == [-signal.SIGTERM] * 2
+    assert_of_one_process(results(tmp_path, 2))
     assert len(list((tmp_path / "checkpoints").glob("checkpoint-*"))) == 1
 
 
