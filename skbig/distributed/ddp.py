@@ -38,7 +38,7 @@ class DDP(Backend, name="ddp"):
         not take longer.
     max_restarts : int, default=0
         How many times all workers are started again when one dies. They go on from the newest checkpoint in the
-        `checkpoint_dir` of the estimator; without one they begin anew.
+        `checkpoint_dir` of the estimator; without one they start over.
     sync_every : int, default=1
         1 sums gradients in every step. With more, each worker takes that many steps on its own, each on its part of a
         batch as on a batch of its own, then weights and optimizer states are averaged (local SGD [2]_). That needs

@@ -15,7 +15,7 @@ from torch import Tensor
 from skbig.data.batch import Batch
 from skbig.distributed.data_parallel import DataParallelGradients, Gradients, ShardedGradients
 from skbig.distributed.deferred_allreduce import DeferredGradients
-from skbig.distributed.ranks import Interrupted, Ranks
+from skbig.distributed.ranks import Ranks, RanksInterrupted
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.written import WrittenExecutor, penalty_strength
 from skbig.engine.members import Members
@@ -69,7 +69,7 @@ class RankExecutor:
     def run(self, batches: Sequence[Batch], numbers: Sequence[StepInputs], deadline: float = inf) -> Tensor:
         """Update the members by each batch in turn, and return the losses (S, M).
 
-        All ranks end early after the same step: at rank 0's deadline, or by `Interrupted` when it was asked to.
+        All ranks end early after the same step: at rank 0's deadline, or by `RanksInterrupted` when it was asked to.
         What rank 0 has to say of that travels with the losses, where they come by the host anyway; from a GPU it is
         read at the end.
         """
@@ -85,7 +85,7 @@ class RankExecutor:
         if self._ranks.steps_apart or not self._on_cpu:
             self._hear(self._ranks.add_up(self._signals(losses[0])))
         if self._asked:
-            raise Interrupted
+            raise RanksInterrupted
         return torch.stack(losses)
 
     def _step(self, batch: Batch, numbers: StepInputs) -> Tensor:

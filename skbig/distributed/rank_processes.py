@@ -9,7 +9,7 @@ from skbig.data.rank_rows import RankRows
 from skbig.data.rows import Rows
 from skbig.data.streamed_rows import StreamedRows
 from skbig.distributed.rank_executor import RankExecutor
-from skbig.distributed.ranks import Interrupted, Ranks
+from skbig.distributed.ranks import Ranks, RanksInterrupted
 from skbig.engine.members import Members
 from skbig.engine.processes import AnyRows
 from skbig.engine.recipe import Recipe
@@ -50,4 +50,4 @@ class RankProcesses:
         return self.ranks.first(function)
 
     def all_end(self, interrupt: KeyboardInterrupt) -> bool:
-        return isinstance(interrupt, Interrupted)  # else it is this rank's alone
+        return isinstance(interrupt, RanksInterrupted)  # else it is this rank's alone

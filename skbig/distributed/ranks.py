@@ -24,12 +24,12 @@ from skbig.launch.worker_context import WorkerContext
 T = TypeVar("T")
 
 
-class Interrupted(KeyboardInterrupt):
+class RanksInterrupted(KeyboardInterrupt):
     """Ctrl-C that all ranks have heard of: they end after the same step."""
 
 
 class Word(Enum):
-    """What rank 0 may say besides a result."""
+    """What rank 0 may say instead of a result."""
 
     HELP = auto()
 

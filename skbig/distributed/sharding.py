@@ -33,7 +33,7 @@ from skbig.engine.train import EpochReport, Training
 from skbig.networks.network import BuiltNetwork
 
 
-class Shard:
+class ShardedTraining:
     """A rank's part of a training.
 
     Parameters

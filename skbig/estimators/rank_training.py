@@ -36,9 +36,10 @@ def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer
     if not ranks.shares_parameters:
         Training.run(training, observers)
         return
-    from skbig.distributed.sharding import Shard  # here, for torch needs a second to load what only this needs
+    # Here, for torch needs a second to load what only this needs.
+    from skbig.distributed.sharding import ShardedTraining
 
-    shard = Shard(training, ranks)
+    shard = ShardedTraining(training, ranks)
     ranks.help, training.catch_up = shard.bring_up_to_date, ranks.ask_for_help
     try:
         shard.part.run([shard.count, *observers])

@@ -44,7 +44,7 @@ def launch(job: str, folder: Path, options: LaunchOptions, while_waiting: Callab
         ``function(folder, context)`` with its :class:`~skbig.launch.worker_context.WorkerContext`.
     folder : Path
         Whatever the function reads and writes; nobody else may write to it.
-    workers : LaunchOptions
+    options : LaunchOptions
     while_waiting : callable
         Called every 0.05 seconds; what it raises ends the workers.
 

@@ -26,7 +26,7 @@ class WorkerPool:
     ----------
     job : str
         "package.module:function", as for `launch`.
-    workers : LaunchOptions
+    options : LaunchOptions
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
 from skbig.components import SGD, Mixup, Plateau
 from skbig.distributed.backend import Backend
 from skbig.distributed.ranks import Ranks
-from skbig.distributed.sharding import Shard
+from skbig.distributed.sharding import ShardedTraining
 from skbig.engine import train as loop
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.history import History
@@ -234,7 +234,7 @@ def held(ranks: Ranks, n_members: int) -> dict[str, Any]:
     members = new_members(what, SEEDS[n_members])
     training = Training(members, rows("multiclass"), what, StoppingTracker(members, what), History(), None, 0)
     n_numbers = members.flat.numel()
-    part = Shard(training, ranks).part.members
+    part = ShardedTraining(training, ranks).part.members
     assert all(tensor.is_meta for tensor in members.changing())
     state = sum(tensor.numel() for own in part.state for tensor in own.values())
     return {"all": n_numbers, "parameters": ranks.everybodys(part.flat.numel()), "state": ranks.everybodys(state)}
