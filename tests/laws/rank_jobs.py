@@ -172,9 +172,9 @@ def quiet(fit: Callable[[], Any]) -> Any:
 
 
 def learnt(estimator: Any) -> dict[str, Any]:
-    """Return what a fit has come to, but for times."""
+    """Return what a fit has come to, but for times, and for how its steps were executed."""
     names = [name for name in vars(estimator) if name[-1] == "_" or name in ("_progress", "_curves")]
-    return {name: getattr(estimator, name) for name in names}
+    return {name: getattr(estimator, name) for name in names if name != "executor_"}
 
 
 # What has no counterpart in one process.
