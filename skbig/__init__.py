@@ -7,7 +7,8 @@ from skbig.distributed.tensor import TensorParallel
 from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
-from skbig.estimators.tabular import BigTabularClassifier, BigTabularRegressor
+from skbig.estimators.tabular_classifier import BigTabularClassifier
+from skbig.estimators.tabular_regressor import BigTabularRegressor
 from skbig.from_sklearn import from_sklearn
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 from skbig.trusted import trusted_types

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from skbig.components.losses.base import Loss
+from skbig.estimators.conformal import Conformity
 from skbig.networks.network import BuiltNetwork
 from skbig.tables.encoding import TableEncoding
 from skbig.tables.sparse_columns import SparseEncoding
@@ -80,6 +81,8 @@ class TabularAttributes:
 
     encoding_: TableEncoding | SparseEncoding
     temperature_: float
+    feature_importances_: np.ndarray
+    _conformity: Conformity | None
     _target_scale: dict[str, np.ndarray]
 
 

@@ -56,12 +56,6 @@ COMPONENTS: Mapping[str, Any] = {
 RATE = 0.002
 DROPOUT = 0.1
 
-CALIBRATED_ROWS = 10_000
-"""So many validation rows say what the temperature is."""
-
-LOG_TEMPERATURES = (-2.0, 2.0)
-"""Between which it is looked for."""
-
 
 def batch_size(n_rows: int) -> int:
     """Return how many rows a batch has."""

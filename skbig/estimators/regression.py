@@ -96,9 +96,9 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         raw = self._raw(X)
         if return_std and raw.shape[0] == 1:
             raise ValueError("return_std=True needs an ensemble. Fit with n_members=2 or more; got n_members=1.")
-        predictions = _values(raw, self._loss, self._fitted_targets())
-        mean = _flat(predictions.mean(axis=0), self._one_dimensional)
-        return (mean, _flat(predictions.std(axis=0), self._one_dimensional)) if return_std else mean
+        predictions = values_of(raw, self._loss, self._fitted_targets())
+        mean = flat(predictions.mean(axis=0), self._one_dimensional)
+        return (mean, flat(predictions.std(axis=0), self._one_dimensional)) if return_std else mean
 
     def _fitted_targets(self) -> RegressionTargets:
         return RegressionTargets(self.n_outputs_, self._one_dimensional)
@@ -120,7 +120,7 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         return given.weight
 
     def _predicted(self, raw: np.ndarray, targets: RegressionTargets, loss: Loss) -> PredictedRegressor:
-        return PredictedRegressor({"predict": _flat(_values(raw, loss, targets), targets.one_dimensional)})
+        return PredictedRegressor({"predict": flat(values_of(raw, loss, targets), targets.one_dimensional)})
 
     def _describe(self, targets: RegressionTargets, recipe: Recipe) -> dict[str, Any]:
         return {"out_activation_": recipe.loss.out_activation(), "_one_dimensional": targets.one_dimensional}
@@ -131,10 +131,10 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         return tags
 
 
-def _values(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> np.ndarray:
+def values_of(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> np.ndarray:
     """Return raw predictions (..., K) in the unit of y."""
     return targets.decode(loss.predict(torch.from_numpy(raw)).numpy())
 
 
-def _flat(values: np.ndarray, one_dimensional: bool) -> np.ndarray:
+def flat(values: np.ndarray, one_dimensional: bool) -> np.ndarray:
     return values[:, 0] if one_dimensional else values

@@ -13,37 +13,32 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import minimize_scalar
-from scipy.special import logit
+from scipy.stats import loguniform, uniform
 from torch import Tensor
 
 from skbig._utils.component import constraints_of
 from skbig._utils.validation import Boolean, Options
 from skbig.components.clipping import Clipping
-from skbig.components.losses.base import Loss
-from skbig.components.losses.units import InUnits
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Constant, Schedule
+from skbig.data.rows import Rows
 from skbig.data.sources.base import Source
 from skbig.data.streaming.lazy_rows import LazyRows
-from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.engine.train import Training
 from skbig.estimators import presets
 from skbig.estimators.attributes import TabularAttributes
+from skbig.estimators.calibration import judging_rows, placed_for
 from skbig.estimators.choices import Choices
-from skbig.estimators.classification import Classifier
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.encoded_source import EncodedSource, sample
 from skbig.estimators.given import Given
+from skbig.estimators.importance import permutation_importances
 from skbig.estimators.mlp import hidden_sizes
 from skbig.estimators.network import NetworkWeights
 from skbig.estimators.parameters import TrainingParameters
-from skbig.estimators.prediction import raw_predictions
 from skbig.estimators.presets import PRESETS, Preset
-from skbig.estimators.regression import Regressor
 from skbig.estimators.sklearn_compat import check_table, check_training_table, check_weight, loaded_if_small
-from skbig.estimators.validation import Validation
 from skbig.networks.network import BuiltNetwork
 from skbig.networks.tabular import NUMBER_EMBEDDINGS, TabularMLP
 from skbig.tables.encoding import TableEncoding, fit_encoding
@@ -111,7 +106,7 @@ class BigTabular(TabularAttributes, NetworkWeights):
         stacks=True,
     )
     n_bins: int = parameter(
-        32,
+        128,
         *constraints_of(TabularMLP, "n_bins"),
         words="int",
         doc="Bins of each number that is embedded piecewise.",
@@ -190,6 +185,29 @@ class BigTabular(TabularAttributes, NetworkWeights):
         doc="""'auto' is float32; on a CPU float64 for up to 1000 rows. 'bf16' computes in bfloat16 and keeps the
         weights in float32.""",
     )
+
+    @staticmethod
+    def search_space() -> dict[str, Any]:
+        """Return what is worth searching: distributions by parameter, for a randomized search.
+
+        Those of numbers are trained side by side; of `n_bins` there are two values, and a stack of networks for each.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skbig import BigRandomizedSearchCV, BigTabularRegressor
+        >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+        >>> model = BigTabularRegressor("fast", max_iter=4, random_state=0)
+        >>> search = BigRandomizedSearchCV(model, model.search_space(), n_iter=3, cv=2, random_state=0).fit(X, y)
+        >>> sorted(search.best_params_)
+        ['dropout', 'learning_rate', 'n_bins', 'optimizer__weight_decay']
+        """
+        return {
+            "learning_rate": loguniform(5e-4, 8e-3),
+            "dropout": uniform(0.0, 0.4),
+            "optimizer__weight_decay": loguniform(1e-3, 0.3),
+            "n_bins": [32, 128],
+        }
 
     # What the parameters stand for.
 
@@ -281,6 +299,18 @@ class BigTabular(TabularAttributes, NetworkWeights):
             return self.encoding_.encode(X, dtype)
         return self.encoding_.encode(as_table(X.toarray() if sparse.issparse(X) else X), dtype)
 
+    # What the trained network tells of the table.
+
+    def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
+        if isinstance(self.encoding_, SparseEncoding):
+            return {}
+        judges = judging_rows(held)
+        rows = training.rows if judges is None else placed_for(training, targets, judges)
+        if not (isinstance(rows, Rows) and isinstance(rows.X, Tensor)):  # they are streamed
+            return {}
+        sources, n_columns = self.encoding_.sources(), self.encoding_.n_columns
+        return {"feature_importances_": permutation_importances(training, rows, sources, n_columns)}
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
@@ -288,204 +318,7 @@ class BigTabular(TabularAttributes, NetworkWeights):
         return tags
 
 
-@estimator
-class BigTabularClassifier(Classifier, BigTabular):
-    """A classifier for tables as they are: numbers, categories and missing values, without preprocessing.
-
-    An ensemble of multi-layer perceptrons that learn functions of each number and a vector for each category. Of each
-    training the epoch with the best validation loss is kept, and the probabilities are calibrated on the same rows.
-
-    X is a DataFrame of pandas or polars, an Arrow table, an array, sparse rows, or what :func:`skbig.data.open_parquet`
-    returns. Columns of words and of categorical types are categories; see `categorical_features` for others. A category
-    that the training rows do not have, or a missing value where none was missing, may occur later. Columns are found by
-    their names, in any order.
-
-    Parameters
-    ----------
-    ...
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels, sorted.
-    encoding_ : TableEncoding
-        What became of the columns.
-    temperature_ : float
-        By what raw predictions are divided, so that probabilities are calibrated; 1 without validation rows.
-    weights_, buffers_ : dict of ndarray
-        Parameters and running statistics by name; with several members, they are the first dim of each.
-    loss_curve_, validation_loss_curve_, validation_scores_, learning_rates_ : list of float
-        One entry for each epoch; the validation curves are None without validation rows.
-    n_iter_, t_ : int
-        Epochs run, and training rows seen.
-    n_features_in_ : int
-        Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where they have any.
-
-    See Also
-    --------
-    BigTabularRegressor : The same for numbers.
-    BigMLPClassifier : A multi-layer perceptron, with scikit-learn's parameters and attributes.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from skbig import BigTabularClassifier
-    >>> X = pd.DataFrame({"size": [2.5, None, 7.1, 6.8] * 20, "colour": ["red", "red", "blue", None] * 20})
-    >>> y = ["apple", "apple", "plum", "plum"] * 20
-    >>> classifier = BigTabularClassifier(preset="fast", random_state=0).fit(X, y)
-    >>> classifier.predict(pd.DataFrame({"colour": ["blue", "green"], "size": [6.9, 2.4]}))
-    array(['plum', 'apple'], dtype=...)
-    """
-
-    def _begun(
-        self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss
-    ) -> dict[str, np.ndarray]:
-        if not loss.probabilistic:
-            return arrays
-        y = targets.encode(checked.y)
-        classes = np.eye(targets.n_outputs)[y] if y.ndim == 1 else y
-        share = np.average(classes, axis=0, weights=checked.weight).clip(1e-6, 1 - 1e-6)
-        return with_offset(network, arrays, np.log(share) if y.ndim == 1 else logit(share))
-
-    def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
-        validation = training.validation
-        if not (isinstance(validation, Validation) and training.recipe.loss.probabilistic):
-            return {"temperature_": 1.0}
-        return {"temperature_": calibrated(training, targets, validation)}
-
-    def _raw(self, X: Any, of_raw: Function[[Tensor], Tensor] | None = None) -> np.ndarray:
-        def of_calibrated(raw: Tensor) -> Tensor:
-            raw = raw / vars(self).get("temperature_", 1.0)  # none is known before the end of a fit
-            return raw if of_raw is None else of_raw(raw)
-
-        return super()._raw(X, of_calibrated)
-
-
-@estimator
-class BigTabularRegressor(Regressor, BigTabular):
-    """A regressor for tables as they are: numbers, categories and missing values, without preprocessing.
-
-    An ensemble of multi-layer perceptrons that learn functions of each number and a vector for each category. Of each
-    training the epoch with the best validation loss is kept. The target may have any unit; predictions stay between the
-    smallest and the largest one of the training rows.
-
-    X is a DataFrame of pandas or polars, an Arrow table, an array, sparse rows, or what :func:`skbig.data.open_parquet`
-    returns. Columns of words and of categorical types are categories; see `categorical_features` for others. A category
-    that the training rows do not have, or a missing value where none was missing, may occur later. Columns are found by
-    their names, in any order.
-
-    Parameters
-    ----------
-    ...
-
-    Attributes
-    ----------
-    encoding_ : TableEncoding
-        What became of the columns.
-    weights_, buffers_ : dict of ndarray
-        Parameters and running statistics by name; with several members, they are the first dim of each.
-    loss_curve_, validation_loss_curve_, validation_scores_, learning_rates_ : list of float
-        One entry for each epoch; the validation curves are None without validation rows.
-    n_iter_, t_ : int
-        Epochs run, and training rows seen.
-    n_features_in_ : int
-        Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where they have any.
-
-    See Also
-    --------
-    BigTabularClassifier : The same for classes.
-    BigMLPRegressor : A multi-layer perceptron, with scikit-learn's parameters and attributes.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from skbig import BigTabularRegressor
-    >>> X = pd.DataFrame({"rooms": [1, 2, 3, 4] * 25, "district": ["north", "south"] * 50})
-    >>> y = 200.0 * X["rooms"] + 300.0 * (X["district"] == "south")
-    >>> regressor = BigTabularRegressor(preset="fast", random_state=0).fit(X, y)
-    >>> bool(regressor.score(X, y) > 0.9)
-    True
-    """
-
-    def _settled(
-        self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
-    ) -> tuple[Choices, Any]:
-        facts = {"goes_on": goes_on, "judged": judged, "incremental": incremental}
-        choices, targets = super()._settled(choices, checked, targets, **facts)
-        loss, y = choices.loss, targets.encode(checked.y)
-        low, high = y.min(axis=0), y.max(axis=0)
-        if goes_on:
-            before = self._target_scale
-            low, high = np.minimum(low, before["low"]), np.maximum(high, before["high"])
-            centre, scale = before["centre"], before["scale"]
-        else:
-            centre, scale = _scale_of(y, checked.weight, loss)
-        if loss.has_units and loss.out_activation() == "identity":
-            choices = dataclasses.replace(choices, loss=InUnits(loss, float(scale[0])))
-        return choices, dataclasses.replace(targets, centre=centre, scale=scale, low=low, high=high)
-
-    def _begun(
-        self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss
-    ) -> dict[str, np.ndarray]:
-        mean = np.average(targets.encode(checked.y), axis=0, weights=checked.weight)
-        return with_offset(network, arrays, LINKS[loss.out_activation()](mean))
-
-    def _fitted_targets(self) -> RegressionTargets:
-        return RegressionTargets(self.n_outputs_, self._one_dimensional, **self._target_scale)
-
-    def _describe(self, targets: Any, recipe: Any) -> dict[str, Any]:
-        names = ("centre", "scale", "low", "high")
-        return {**super()._describe(targets, recipe), "_target_scale": {name: getattr(targets, name) for name in names}}
-
-
-def _scale_of(y: np.ndarray, weight: np.ndarray | None, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is taken from targets (N, K), and by what they are divided, so that they are of order one."""
-    n_outputs = y.shape[1]
-    if loss.out_activation() != "identity":
-        return np.zeros(n_outputs), np.ones(n_outputs)
-    mean = np.average(y, axis=0, weights=weight)
-    variance = np.average((y - mean) ** 2, axis=0, weights=weight)
-    if loss.has_units:  # one unit for all, and where zero is may matter
-        variance, mean = np.full(n_outputs, variance.mean()), np.zeros(n_outputs)
-    return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
-
-
-def _log(mean: np.ndarray) -> np.ndarray:
-    return np.log(mean.clip(np.finfo(float).tiny))
-
-
-LINKS: dict[str, Function[[np.ndarray], np.ndarray]] = {"identity": np.asarray, "exp": _log, "expm1": np.log1p}
-"""From a mean to the raw prediction that stands for it."""
-
-
 def with_offset(network: BuiltNetwork, arrays: dict[str, np.ndarray], offset: np.ndarray) -> dict[str, np.ndarray]:
     """Let raw predictions begin around an offset (K,): add it to the biases of the last layer."""
     name = f"bias{len(network.layers) - 1}"
     return {**arrays, name: arrays[name] + offset}
-
-
-def calibrated(training: Training, targets: ClassTargets, validation: Validation) -> float:
-    """Return the temperature with which the log loss of the ensemble on validation rows is smallest."""
-    members, rows = training.members, validation.sets[0].rows
-    n_rows = min(rows.n_rows, presets.CALIBRATED_ROWS)
-    raw = raw_predictions(members.network, members.parameters, members.statistics, rows.X[:n_rows]).cpu().double()
-    y = rows.y[:n_rows].cpu().double().numpy()
-    weight = np.ones(n_rows) if rows.weight is None else rows.weight[:n_rows].cpu().double().numpy()
-
-    def loss_at(log_temperature: float) -> float:
-        probability = training.recipe.loss.probabilities(raw / np.exp(log_temperature), targets.multiclass).mean(0)
-        return float(weight @ _surprise(probability.numpy(), y))
-
-    return float(np.exp(minimize_scalar(loss_at, bounds=presets.LOG_TEMPERATURES, method="bounded").x))
-
-
-def _surprise(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the log loss of each row, from probabilities (N, K) of classes, or of labels and of the second class."""
-    tiny = np.finfo(float).eps
-    if y.ndim == 1:
-        return -np.log(probability[np.arange(len(y)), y.astype(int)].clip(tiny))
-    return -np.log(np.where(y > 0, probability, 1 - probability).clip(tiny)).sum(axis=1)

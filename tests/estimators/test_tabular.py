@@ -15,6 +15,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.feature_selection import SelectFromModel
 from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -293,3 +294,74 @@ def test_a_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     settings = {"checkpoint_dir": tmp_path / "here"}
     assert answers(fitted("classifier", **settings)).tobytes() == answers(fitted("classifier")).tobytes()
     assert answers(fitted("classifier", **settings)).tobytes() == answers(fitted("classifier")).tobytes()
+
+
+@BOTH
+@pytest.mark.parametrize("early", ["auto", False])
+def test_planted_columns_are_important(kind: str, early: str | bool) -> None:
+    """Columns that say something share what there is; those that say nothing have about nothing."""
+    rows = X.assign(noise=random.normal(size=N), words=random.choice(["a", "b", "c"], N), one=1.0)
+    model = small(kind, hidden_layer_sizes=(32,), max_iter=40, early_stopping=early).fit(rows, KINDS[kind][1])
+    importance = dict(zip(rows.columns, model.feature_importances_, strict=True))
+    assert model.feature_importances_.sum() == pytest.approx(1)
+    assert sum(importance[name] for name in ("size", "colour", "town")) > 0.8
+    assert min(importance[name] for name in ("size", "colour")) > 0.1
+    assert importance["one"] == 0
+
+
+def test_importances_choose_features() -> None:
+    """`SelectFromModel` takes them."""
+    rows = np.c_[random.normal(size=(N, 3)), VALUES]
+    selected = SelectFromModel(small("regressor", max_iter=20), max_features=1).fit(rows, VALUES)
+    assert selected.get_support().tolist() == [False, False, False, True]
+
+
+def test_intervals_hold_what_they_promise() -> None:
+    """Of new rows about the share that was asked for lies in its interval, and larger shares take wider ones."""
+    rows = random.normal(size=(3000, 2))
+    y = 1e3 * (rows[:, 0] + (0.2 + np.abs(rows[:, 1])) * random.normal(size=3000))
+    model = small("regressor", max_iter=5).fit(rows[:600], y[:600], X_val=rows[600:1600], y_val=y[600:1600])
+    widths = []
+    for coverage in (0.5, 0.9):
+        low, high = model.predict_interval(rows[1600:], coverage)
+        assert np.mean((low <= y[1600:]) & (y[1600:] <= high)) == pytest.approx(coverage, abs=0.04)
+        widths.append(np.mean(high - low))
+        np.testing.assert_allclose((low + high) / 2, model.predict(rows[1600:]), rtol=1e-4, atol=1e-2)
+    assert widths[0] < widths[1]
+
+
+def test_an_interval_has_the_shape_of_the_targets() -> None:
+    """Several targets have an interval each."""
+    two = np.c_[VALUES, VALUES / 1000]
+    low, high = small("regressor").fit(X, two).predict_interval(X, 0.8)
+    assert low.shape == high.shape == two.shape
+    assert (low < high).all()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "coverage", "message"),
+    [
+        ({}, 1.0, r"coverage must be a float in \(0, 1\). Got 1.0"),
+        ({}, 0.99, r"coverage=0.99 needs more rows than the 16 that were held out. Ask for at most 0.941"),
+        ({"early_stopping": False}, 0.9, "predict_interval needs rows that were held out"),
+    ],
+)
+def test_intervals_that_cannot_be_are_refused(parameters: dict[str, Any], coverage: float, message: str) -> None:
+    """The error says what to do."""
+    with pytest.raises(ValueError, match=message):
+        fitted("regressor", **parameters).predict_interval(X, coverage)
+
+
+def test_held_out_rows_that_are_streamed_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibration, intervals and importances take what they need of rows that are not in memory."""
+    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    values = random.normal(size=(200, 3)).astype(np.float32)
+    frame = pd.DataFrame(values, columns=["a", "b", "c"]).assign(y=values[:, 0])
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "rows.parquet", row_group_size=64)
+    source, y = open_parquet(tmp_path / "rows.parquet", target="y")
+    regressor = small("regressor", max_iter=20).fit(source, y)
+    assert regressor.feature_importances_.argmax() == 0
+    low, high = regressor.predict_interval(source, 0.8)
+    assert np.mean((low <= y) & (y <= high)) > 0.5
+    classifier = small("classifier", max_iter=20).fit(source, np.where(y > 0, "yes", "no"))
+    assert classifier.temperature_ != 1.0

@@ -1,0 +1,71 @@
+"""How sure a network is, put right by rows that were held out.
+
+Legend: M members, N rows, K raw outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from skbig.data.rows import Rows, place_rows
+from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.data.targets import ClassTargets
+from skbig.engine.train import Training
+from skbig.estimators.given import Given
+from skbig.estimators.prediction import raw_predictions
+
+CALIBRATED_ROWS = 10_000
+"""So many held-out rows are enough."""
+
+LOG_TEMPERATURES = (-2.0, 2.0)
+"""Between which the temperature is looked for."""
+
+
+def judging_rows(held: Mapping[str, Given] | None) -> Given | None:
+    """Return the held-out rows by which the best epoch is chosen: the first set of those that were given."""
+    return next(iter(held.values())) if held else None
+
+
+def first_rows(given: Given, n_rows: int) -> Given:
+    """Return the first rows, in memory."""
+    assert given.y is not None
+    X = given.X.take(np.arange(min(n_rows, given.X.shape[0]))).load() if isinstance(given.X, LazyRows) else given.X
+    return Given(X[:n_rows], given.y[:n_rows], None if given.weight is None else given.weight[:n_rows])
+
+
+def placed_for(training: Training, targets: Any, held: Given) -> Rows:
+    """Return held-out rows as they would be trained on."""
+    rows, like = first_rows(held, CALIBRATED_ROWS), training.members.flat
+    return place_rows(rows.X, targets.encode(rows.y), rows.weight, like.device, like.dtype)
+
+
+def predicted_by_members(training: Training, X: Any) -> Tensor:
+    """Return raw predictions (M, N, K) of a network as it has been trained, in float64."""
+    members = training.members
+    return raw_predictions(members.network, members.parameters, members.statistics, X).cpu().double()
+
+
+def temperature_of(training: Training, targets: ClassTargets, held: Given) -> float:
+    """Return by what to divide raw predictions, so that the log loss of the ensemble on held-out rows is smallest."""
+    rows = first_rows(held, CALIBRATED_ROWS)
+    raw, y, loss = predicted_by_members(training, rows.X), targets.encode(rows.y), training.recipe.loss
+    weight = np.ones(len(y)) if rows.weight is None else rows.weight
+
+    def loss_at(log_temperature: float) -> float:
+        probability = loss.probabilities(raw / np.exp(log_temperature), targets.multiclass).mean(0)
+        return float(weight @ _surprise(probability.numpy(), y))
+
+    return float(np.exp(minimize_scalar(loss_at, bounds=LOG_TEMPERATURES, method="bounded").x))
+
+
+def _surprise(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the log loss of each row, from probabilities (N, K) of classes, or of labels and of the second class."""
+    tiny = np.finfo(float).eps
+    if y.ndim == 1:
+        return -np.log(probability[np.arange(len(y)), y.astype(int)].clip(tiny))
+    return -np.log(np.where(y > 0, probability, 1 - probability).clip(tiny)).sum(axis=1)

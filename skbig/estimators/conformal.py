@@ -1,0 +1,71 @@
+"""Intervals that hold a target with a given probability, from the errors on rows that were held out.
+
+Legend: N rows to predict, H held-out rows, K targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Conformity:
+    """The errors on held-out rows, each in units of how large an error was to be expected there.
+
+    An error is expected to be ``sqrt(std**2 + typical**2)``, by the spread of the members at the row, and by the
+    median error. The interval of a new row is its prediction plus and minus a quantile of the errors in these units:
+    split conformal prediction [1]_. Its coverage does not depend on whether the expectation is right, only its width.
+
+    Attributes
+    ----------
+    errors : ndarray (H, K)
+        Of each target sorted.
+    weights : ndarray (H, K)
+        Of their rows.
+    typical : ndarray (K,)
+        The median error of each target, in its unit.
+
+    References
+    ----------
+    .. [1] Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-Free Predictive Inference for Regression",
+       JASA 113, 2018, section 2.2 and 5.2.
+    """
+
+    errors: np.ndarray
+    weights: np.ndarray
+    typical: np.ndarray
+
+    def half_width(self, std: np.ndarray, coverage: float) -> np.ndarray:
+        """Return half of the width of each interval, (N, K), by the spread of the members (N, K).
+
+        Raises
+        ------
+        ValueError
+            When the held-out rows are too few for so large a coverage.
+        """
+        share = np.cumsum(self.weights, axis=0) / (self.weights.sum(axis=0) + self.weights.mean(axis=0))
+        enough = share >= coverage * (1 - 1e-12)
+        if not enough[-1].all():
+            raise ValueError(
+                f"coverage={coverage} needs more rows than the {len(self.errors)} that were held out. Ask for at most "
+                f"{np.floor(1000 * share[-1].min()) / 1000}, or fit with a larger X_val or validation_fraction."
+            )
+        quantile = np.take_along_axis(self.errors, enough.argmax(axis=0)[None], axis=0)
+        return np.asarray(quantile * expected_error(std, self.typical))
+
+
+def expected_error(std: np.ndarray, typical: np.ndarray) -> np.ndarray:
+    """Return how large an error is to be expected, (N, K)."""
+    return np.sqrt(std**2 + typical**2)
+
+
+def conformity(y: np.ndarray, mean: np.ndarray, std: np.ndarray, weight: np.ndarray | None) -> Conformity:
+    """Compare targets (H, K) of held-out rows with what is predicted for them."""
+    errors = np.abs(y - mean)
+    typical = np.maximum(np.median(errors, axis=0), np.finfo(float).tiny)
+    errors = errors / expected_error(std, typical)
+    order = errors.argsort(axis=0, kind="stable")
+    weights = np.ones(len(y)) if weight is None else weight
+    return Conformity(np.take_along_axis(errors, order, axis=0), weights[order], typical)

@@ -1,0 +1,189 @@
+"""The regressor of tables: targets of any unit, and intervals that hold them.
+
+Legend: M members, N rows, K raw outputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable as Function
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skbig.components.losses.base import Loss
+from skbig.components.losses.units import InUnits
+from skbig.data.targets import RegressionTargets
+from skbig.engine.train import Training
+from skbig.estimators.calibration import CALIBRATED_ROWS, first_rows, judging_rows, predicted_by_members
+from skbig.estimators.choices import Choices
+from skbig.estimators.conformal import Conformity, conformity
+from skbig.estimators.declaration import estimator
+from skbig.estimators.given import Given
+from skbig.estimators.regression import Regressor, flat, values_of
+from skbig.estimators.tabular import BigTabular, with_offset
+from skbig.networks.network import BuiltNetwork
+
+
+@estimator
+class BigTabularRegressor(Regressor, BigTabular):
+    """A regressor for tables as they are: numbers, categories and missing values, without preprocessing.
+
+    An ensemble of multi-layer perceptrons that learn functions of each number and a vector for each category. Of each
+    training the epoch with the best validation loss is kept. The target may have any unit; predictions stay between the
+    smallest and the largest one of the training rows.
+
+    X is a DataFrame of pandas or polars, an Arrow table, an array, sparse rows, or what :func:`skbig.data.open_parquet`
+    returns. Columns of words and of categorical types are categories; see `categorical_features` for others. A category
+    that the training rows do not have, or a missing value where none was missing, may occur later. Columns are found by
+    their names, in any order.
+
+    Parameters
+    ----------
+    ...
+
+    Attributes
+    ----------
+    encoding_ : TableEncoding
+        What became of the columns.
+    feature_importances_ : ndarray of shape (n_features_in_,)
+        Of each column by how much the loss rises when the column is shuffled among up to 512 rows, those held out if
+        there are any, as a share of the sum. Not of sparse rows, nor of streamed ones where none are held out.
+    weights_, buffers_ : dict of ndarray
+        Parameters and running statistics by name; with several members, they are the first dim of each.
+    loss_curve_, validation_loss_curve_, validation_scores_, learning_rates_ : list of float
+        One entry for each epoch; the validation curves are None without validation rows.
+    n_iter_, t_ : int
+        Epochs run, and training rows seen.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where they have any.
+
+    See Also
+    --------
+    BigTabularClassifier : The same for classes.
+    BigMLPRegressor : A multi-layer perceptron, with scikit-learn's parameters and attributes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skbig import BigTabularRegressor
+    >>> X = pd.DataFrame({"rooms": [1, 2, 3, 4] * 25, "district": ["north", "south"] * 50})
+    >>> y = 200.0 * X["rooms"] + 300.0 * (X["district"] == "south")
+    >>> regressor = BigTabularRegressor(preset="fast", random_state=0).fit(X, y)
+    >>> bool(regressor.score(X, y) > 0.9)
+    True
+    """
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Return an interval for each row that holds its target with a given probability.
+
+        The errors on the rows that were held out say how wide it has to be: split conformal prediction. The intervals
+        are wider where the members disagree. Of many intervals about the share `coverage` holds, if new rows are
+        drawn as the held-out ones were; a single one may be too narrow or too wide. As the epoch with the best loss on
+        the same rows is kept, they are narrower by a trace.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+        coverage : float in (0, 1), default=0.9
+
+        Returns
+        -------
+        low, high : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the unit of y.
+
+        Raises
+        ------
+        ValueError
+            When no rows were held out, or too few for so large a coverage.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skbig import BigTabularRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(400, 3))
+        >>> y = X[:, 0] + rng.normal(size=400)
+        >>> model = BigTabularRegressor("fast", random_state=0).fit(X[:300], y[:300])
+        >>> low, high = model.predict_interval(X[300:], coverage=0.8)
+        >>> low.shape, bool((low < high).all())
+        ((100,), True)
+        """
+        check_is_fitted(self)
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage must be a float in (0, 1). Got {coverage!r}.")
+        if self._conformity is None:
+            raise ValueError(
+                "predict_interval needs rows that were held out. Fit with early_stopping=True, or pass X_val and y_val."
+            )
+        values = values_of(self._raw(X), self._loss, self._fitted_targets())
+        middle, half = values.mean(axis=0), self._conformity.half_width(values.std(axis=0), coverage)
+        return flat(middle - half, self._one_dimensional), flat(middle + half, self._one_dimensional)
+
+    def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
+        judges = judging_rows(held)
+        return {
+            **super()._concluded(training, targets, held),
+            "_conformity": None if judges is None else self._compared(training, targets, judges),
+        }
+
+    def _compared(self, training: Training, targets: RegressionTargets, held: Given) -> Conformity:
+        """Compare held-out targets with what is predicted for them."""
+        rows = first_rows(held, CALIBRATED_ROWS)
+        values = values_of(predicted_by_members(training, rows.X).numpy(), training.recipe.loss, targets)
+        y = np.asarray(rows.y, dtype=np.float64).reshape(len(values[0]), -1)
+        return conformity(y, values.mean(axis=0), values.std(axis=0), rows.weight)
+
+    def _settled(
+        self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
+    ) -> tuple[Choices, Any]:
+        facts = {"goes_on": goes_on, "judged": judged, "incremental": incremental}
+        choices, targets = super()._settled(choices, checked, targets, **facts)
+        loss, y = choices.loss, targets.encode(checked.y)
+        low, high = y.min(axis=0), y.max(axis=0)
+        if goes_on:
+            before = self._target_scale
+            low, high = np.minimum(low, before["low"]), np.maximum(high, before["high"])
+            centre, scale = before["centre"], before["scale"]
+        else:
+            centre, scale = _scale_of(y, checked.weight, loss)
+        if loss.has_units and loss.out_activation() == "identity":
+            choices = dataclasses.replace(choices, loss=InUnits(loss, float(scale[0])))
+        return choices, dataclasses.replace(targets, centre=centre, scale=scale, low=low, high=high)
+
+    def _begun(
+        self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss
+    ) -> dict[str, np.ndarray]:
+        mean = np.average(targets.encode(checked.y), axis=0, weights=checked.weight)
+        return with_offset(network, arrays, LINKS[loss.out_activation()](mean))
+
+    def _fitted_targets(self) -> RegressionTargets:
+        return RegressionTargets(self.n_outputs_, self._one_dimensional, **self._target_scale)
+
+    def _describe(self, targets: Any, recipe: Any) -> dict[str, Any]:
+        names = ("centre", "scale", "low", "high")
+        return {**super()._describe(targets, recipe), "_target_scale": {name: getattr(targets, name) for name in names}}
+
+
+def _scale_of(y: np.ndarray, weight: np.ndarray | None, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is taken from targets (N, K), and by what they are divided, so that they are of order one."""
+    n_outputs = y.shape[1]
+    if loss.out_activation() != "identity":
+        return np.zeros(n_outputs), np.ones(n_outputs)
+    mean = np.average(y, axis=0, weights=weight)
+    variance = np.average((y - mean) ** 2, axis=0, weights=weight)
+    if loss.has_units:  # one unit for all, and where zero is may matter
+        variance, mean = np.full(n_outputs, variance.mean()), np.zeros(n_outputs)
+    return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
+
+
+def _log(mean: np.ndarray) -> np.ndarray:
+    return np.log(mean.clip(np.finfo(float).tiny))
+
+
+LINKS: dict[str, Function[[np.ndarray], np.ndarray]] = {"identity": np.asarray, "exp": _log, "expm1": np.log1p}
+"""From a mean to the raw prediction that stands for it."""
