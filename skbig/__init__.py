@@ -6,6 +6,7 @@ from skbig.distributed.fsdp import FSDP
 from skbig.distributed.tensor import TensorParallel
 from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
+from skbig.estimators.module import BigModuleClassifier, BigModuleRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.estimators.tabular_classifier import BigTabularClassifier
 from skbig.estimators.tabular_regressor import BigTabularRegressor
@@ -24,6 +25,8 @@ __all__ = [
     "BigLinearRegressor",
     "BigMLPClassifier",
     "BigMLPRegressor",
+    "BigModuleClassifier",
+    "BigModuleRegressor",
     "BigNetworkClassifier",
     "BigNetworkRegressor",
     "BigRandomizedSearchCV",

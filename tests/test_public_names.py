@@ -20,7 +20,7 @@ import skbig.serving
 
 ROOT = Path(__file__).parents[1]
 
-KINDS = ("Tabular", "MLP", "Linear", "Network")
+KINDS = ("Tabular", "MLP", "Linear", "Network", "Module")
 ESTIMATORS = {f"Big{kind}{task}" for kind in KINDS for task in ("Classifier", "Regressor")}
 SEARCHES = {"BigGridSearchCV", "BigHalvingGridSearchCV", "BigRandomizedSearchCV"}
 BACKENDS = {"DDP", "FSDP", "TensorParallel"}

@@ -82,6 +82,15 @@ class Noise:
     def n_members(self) -> int:
         return self._keys.shape[1]
 
+    def member(self, m: int) -> Noise:
+        """Return the random numbers of one member."""
+        return Noise(self._keys.narrow(1, m, 1), self._first_row)
+
+    @property
+    def first_row(self) -> int:
+        """Where the rows at hand begin in the global batch."""
+        return self._first_row
+
     def bits(self, rows: int, width: int, purpose: int) -> Tensor:
         """Return uniform 32-bit integers, int32 of shape (M, R, W)."""
         start = self._first_row * width

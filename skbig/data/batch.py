@@ -30,6 +30,8 @@ class Batch(NamedTuple):
         How many rows each member has, where some have fewer than others; the rest are padding, of share zero.
     n_whole : int or None
         How many rows the whole batch has, when these are a part of one.
+    equal : bool
+        Whether all rows are known to have the same share.
     """
 
     X: Tensor | SparseRows
@@ -38,6 +40,7 @@ class Batch(NamedTuple):
     first_row: int = 0
     sizes: tuple[int, ...] | None = None
     n_whole: int | None = None
+    equal: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -59,4 +62,4 @@ class Batch(NamedTuple):
         axis = self.share.dim() - 1
         y, share = (tensor.narrow(axis, start, stop - start) for tensor in (self.y, self.share))
         X = self.X.narrow(axis, start, stop - start) if isinstance(self.X, Tensor) else self.X.part(start, stop)
-        return Batch(X, y, share, self.first_row + start, n_whole=self.counted_rows)
+        return Batch(X, y, share, self.first_row + start, n_whole=self.counted_rows, equal=self.equal)

@@ -37,17 +37,21 @@ class Rows:
     Attributes
     ----------
     X : Tensor (N, F) on the device, or a SciPy CSR array, whose batches are placed on the device one by one
+        Of whole numbers where a network takes these.
     y : Tensor (N,) of class indices, or (N, K), on the device
     weight : Tensor (N,) on the device or None
         Weights divided by their mean, so that a batch of n rows has about the weight n.
     mean_weight : float
         That mean; 1 without weights.
+    dtype : torch.dtype
+        What is computed in.
     """
 
     X: Any
     y: Tensor
     weight: Tensor | None
     mean_weight: float
+    dtype: torch.dtype
 
     @property
     def n_rows(self) -> int:
@@ -115,7 +119,7 @@ class Rows:
             else _select(self.X, on_device).split(batch_size, axis)
         )
         share = self._shares(on_device, batch_size)
-        return [Batch(*columns) for columns in zip(X, y, share, strict=True)]
+        return [Batch(*columns, equal=self.weight is None) for columns in zip(X, y, share, strict=True)]
 
     def _shares(self, index: Tensor, batch_size: int) -> list[Tensor]:
         n_members, n_rows = index.shape
@@ -128,11 +132,7 @@ class Rows:
 
     def _equal_shares(self, n_members: int, n_rows: int) -> Tensor:
         shape = (n_rows,) if n_members == 1 else (n_members, n_rows)
-        return torch.full(shape, 1.0 / n_rows, dtype=self._dtype, device=self.y.device)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.from_numpy(np.empty(0, self.X.dtype)).dtype if self.is_sparse else self.X.dtype
+        return torch.full(shape, 1.0 / n_rows, dtype=self.dtype, device=self.y.device)
 
     def _sparse_batches(self, index: np.ndarray, batch_size: int) -> list[Tensor | SparseRows]:
         starts = range(0, index.shape[1], batch_size)
@@ -146,7 +146,15 @@ class Rows:
         return torch.from_numpy(dense).to(self.y.device)
 
 
-def place_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:
+def place_rows(
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    keep_whole: bool = False,
+) -> Rows:
     """Put checked arrays on a device, computing in `dtype`; rows of weight zero must have been dropped."""
     target = as_tensor(np.ascontiguousarray(y))
     target = target.to(device=device, dtype=dtype if target.is_floating_point() else torch.int64)
@@ -155,13 +163,15 @@ def place_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.d
         raise ValueError(f"Input y contains infinity or a value too large for dtype({name!r}).")
     mean = 1.0 if weight is None else float(weight.mean())
     scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
-    return Rows(_place_features(X, device, dtype), target, scaled, mean)
+    return Rows(_place_features(X, device, dtype, keep_whole), target, scaled, mean, dtype)
 
 
-def _place_features(X: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole: bool) -> Any:
     numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
     if sparse.issparse(X):
         return sparse.csr_array(X, dtype=numpy_dtype)
+    if keep_whole and X.dtype.kind in "iub":
+        return as_tensor(np.ascontiguousarray(X)).to(device)
     return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
 
 

@@ -84,14 +84,18 @@ class StackedRows:
         columns = zip(X, y, self._shares(index, sizes, batch_size), strict=True)
         starts = range(0, length, batch_size)
         return [
-            Batch(*column, sizes=unequal((sizes - begin).clip(0, batch_size)))
+            self._batch(*column, unequal((sizes - begin).clip(0, batch_size)))
             for begin, column in zip(starts, columns, strict=True)
         ]
+
+    def _batch(self, X: Tensor, y: Tensor, share: Tensor, sizes: tuple[int, ...] | None) -> Batch:
+        weightless = all(rows.weight is None for rows in self.sets)
+        return Batch(X, y, share, sizes=sizes, equal=sizes is None and weightless)
 
     def _shares(self, index: list[Tensor], sizes: np.ndarray, batch_size: int) -> list[Tensor]:
         """Each row's weight over the number of its member's rows in the batch, and zero for padding: (M, R) each."""
         like = self.sets[0].X
-        ones = like.new_ones(self.n_rows)
+        ones = like.new_ones(self.n_rows, dtype=self.sets[0].dtype)
         weights = [ones[: rows.n_rows] if rows.weight is None else rows.weight for rows in self.sets]
         shares = joined(weights, index)
         for begin, part in zip(range(0, shares.shape[1], batch_size), shares.split(batch_size, 1), strict=True):

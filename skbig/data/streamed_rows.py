@@ -145,7 +145,7 @@ class StreamedRows:
             columns = zip(
                 features, gather(self.y, places).split(batch_size), self._shares(places, batch_size), strict=True
             )
-            yield [_for_members(Batch(*column), n_members) for column in columns]
+            yield [_for_members(Batch(*column, equal=self.weight is None), n_members) for column in columns]
 
     def _features(self, X: Any, index: np.ndarray, batch_size: int, n_members: int) -> Sequence[Tensor | SparseRows]:
         if not self.is_sparse:
@@ -160,8 +160,7 @@ class StreamedRows:
         if self.weight is not None:
             return [weight / len(weight) for weight in gather(self.weight, places).split(batch_size)]
         sizes = [min(batch_size, len(places) - start) for start in range(0, len(places), batch_size)]
-        dtype = torch.float64 if self.reader.dtype == np.float64 else torch.float32
-        equal = {n: torch.full((n,), 1 / n, dtype=dtype, device=self.y.device) for n in set(sizes)}
+        equal = {n: torch.full((n,), 1 / n, dtype=self.targets.dtype, device=self.y.device) for n in set(sizes)}
         return [equal[n] for n in sizes]
 
     def _row_bytes(self, n_members: int) -> float:
@@ -189,7 +188,7 @@ def _for_members(batch: Batch, n_members: int) -> Batch:
         return batch
     assert isinstance(batch.X, Tensor)
     X, y, share = (tensor.expand(n_members, *tensor.shape) for tensor in (batch.X, batch.y, batch.share))
-    return Batch(X, y, share)
+    return Batch(X, y, share, equal=batch.equal)
 
 
 def stream_rows(
@@ -200,6 +199,7 @@ def stream_rows(
     dtype: torch.dtype,
     *,
     rows: np.ndarray | None = None,
+    row_dtype: Any = None,
     buffer: float = BUFFER,
     buffer_bytes: int = BUFFER_BYTES,
 ) -> StreamedRows:
@@ -215,16 +215,19 @@ def stream_rows(
         Where to compute, and in what.
     rows : ndarray (N,) of int, or None
         The rows of the source that belong to the set, rising; `y` and `weight` are theirs. None: all.
+    row_dtype : numpy.dtype, or None
+        Of whole numbers, where the network takes these; None: what is computed in.
     buffer : float, default=0.05
         The share of the set that is shuffled together. The next share is read meanwhile, so memory holds it twice.
     buffer_bytes : int, default=2**27
         The most memory of one such share.
     """
-    numpy_dtype = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+    real = np.float64 if dtype == torch.float64 else np.float32
+    numpy_dtype = np.dtype(real if row_dtype is None else row_dtype)
     reader = Reader(source, numpy_dtype, None if rows is None else np.asarray(rows, dtype=np.int64), to_train=True)
     if len(y) != reader.n_rows:
         raise ValueError(f"X and y must have as many rows. Got {reader.n_rows} and {len(y)}.")
-    targets = place_rows(np.empty((len(y), 0), numpy_dtype), y, weight, device, dtype)
+    targets = place_rows(np.empty((len(y), 0), real), y, weight, device, dtype)
     n_bytes = source.row_bytes if source.is_sparse else float(source.shape[1] * numpy_dtype.itemsize)
     share_bytes = min(buffer_bytes, max(MIN_BUFFER_BYTES, buffer * n_bytes * reader.n_rows))
     window_rows = max(1, int(share_bytes / n_bytes))

@@ -19,7 +19,7 @@ from skbig.distributed.ranks import Ranks
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.recorder import NotReplayable, record
-from skbig.engine.step import Augmented, StepInputs, flattened, weighted_loss
+from skbig.engine.step import Augmented, StepInputs, flattened, gradients_of, weighted_loss
 
 MEGABYTES = 2**20
 """More than any gradient has: it is sent at once."""
@@ -132,7 +132,7 @@ class OwnGradient:
         if place is None or not self._stays(place) or own.partner_y is not None or not isinstance(batch.X, Tensor):
             return self._as_written(own, numbers, place)
         inputs = [batch.X, batch.y, batch.share] + ([] if numbers.keys is None else [numbers.keys])
-        form = (batch.share.shape, batch.first_row)
+        form = (batch.share.shape, batch.first_row, batch.equal)
         if form in self._programs:
             with torch.inference_mode():
                 return self._programs[form](*inputs), place
@@ -159,5 +159,5 @@ class OwnGradient:
         leaves = {name: value.detach().requires_grad_() for name, value in members.parameters.items()}
         with torch.enable_grad():
             loss = weighted_loss(leaves, members, own, self._recipe, numbers, self._ranks.total)
-            gradients = torch.autograd.grad(loss.sum() if loss.dim() else loss, list(leaves.values()))
+            gradients = gradients_of(loss.sum() if loss.dim() else loss, list(leaves.values()))
         return loss.detach(), flattened(gradients, members, place)

@@ -41,6 +41,7 @@ class FullySharded:
         self.network, self.n_features, self.n_outputs = whole.network, whole.n_features, whole.n_outputs
         self.width, self.statistics_shapes, self.penalized = whole.width, whole.statistics_shapes, whole.penalized
         self.draws_noise, self.couples_rows = whole.draws_noise, whole.couples_rows
+        self.n_products, self.recordable = whole.n_products, whole.recordable
         rank, n_ranks = mesh.get_local_rank(), mesh.size()
         self.cuts = {name: Cut((prod(shape), 1), 0) for name, shape in whole.shapes.items()}
         self.cuts |= {name: Cut((prod(shape), 1), None) for name, shape in whole.statistics_shapes.items()}

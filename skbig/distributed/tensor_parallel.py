@@ -43,7 +43,7 @@ class TensorSplit:
         self.whole, self._mesh = whole, mesh
         self.network, self.n_features, self.n_outputs = whole.network, whole.n_features, whole.n_outputs
         self.width, self.draws_noise, self.couples_rows = whole.width, whole.draws_noise, whole.couples_rows
-        self.penalized = whole.penalized
+        self.penalized, self.n_products, self.recordable = whole.penalized, whole.n_products, whole.recordable
         rank, n_ranks = mesh.get_local_rank(), mesh.size()
         self.cuts = cuts_of(whole, n_ranks)
         parts = {name: cut.part_shape(rank, n_ranks) for name, cut in self.cuts.items()}

@@ -142,13 +142,16 @@ def make_members(
     n_members = len(seeds)
     rows = [np.asarray(arrays[name]).reshape(n_members, 1, -1) for name in network.shapes]
     flat = torch.from_numpy(np.concatenate(rows, axis=2)).to(device=device, dtype=dtype)
-    statistics = {
-        name: torch.from_numpy(np.array(arrays[name])).to(device=device, dtype=dtype)
-        for name in network.statistics_shapes
-    }
+    statistics = {name: placed(arrays[name], device, dtype) for name in network.statistics_shapes}
     if n_members == 1:
         statistics = {name: value.squeeze(0) for name, value in statistics.items()}
     return Members(network, list(seeds), flat, statistics)
+
+
+def placed(array: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Put a copy of numbers on a device: real ones in a dtype, whole ones and booleans in their own."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
 
 def _views(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -157,15 +160,19 @@ def _views(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Ten
     for name, shape in shapes.items():
         size = math.prod(shape)
         part = flat.narrow(2, start, size)
-        views[name] = part.view(shape) if flat.shape[0] == 1 else part.squeeze(1).unflatten(1, shape)
+        views[name] = part.view(shape) if flat.shape[0] == 1 else _unflattened(part.squeeze(1), shape)
         start += size
     return views
+
+
+def _unflattened(part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return part.unflatten(1, shape) if shape else part.squeeze(1)
 
 
 def _matrices(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> list[Tensor]:
     """Cut a tensor (M, 1, P) into matrices (M, n, k): all dims but the first of a parameter are one."""
     views = _views(flat, shapes)
-    rows = {name: 1 if len(shape) == 1 else shape[0] for name, shape in shapes.items()}
+    rows = {name: shape[0] if len(shape) > 1 else 1 for name, shape in shapes.items()}
     return [view.view(flat.shape[0], rows[name], -1) for name, view in views.items()]
 
 

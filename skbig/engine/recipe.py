@@ -75,5 +75,5 @@ class Recipe:
     @property
     def recordable(self) -> bool:
         """Whether every component lets a step be recorded and replayed: none branches on values, or leaves torch."""
-        parts = (self.network.network, self.loss, self.penalty, self.optimizer, self.clipping, self.augmentation)
+        parts = (self.network, self.loss, self.penalty, self.optimizer, self.clipping, self.augmentation)
         return all(part.recordable for part in parts if part is not None)

@@ -11,18 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from skbig._utils.operations import DispatchMode, draws, looks
 from skbig.engine.branches import Branches
 from skbig.engine.program import Program
 
-_LOOKS = torch.ops.aten._local_scalar_dense.default
-
 
 class NotReplayable(Exception):
-    """The step looked at the value of a tensor, so its operations may differ the next time."""
+    """The step looked at values, or drew random numbers, so its operations may differ the next time."""
 
 
 def record(
@@ -39,7 +36,7 @@ def record(
     """
     with _Recorder() as recorder:
         result = function(*inputs)
-    if any(call[0] is _LOOKS for call in recorder.calls):
+    if any(looks(operation, args) or draws(operation, args, kwargs) for operation, args, kwargs, _ in recorder.calls):
         raise NotReplayable
     program = Program(inputs)
     for call in recorder.calls:
@@ -50,16 +47,12 @@ def record(
     return result, program.compile(result, branches)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(DispatchMode):
     """Keeps every operation that reaches torch's kernels while it is active."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else entering the mode would import the compiler, which takes a second
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types

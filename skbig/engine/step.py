@@ -91,13 +91,19 @@ def loss_and_gradient(
 
 def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs) -> tuple[Tensor, Tensor]:
     """Return loss and gradient of all rows at hand, computed in this process."""
-    parameters = members.rounded(torch.bfloat16) if recipe.bf16 else members.parameters
+    rounds = recipe.bf16 and not members.network.network.autocasts
+    parameters = members.rounded(torch.bfloat16) if rounds else members.parameters
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     with torch.enable_grad():
         loss = weighted_loss(leaves, members, augmented(batch, members, recipe, numbers), recipe, numbers)
         # Summed over members, never averaged: none may feel another. (A sum also spares torch the import of sympy.)
-        gradients = torch.autograd.grad(loss.sum() if loss.dim() else loss, list(leaves.values()))
+        gradients = gradients_of(loss.sum() if loss.dim() else loss, list(leaves.values()))
     return loss.detach(), flattened(gradients, members)
+
+
+def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradient of a loss by each leaf; zeros by one that it does not depend on."""
+    return torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
 
 
 def flattened(gradients: Sequence[Tensor], members: Members, out: Tensor | None = None) -> Tensor:
@@ -157,7 +163,7 @@ def weighted_loss(
     """
     batch = augmented.batch
     noise = None if numbers.keys is None else Noise(numbers.keys, batch.first_row)
-    training = TrainingPass(noise, batch.share, total=total)
+    training = TrainingPass(noise, batch.share, total=total, equal=batch.equal)
     raw = forward(members.network, parameters, members.statistics, batch.X, training, bf16=recipe.bf16)
     per_row = recipe.loss.per_row(raw, batch.y)
     if augmented.partner_y is not None and augmented.blend is not None:
@@ -175,9 +181,13 @@ def forward(
     *,
     bf16: bool = False,
 ) -> Tensor:
-    """Return the raw prediction in the dtype of X, computed in bfloat16 where asked for."""
+    """Return the raw prediction in the dtype of the weights, computed in bfloat16 where asked for."""
     if not bf16:
         return network.forward(parameters, statistics, X, training)
+    if network.network.autocasts:
+        device = next(iter(parameters.values())).device.type
+        with torch.autocast(device, torch.bfloat16):
+            return network.forward(parameters, statistics, X, training)
     halves = {name: value.bfloat16() for name, value in parameters.items()}
     X_half = X if isinstance(X, SparseRows) else X.bfloat16()
     return network.forward(halves, statistics, X_half, training).to(X.dtype)

@@ -91,3 +91,9 @@ class NetworkAttributes:
 
     weights_: dict[str, np.ndarray]
     buffers_: dict[str, np.ndarray]
+
+
+class ModuleAttributes:
+    """What is known of the rows of a fitted module."""
+
+    input_shape_: tuple[int, ...]

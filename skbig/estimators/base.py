@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from skbig._utils.device import choose_device, plain_torch
+from skbig._utils.device import SingleDevice, choose_device, plain_torch
 from skbig._utils.user_warning import warn_user
 from skbig.components.losses.base import Loss
 from skbig.data.rows import as_tensor
@@ -36,7 +36,7 @@ from skbig.estimators.sklearn_compat import (
     check_validation_rows,
     with_callbacks,
 )
-from skbig.networks.network import BuiltNetwork
+from skbig.networks.network import BuiltNetwork, Network
 
 
 class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
@@ -161,7 +161,19 @@ class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
         return check_validation_rows(self, X, dtype, name)
 
     def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
-        return check_rows(self, X, [dtype], finite=finite)
+        return check_rows(self, X, dtype, finite=finite)
+
+    def _row_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._dtype)
+
+    def _met(
+        self, choices: Choices, checked: Given, n_outputs: int, backend: SingleDevice, *, goes_on: bool
+    ) -> tuple[Choices, Given, SingleDevice]:
+        del n_outputs, goes_on
+        return choices, checked, backend
+
+    def _shaped(self, network: Network, n_features: int, n_outputs: int) -> BuiltNetwork:
+        return network.of_shape(n_features, n_outputs)
 
     def _settled(
         self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
@@ -187,7 +199,7 @@ class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
     def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
         """Return raw predictions (M, N, K), or what a function makes of them where they are computed."""
         check_is_fitted(self)
-        dtype, device = getattr(np, self._dtype), _device_for_prediction(self.device, self._dtype)
+        dtype, device = self._row_dtype(), _device_for_prediction(self.device, self._dtype)
         with plain_torch():
             parameters, statistics = self._tensors(device)
             rows = self._check_rows(X, dtype, finite=device.type != "cuda")

@@ -19,6 +19,9 @@ from skbig.estimators.hints import hint_for
 
 E = TypeVar("E", bound=type)
 
+SETTINGS = "_settings"
+"""Where an estimator keeps the parameters of the one of its parameters that takes any, as those of a module."""
+
 
 def parameter(
     default: Any,
@@ -103,7 +106,8 @@ def identifying_parameters(estimator: Any) -> dict[str, Any]:
 
 def given_parameters(estimator: Any) -> dict[str, Any]:
     """Return what an estimator was given by its user, and nothing that it has learnt; also what a subclass adds."""
-    return {name: value for name, value in vars(estimator).items() if name[0] != "_" and name[-1] != "_"}
+    values = vars(estimator).items()
+    return {name: value for name, value in values if (name[0] != "_" and name[-1] != "_") or name == SETTINGS}
 
 
 def _hinting(init: Any) -> Any:
@@ -112,6 +116,10 @@ def _hinting(init: Any) -> Any:
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        owner_of = getattr(type(self), "_takes_settings_for", None)
+        if owner_of is not None:
+            names = [name for name in kwargs if name.startswith(f"{owner_of}__")]
+            vars(self)[SETTINGS] = {name.removeprefix(f"{owner_of}__"): kwargs.pop(name) for name in names}
         unknown = [name for name in kwargs if name not in known]
         if unknown:
             owner, hint = type(self).__name__, hint_for(unknown[0], known)

@@ -48,8 +48,9 @@ def placed(
 ) -> Rows | StreamedRows:
     """Put checked rows on a device, or prepare to read them from where they lie."""
     if isinstance(X, LazyRows):
-        return stream_rows(X.source, y, weight, device, dtype, rows=X.rows)
-    return place_rows(dense_if_small(X), y, weight, device, dtype)
+        row_dtype = X.dtype if X.dtype.kind in "iub" else None
+        return stream_rows(X.source, y, weight, device, dtype, rows=X.rows, row_dtype=row_dtype)
+    return place_rows(dense_if_small(X), y, weight, device, dtype, keep_whole=True)
 
 
 def seeds_of(random_state: Any, n_members: int) -> list[int]:
@@ -123,8 +124,8 @@ def make_recipe(
     batch_size = n_rows if choices.optimizer.full_batch else _batch_rows(choices["batch_size"], n_rows)
     if batch_size == 1 and network.couples_rows:
         raise ValueError(
-            "normalization='batch' needs batches of two rows or more: a row less its own mean is zero. Use a larger "
-            "batch_size, or normalization='layer'."
+            "A batch norm needs batches of two rows or more: a row less its own mean is zero. Use a larger batch_size, "
+            "or another normalization."
         )
     return Recipe(
         network=network,
@@ -154,6 +155,11 @@ def _check_memory(choices: Choices, X: Any) -> None:
         raise ValueError(
             f"augmentation={choices['augmentation']!r} needs dense rows, and X is sparse. Use X.toarray()."
         )
+    if choices.augmentation is not None and X.dtype.kind in "iub":
+        raise ValueError(
+            f"augmentation={choices['augmentation']!r} changes numbers by parts, and the network takes whole ones "
+            f"({X.dtype}). Use augmentation=None."
+        )
     reads_all = choices.optimizer.full_batch or choices["batch_size"] == "full"
     if reads_all and isinstance(X, LazyRows):
         name, other = ("optimizer", "optimizer='adam'") if choices.optimizer.full_batch else ("batch_size", "a number")
@@ -174,13 +180,8 @@ def _batch_rows(batch_size: Any, n_rows: int) -> int:
     return int(min(batch_size, n_rows))
 
 
-def first_arrays(network: BuiltNetwork, seeds: list[int]) -> dict[str, np.ndarray]:
-    """Draw first weights; running statistics begin as their layers say."""
-    return network.initial(seeds) | network.initial_statistics(len(seeds))
-
-
 def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int], arrays: Mapping[str, np.ndarray]) -> Members:
-    """Begin with first weights and running statistics."""
+    """Begin with the first parameters and running statistics of each member, (M, *shape) by name."""
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
     members.start(recipe.optimizer)
     return members

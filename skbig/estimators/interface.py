@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from skbig._utils.device import SingleDevice
 from skbig.components.losses.base import Loss
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.engine.recipe import Recipe
@@ -25,6 +26,8 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     """What a network and a task make of an estimator."""
 
     _for_classes: ClassVar[bool]
+    _takes_any_shape: ClassVar[bool] = False
+    """Whether rows may have several axes, and hold whole numbers."""
 
     # What it makes of rows, and what it asks for once it has seen them.
 
@@ -45,6 +48,20 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     @abstractmethod
     def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
         """Check rows to predict, and return what the network reads; they may be left to be found finite later."""
+
+    @abstractmethod
+    def _row_dtype(self) -> np.dtype[Any]:
+        """Return in which dtype a fitted model takes rows."""
+
+    @abstractmethod
+    def _met(
+        self, choices: Any, checked: Given, n_outputs: int, backend: SingleDevice, *, goes_on: bool
+    ) -> tuple[Any, Given, SingleDevice]:
+        """Return the `Choices` with a network that has met the checked rows, the rows as it takes them, and in what."""
+
+    @abstractmethod
+    def _shaped(self, network: Network, n_features: int, n_outputs: int) -> BuiltNetwork:
+        """Return the network for the checked rows."""
 
     @abstractmethod
     def _settled(

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-
 from skbig._utils.component import resolve
-from skbig.estimators.attributes import NetworkAttributes
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.classification import Classifier
 from skbig.estimators.declaration import estimator, parameter
+from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.regression import Regressor
-from skbig.networks.network import BuiltNetwork, Network
-
-
-class NetworkWeights(NetworkAttributes, NetworkEstimator):
-    """Shows the parameters and running statistics of a network by name."""
-
-    def _public_weights(self, network: BuiltNetwork, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        one = next(iter(arrays.values())).shape[0] == 1
-        shown = {name: value[0] if one else value for name, value in arrays.items()}
-        return {
-            "weights_": {name: shown[name] for name in network.shapes},
-            "buffers_": {name: shown[name] for name in network.statistics_shapes},
-        }
-
-    def _network_arrays(self) -> dict[str, np.ndarray]:
-        one = len(self._progress["seeds"]) == 1
-        return {name: value[None] if one else value for name, value in (self.weights_ | self.buffers_).items()}
+from skbig.networks.network import Network
 
 
 @estimator
-class BigNetwork(NetworkWeights):
+class BigNetwork(NamedWeights, NetworkEstimator):
     """What the estimators for any network share."""
 
     network: str | Network | type[Network] = parameter(

@@ -27,7 +27,6 @@ from skbig.estimators.fitted_state import continued_members, curve_means, export
 from skbig.estimators.given import Given
 from skbig.estimators.inputs import (
     check_memory,
-    first_arrays,
     input_dtypes,
     make_recipe,
     new_members,
@@ -206,11 +205,12 @@ def _prepare(
     choices, runner = resolve_choices(estimator), runner_of(estimator)
     checked, backend = _checked_rows(estimator, given, runner, reset=not goes_on)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
+    choices, checked, backend = estimator._met(choices, checked, targets.n_outputs, backend, goes_on=goes_on)
     home = runner.home(backend)
     validation = checked_validation(estimator, held, checked.X.dtype, choices)
     facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
     choices, targets = estimator._settled(choices, checked, targets, **facts)
-    network = choices.network.of_shape(checked.X.shape[1], targets.n_outputs)
+    network = estimator._shaped(choices.network, checked.X.shape[1], targets.n_outputs)
     check_memory(network, choices["n_members"], choices.optimizer, home)
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = None if saves is None else runner.first(saves.newest)
@@ -227,7 +227,7 @@ def _prepare(
         members = continued_members(recipe, home, arrays, estimator._progress, n_members)
         tracker = import_tracker(members, recipe, estimator._progress, incremental)
     else:
-        first = estimator._begun(network, first_arrays(network, seeds), checked, targets, choices.loss)
+        first = estimator._begun(network, network.first_values(seeds), checked, targets, choices.loss)
         members = new_members(recipe, home, seeds, first)
         tracker = StoppingTracker(members, recipe)
     first_epoch = 0 if incremental else members.epochs

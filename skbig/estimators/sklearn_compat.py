@@ -30,7 +30,7 @@ from skbig._utils.user_warning import warn_user
 from skbig.data.sources.base import Source, check_shape
 from skbig.data.sources.open import as_source
 from skbig.data.streaming.lazy_rows import LOADED_BYTES, LazyRows
-from skbig.data.streaming.reader import largest_of
+from skbig.data.streaming.reader import largest_of, whole_numbers
 from skbig.engine.train import EpochReport
 from skbig.estimators.search_context import inside_search
 
@@ -41,6 +41,7 @@ except ImportError:
 
 
 __all__ = [
+    "WHOLE",
     "CallbackSupportMixin",
     "callback_observer",
     "check_rows",
@@ -70,6 +71,9 @@ __all__ = [
 
 _ACCEPTED: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "order": "C"}
 
+WHOLE: list[Any] = [np.uint8, np.int8, np.int16, np.int32, np.int64, np.bool_]
+"""Dtypes of whole numbers that torch has, too."""
+
 
 def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
@@ -85,11 +89,11 @@ def check_training_rows(
         y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(elsewhere, y)
         return elsewhere, y
-    options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_ACCEPTED}
+    options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_accepted(estimator)}
     with _quiet_casts():
         X, y = validate_data(estimator, X, y, **options)
     _check_magnitude(X, "X")
-    return _as_csr(X), y
+    return _in_lines(estimator, X, reset=reset), y
 
 
 def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any, name: str = "X_val") -> Any:
@@ -98,25 +102,27 @@ def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any, name: st
     elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False, name=name, to_train=True)
     if elsewhere is not None:
         return elsewhere
+    options = {"input_name": name, "estimator": estimator, **_accepted(estimator)}
     with _quiet_casts():
-        checked = check_array(X, dtype=dtype, input_name=name, estimator=estimator, **_ACCEPTED)
+        checked = _as_dtype(check_array(X, dtype=_readable_as(dtype), **options), dtype, name)
     validate_data(estimator, X, reset=False, skip_check_array=True)  # the names and the number of the features
     _check_magnitude(checked, name)
-    return _as_csr(checked)
+    return _in_lines(estimator, checked, name)
 
 
-def check_rows(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, finite: bool = True) -> Any:
+def check_rows(estimator: BaseEstimator, X: Any, dtype: Any, *, finite: bool = True) -> Any:
     """Return checked X (dense, CSR, or a selection) with the features known from training.
 
     Whether numbers are finite may be left to who reads dense ones.
     """
     _check_kind(X, "X")
-    elsewhere = _read_elsewhere(estimator, X, dtypes, reset=False)
+    elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False)
     if elsewhere is not None:
         return elsewhere
     with _quiet_casts():
         leave_out = {} if finite or sparse.issparse(X) else {"ensure_all_finite": False}
-        return _as_csr(validate_data(estimator, X, dtype=dtypes, reset=False, **leave_out, **_ACCEPTED))
+        options = {"dtype": _readable_as(dtype), "reset": False, **leave_out, **_accepted(estimator)}
+        return _in_lines(estimator, _as_dtype(validate_data(estimator, X, **options), dtype, "X"))
 
 
 def check_training_table(estimator: BaseEstimator, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
@@ -153,7 +159,7 @@ def check_table(estimator: BaseEstimator, X: Any, *, reset: bool, name: str = "X
         else:
             checked = check_array(X, dtype=None, ensure_all_finite=False, **described)
         validate_data(estimator, X, reset=reset, skip_check_array=True)  # the number of the features
-        return _as_csr(checked)
+        return sparse.csr_array(checked) if sparse.issparse(checked) else checked
     check_shape(X.shape)
     if reset or not hasattr(estimator, "feature_names_in_"):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -196,13 +202,17 @@ def _dtypes_of(values: Any) -> list[Any]:
 
 def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool, **described: Any) -> Any:
     """Return rows that are not in memory: read, if they are few, else as a selection; None for what is in memory."""
-    source = as_source(X)
+    source = as_source(X, any_shape=_takes_any_shape(estimator))
     if source is None:
+        _check_can_be_loaded(X)
         return None
-    selection = LazyRows(source, np.dtype(source.dtype if source.dtype in dtypes else dtypes[0]), **described)
+    kept = source.dtype in dtypes and (source.dtype.kind == "f" or not source.is_sparse)
+    selection = LazyRows(source, np.dtype(source.dtype if kept else dtypes[0]), **described)
     if selection.n_bytes <= LOADED_BYTES and (isinstance(X, np.ndarray) or sparse.issparse(X)):
         return None  # a small memory map is an array as any other
     _check_features(estimator, source, reset=reset)
+    if _takes_any_shape(estimator):
+        _check_row_shape(estimator, source.row_shape, described.get("name", "X"), reset=reset)
     return loaded_if_small(selection)
 
 
@@ -215,7 +225,7 @@ def _check_features(estimator: BaseEstimator, source: Source, *, reset: bool) ->
     """Note, or compare, the number and the names of the features."""
     names, known = source.feature_names, getattr(estimator, "feature_names_in_", None)
     if reset or names is None or known is None:
-        validate_data(estimator, np.empty((1, source.shape[1])), reset=reset, skip_check_array=True)
+        validate_data(estimator, np.empty((1, *source.row_shape)), reset=reset, skip_check_array=True)
     elif list(names) != list(known):
         raise ValueError(
             "The feature names should match those that were passed during fit. Fitted with "
@@ -245,6 +255,8 @@ def _quiet_casts() -> Any:
 def _check_magnitude(X: Any, name: str) -> None:
     """Raise ValueError when a square would overflow, as those of gradients do that are as large as X."""
     values = X.data if sparse.issparse(X) else X
+    if values.dtype.kind != "f":
+        return
     largest = max(values.max(initial=0), -values.min(initial=0))
     if largest > largest_of(values.dtype):
         raise ValueError(
@@ -253,8 +265,48 @@ def _check_magnitude(X: Any, name: str) -> None:
         )
 
 
-def _as_csr(X: Any) -> Any:
-    return sparse.csr_array(X) if sparse.issparse(X) else X
+def _takes_any_shape(estimator: Any) -> bool:
+    """Whether its rows may have several axes, and hold whole numbers."""
+    return bool(getattr(estimator, "_takes_any_shape", False))
+
+
+def _accepted(estimator: Any) -> dict[str, Any]:
+    return {**_ACCEPTED, "allow_nd": _takes_any_shape(estimator)}
+
+
+def _in_lines(estimator: Any, X: Any, name: str = "X", *, reset: bool = False) -> Any:
+    """Return checked rows as CSR, or each in a line, (N, F); note the shape of a row, or compare it."""
+    if _takes_any_shape(estimator):
+        _check_row_shape(estimator, X.shape[1:], name, reset=reset)
+    return sparse.csr_array(X) if sparse.issparse(X) else X.reshape(len(X), -1)
+
+
+def _check_row_shape(estimator: Any, shape: tuple[int, ...], name: str, *, reset: bool) -> None:
+    if reset:
+        estimator.input_shape_ = tuple(map(int, shape))
+    elif tuple(shape) != estimator.input_shape_:
+        raise ValueError(
+            f"{name} has rows of shape {tuple(shape)}, but {type(estimator).__name__} is expecting rows of shape "
+            f"{estimator.input_shape_} as input."
+        )
+
+
+def _readable_as(dtype: Any) -> Any:
+    """In which dtypes values may come that are to be of another one: whole numbers are compared, and not cut off."""
+    return dtype if np.dtype(dtype).kind == "f" else [dtype, *WHOLE, np.float64]
+
+
+def _as_dtype(X: Any, dtype: Any, name: str) -> Any:
+    return X if X.dtype == dtype or sparse.issparse(X) else whole_numbers(X, dtype, name)
+
+
+def _check_can_be_loaded(X: Any) -> None:
+    """Refuse a memory map that would have to be read whole because its rows do not lie one after another."""
+    if isinstance(X, np.memmap) and X.ndim > 2 and X.nbytes > LOADED_BYTES and not X.flags.c_contiguous:
+        raise ValueError(
+            f"X, a memory map of shape {X.shape}, must hold its rows one after another to be read from where it lies. "
+            "Write it in C order, and slice its first axis only."
+        )
 
 
 def check_weight(sample_weight: Any, n_rows: int, name: str = "sample_weight") -> np.ndarray | None:

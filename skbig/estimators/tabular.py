@@ -28,6 +28,7 @@ from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.train import Training
 from skbig.estimators import presets
 from skbig.estimators.attributes import TabularAttributes
+from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.calibration import judging_rows, placed_for
 from skbig.estimators.choices import Choices
 from skbig.estimators.declaration import estimator, parameter
@@ -35,7 +36,7 @@ from skbig.estimators.encoded_source import EncodedSource, sample
 from skbig.estimators.given import Given
 from skbig.estimators.importance import permutation_importances
 from skbig.estimators.mlp import hidden_sizes
-from skbig.estimators.network import NetworkWeights
+from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import TrainingParameters
 from skbig.estimators.presets import PRESETS, Preset
 from skbig.estimators.sklearn_compat import check_table, check_training_table, check_weight, loaded_if_small
@@ -54,7 +55,7 @@ def _given(name: str) -> tuple[Any, ...]:
 
 
 @estimator
-class BigTabular(TabularAttributes, NetworkWeights):
+class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     """What the estimators of tables share."""
 
     preset: str = parameter(

@@ -250,7 +250,7 @@ def _same_rows(a: Any, b: Any) -> bool:
 def validation_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:
     """Put validation rows on a device; features that are not in memory stay where they are."""
     if not isinstance(X, LazyRows):
-        return place_rows(dense_if_small(X), y, weight, device, dtype)
+        return place_rows(dense_if_small(X), y, weight, device, dtype, keep_whole=True)
     targets = place_rows(np.empty((len(y), 0), X.dtype), y, weight, device, dtype)
     return replace(targets, X=X)
 

@@ -5,6 +5,7 @@ Legend: M members, R rows, I inputs, O outputs.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ class TrainingPass:
         Sums over the parts of a batch, when the rows are one of them.
     layer : int
         Which layer it is.
+    equal : bool
+        Whether all rows are known to have the same share.
 
     Examples
     --------
@@ -83,6 +86,7 @@ class TrainingPass:
     moments_rate: float = BATCH_NORM_RATE
     total: Total = itself
     layer: int = 0
+    equal: bool = False
 
     def keep(self, X: Tensor, probability: Any) -> Tensor:
         """Return ones with the given probability, a float or a tensor (M, 1, 1), else zeros; of the shape of X.
@@ -128,10 +132,26 @@ class Layer(ABC):
     couples_rows: bool = False
     """Whether what a row comes to depends on the other rows of the batch."""
 
+    frozen: tuple[str, ...] = ()
+    """Which of its statistics are parameters that are not trained, by their names in the network."""
+
+    recordable: bool = True
+    """Whether a step with it may be recorded, where its network says that it is made of such layers."""
+
     @property
     @abstractmethod
     def n_units(self) -> int:
-        """How many numbers the result has for a row."""
+        """How many numbers the result has for a row; of a layer that makes many on the way, all of them."""
+
+    @property
+    def most_units(self) -> int:
+        """How many numbers the largest of its results has for a row."""
+        return self.n_units
+
+    @property
+    def n_products(self) -> int:
+        """How many products it takes for a row, about."""
+        return sum(math.prod(parameter.shape) for parameter in self.parameters().values())
 
     @property
     def draws_noise(self) -> bool:

@@ -6,7 +6,7 @@ Legend: M members, R rows, F features, K raw outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -42,10 +42,25 @@ class Network(Component):
     """
 
     kind: ClassVar[str] = "network"
+    autocasts: ClassVar[bool] = False
+    """Whether, in bfloat16, torch chooses for each operation what it is computed in; else all is."""
 
     def build(self, n_features: int, n_outputs: int) -> Sequence[Layer]:
         """Return the layers in their order: the first reads (M, R, n_features), the last gives (M, R, n_outputs)."""
         raise NotImplementedError(f"{type(self).__name__} must define build(n_features, n_outputs): its layers.")
+
+    def first_values(self, layers: Sequence[Layer], seed: int) -> list[dict[str, np.ndarray]]:
+        """Return what each layer begins with: its parameters, and statistics that depend on the seed."""
+        random = np.random.RandomState(seed)  # scikit-learn's generator, for scikit-learn's first weights
+        return [layer.initial(random) for layer in layers]
+
+    def name_of(self, name: str, i: int) -> str:
+        """Return how a parameter or statistic of layer i is called in the network."""
+        return f"{name}{i}"
+
+    def likely_size(self) -> float:
+        """Return about how many numbers it has to train, where the shapes of X and y are not known."""
+        return float(sum(map(math.prod, self.of_shape(1, 1).shapes.values())))
 
     def of_shape(self, n_features: int, n_outputs: int) -> BuiltNetwork:
         """Return the network for a number of features and of raw outputs."""
@@ -90,7 +105,7 @@ class BuiltNetwork:
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter by name."""
-        declared = _named(layer.parameters() for layer in self.layers)
+        declared = self._named(layer.parameters() for layer in self.layers)
         roles = list(dict.fromkeys([*ROLES, *(parameter.role for parameter in declared.values())]))
         order = {name: (not each.penalized, roles.index(each.role)) for name, each in declared.items()}
         return {name: declared[name] for name in sorted(declared, key=order.__getitem__)}
@@ -103,12 +118,17 @@ class BuiltNetwork:
     @cached_property
     def statistics_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each running statistic, which is not optimised; members axis left out."""
-        return {name: value.shape for name, value in _named(layer.statistics() for layer in self.layers).items()}
+        return {name: value.shape for name, value in self._statistics.items()}
 
     @cached_property
     def penalized(self) -> list[str]:
         """The parameters that a penalty acts on: the first ones of `shapes`."""
         return [name for name, parameter in self.parameters.items() if parameter.penalized]
+
+    @property
+    def weight_names(self) -> list[str]:
+        """The parameters, also those that are not trained: what is no running statistic."""
+        return [*self.shapes, *(name for layer in self.layers for name in layer.frozen)]
 
     @cached_property
     def n_penalized(self) -> int:
@@ -119,9 +139,12 @@ class BuiltNetwork:
     def layer_names(self) -> list[tuple[dict[str, str], dict[str, str]]]:
         """Of each layer the parameters and the statistics: their names in the layer, and in the network."""
         return [
-            ({name: f"{name}{i}" for name in layer.parameters()}, {name: f"{name}{i}" for name in layer.statistics()})
+            (self._names(layer.parameters(), i), self._names(layer.statistics(), i))
             for i, layer in enumerate(self.layers)
         ]
+
+    def _names(self, own: Iterable[str], i: int) -> dict[str, str]:
+        return {name: self.network.name_of(name, i) for name in own}
 
     @cached_property
     def couples_rows(self) -> bool:
@@ -141,21 +164,41 @@ class BuiltNetwork:
     @cached_property
     def width(self) -> int:
         """How many numbers the widest layer holds for a row."""
-        return max(self.n_features, *(layer.n_units for layer in self.layers))
+        return max(self.n_features, *(layer.most_units for layer in self.layers))
+
+    @cached_property
+    def n_products(self) -> int:
+        """How many products a forward pass takes for a row, about."""
+        return sum(layer.n_products for layer in self.layers)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a step may be recorded and replayed."""
+        return self.network.recordable and all(layer.recordable for layer in self.layers)
+
+    def first_values(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+        """Return the first parameters and running statistics, with a leading members axis."""
+        members = [self._statistics | self._named(self.network.first_values(self.layers, seed)) for seed in seeds]
+        names = [*self.shapes, *self.statistics_shapes]
+        return {name: np.stack([member[name] for member in members]) for name in names}
 
     def initial(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-        """Return the first parameters, float64 arrays with a leading members axis."""
-        members = [self._initial_member(seed) for seed in seeds]
-        return {name: np.stack([member[name] for member in members]) for name in self.shapes}
-
-    def _initial_member(self, seed: int) -> dict[str, np.ndarray]:
-        random = np.random.RandomState(seed)  # scikit-learn's generator, for scikit-learn's first weights
-        return _named(layer.initial(random) for layer in self.layers)
+        """Return the first parameters alone."""
+        first = self.first_values(seeds)
+        return {name: first[name] for name in self.shapes}
 
     def initial_statistics(self, n_members: int) -> dict[str, np.ndarray]:
-        """Return the first running statistics."""
-        first = _named(layer.statistics() for layer in self.layers)
-        return {name: np.broadcast_to(value, (n_members, *value.shape)).copy() for name, value in first.items()}
+        """Return the first running statistics, of members without a seed."""
+        return {n: np.broadcast_to(value, (n_members, *value.shape)).copy() for n, value in self._statistics.items()}
+
+    @cached_property
+    def _statistics(self) -> dict[str, np.ndarray]:
+        return self._named(layer.statistics() for layer in self.layers)
+
+    def _named(self, layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Name what each layer has of its own."""
+        name_of = self.network.name_of
+        return {name_of(name, i): value for i, own in enumerate(layers) for name, value in own.items()}
 
     def forward(
         self,
@@ -195,8 +238,3 @@ class BuiltNetwork:
 
 ROLES = ("weight", "bias", "scale", "offset")
 """Roles in the order in which parameters lie in memory; those that a layer of a user's names besides come after."""
-
-
-def _named(layers: Any) -> dict[str, Any]:
-    """Name what each layer has of its own by the layer's number."""
-    return {f"{name}{i}": value for i, values in enumerate(layers) for name, value in values.items()}

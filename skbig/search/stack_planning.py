@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import torch
@@ -18,13 +17,13 @@ from skbig.search.fit_task import FitTask
 from skbig.search.pipeline_cache import MAX_KEPT_BYTES, bytes_of
 
 LARGE_STEP = 3_000_000
-"""Rows of a batch times parameters: from here on a CPU computes members in turn as fast as together."""
+"""Rows of a batch times products for a row: from here on a CPU computes members in turn as fast as together."""
 
 MAX_ON_CPU = 64
 """More members in a stack gain nothing."""
 
 WORK_OF_STACK = 24_000_000
-"""Rows of a batch times parameters of all members: a larger stack leaves the caches."""
+"""Rows of a batch times products, of all members: a larger stack leaves the caches."""
 
 MAX_ON_GPU = 1024
 
@@ -80,8 +79,8 @@ def _likely_cost(task: FitTask) -> float:
     """Return about how many products a training takes; nothing for what is not known, or cannot be trained."""
     last: Any = task.last
     try:
-        network = last._make_network().of_shape(1, 1)  # what all of a search share makes no difference
-        return float(last._planned("max_iter") * last._planned("n_members") * sum(map(prod, network.shapes.values())))
+        size: float = last._make_network().likely_size()  # what all of a search share makes no difference
+        return float(last._planned("max_iter") * last._planned("n_members") * size)
     except (AttributeError, TypeError, ValueError):
         return 0.0
 
@@ -96,7 +95,7 @@ def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: i
     if not stackable(session):
         return 1
     members, recipe = session.members, session.recipe
-    work = recipe.batch_size * _n_parameters(members)
+    work = recipe.batch_size * recipe.network.n_products
     if members.flat.device.type == "cuda":
         most = min(MAX_ON_GPU, WORK_OF_STACK_ON_GPU // work, _fitting_in_memory(members, recipe))
     else:

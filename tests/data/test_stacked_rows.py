@@ -116,12 +116,18 @@ def test_little_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equal_sets_are_recognised(task: str, weighted: bool) -> None:
     """Two sets are the same when all of their numbers are, shared in memory or not."""
     rows = one_set(task, 45, weighted)
-    copy = Rows(rows.X.clone(), rows.y.clone(), None if rows.weight is None else rows.weight.clone(), rows.mean_weight)
+    copy = Rows(
+        rows.X.clone(),
+        rows.y.clone(),
+        None if rows.weight is None else rows.weight.clone(),
+        rows.mean_weight,
+        rows.dtype,
+    )
     assert same_rows(rows, rows) and same_rows(rows, copy)
     assert not same_rows(rows, one_set(task, 45, not weighted))
     assert not same_rows(rows, one_set(task, 44, weighted))
     assert not same_rows(rows, one_set(task, 45, weighted, torch.float32))
-    assert not same_rows(rows, Rows(copy.X, copy.y, copy.weight, 2 * rows.mean_weight))
+    assert not same_rows(rows, Rows(copy.X, copy.y, copy.weight, 2 * rows.mean_weight, rows.dtype))
     for changed in (copy.X, copy.y) if copy.weight is None else (copy.X, copy.y, copy.weight):
         changed[-1] += 1
         assert not same_rows(rows, copy)

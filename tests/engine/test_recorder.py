@@ -53,6 +53,7 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a tensor that is changed in place": lambda X, weight: torch.zeros_like(X).add_(X).mul_(2).clamp_(-1, 1),
     "a part times ones": lambda X, weight: (torch.ones_like(X[:, :2]) * X[:, :2]).view(-1),
     "an input passed on": lambda X, weight: X,
+    "a product with ones that lays out anew": lambda X, weight: (X[:, :2] * torch.ones_like(X[:, :2])).view(-1),
     "a view of an input": lambda X, weight: X.view(-1),
 }
 

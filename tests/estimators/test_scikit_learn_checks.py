@@ -8,11 +8,14 @@ from skbig import (
     BigLinearRegressor,
     BigMLPClassifier,
     BigMLPRegressor,
+    BigModuleClassifier,
+    BigModuleRegressor,
     BigNetworkClassifier,
     BigNetworkRegressor,
     BigTabularClassifier,
     BigTabularRegressor,
 )
+from tests.networks.modules import Perceptron
 
 ESTIMATORS = [
     BigMLPClassifier(),
@@ -27,6 +30,8 @@ ESTIMATORS = [
     BigNetworkRegressor(),
     BigTabularClassifier("fast"),
     BigTabularRegressor("fast"),
+    BigModuleClassifier(Perceptron, module__width=32),
+    BigModuleRegressor(Perceptron, module__width=32),
 ]
 
 

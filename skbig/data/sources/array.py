@@ -1,6 +1,6 @@
 """Arrays that give their rows by slices: HDF5, Zarr, Dask, and what else has a shape, a dtype and row slicing.
 
-Legend: N rows of the whole set, F features, R rows of one read.
+Legend: N rows of the whole set, F features, or numbers of a row that has several axes, R rows of one read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from skbig.data.sources.base import Source, check_numbers, check_shape
 
 
 class ArraySource(Source):
-    """Rows of anything with a shape (N, F), a dtype and row slicing. Chunks are read whole."""
+    """Rows of anything with a shape (N, F), a dtype and row slicing, or (N, ...). Chunks are read whole."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, *, any_shape: bool = False) -> None:
         self._array, self._is_dask = array, type(array).__module__.startswith("dask.")
         self._set_chunks(getattr(array, "chunks", None))
-        self.shape, self.dtype = check_shape(tuple(array.shape)), check_numbers(array.dtype)
+        self.shape, self.dtype = check_shape(tuple(array.shape), any_shape=any_shape), check_numbers(array.dtype)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return tuple(map(int, self._array.shape[1:]))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         check_open(self._array)
@@ -30,12 +34,12 @@ class ArraySource(Source):
                 "sparse rows with skbig.data.save_csr, and open them with open_csr."
             )
         block = np.asarray(_compute(rows) if self._is_dask else rows)
-        if block.shape != (stop - start, self.shape[1]):
+        if block.shape != (stop - start, *self.row_shape):
             raise ValueError(
                 f"X[{start}:{stop}] of {type(self._array).__name__} has the shape {block.shape}, and X has the shape "
-                f"{self.shape}."
+                f"{(self.shape[0], *self.row_shape)}."
             )
-        return np.require(block, self.dtype, "C")
+        return np.require(block, self.dtype, "C").reshape(stop - start, self.shape[1])
 
     def _set_chunks(self, chunks: Any) -> None:
         """HDF5 and Zarr tell the length of all chunks, Dask the length of each."""

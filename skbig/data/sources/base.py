@@ -5,6 +5,7 @@ Legend: N rows of the whole set, F features, R rows of one read.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -19,6 +20,8 @@ class Source(ABC):
     Attributes
     ----------
     shape : (N, F)
+    row_shape : tuple of int
+        The shape of a row before it is laid out in a line of F numbers.
     dtype : numpy.dtype
         What `read` returns.
     is_sparse : bool
@@ -64,6 +67,10 @@ class Source(ABC):
         return float(self.shape[1] * self.dtype.itemsize)
 
     @property
+    def row_shape(self) -> tuple[int, ...]:
+        return (self.shape[1],)
+
+    @property
     def ndim(self) -> int:
         return 2
 
@@ -91,14 +98,16 @@ def convert_into(block: np.ndarray, out: np.ndarray) -> None:
         np.copyto(out, block, casting="unsafe")
 
 
-def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the shape of a set that can be learned from.
+def check_shape(shape: tuple[int, ...], *, any_shape: bool = False) -> tuple[int, int]:
+    """Return the shape of a set that can be learned from, each row in a line.
 
     Raises
     ------
     ValueError
         With scikit-learn's words, when it is not two-dimensional, or empty.
     """
+    if any_shape and len(shape) > 2:
+        shape = (shape[0], math.prod(shape[1:]))
     if len(shape) != 2:
         raise ValueError(f"Expected 2D array, got {len(shape)}D array instead: X has the shape {tuple(shape)}.")
     for size, what in zip(shape, ("sample(s)", "feature(s)"), strict=True):

@@ -179,9 +179,11 @@ class _File:
 
 
 class MemmapSource(Source):
-    """Rows of a memory map (N, F), in C or Fortran order."""
+    """Rows of a memory map (N, F), in C or Fortran order, or (N, ...) in C order, of which each row is a line then."""
 
     def __init__(self, array: np.ndarray, mapping: np.memmap) -> None:
+        self._row_shape = array.shape[1:]
+        array = array if array.ndim == 2 else array.reshape(len(array), -1)
         self.shape, self.dtype = check_shape(array.shape), array.dtype
         self._array = MemmapArray(array, mapping)
         if abs(array.strides[0]) < abs(array.strides[1]):
@@ -196,16 +198,20 @@ class MemmapSource(Source):
     def will_read(self, start: int, stop: int) -> None:
         self._array.will_read(start, stop)
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return self._row_shape
+
     def __reduce__(self) -> Any:
-        return _again, (self._array.array,)
+        return _again, (self._array.array, self._row_shape)
 
 
-def _again(array: np.ndarray) -> MemmapSource:
+def _again(array: np.ndarray, row_shape: tuple[int, ...]) -> MemmapSource:
     """Return a source that was packed with its array, which is a memory map still."""
     mapping = mapping_of(array)
     if mapping is None:
         raise TypeError("Rows of a memory map cannot be pickled; their file can be opened again.")
-    return MemmapSource(array, mapping)
+    return MemmapSource(array.reshape(len(array), *row_shape) if len(row_shape) > 1 else array, mapping)
 
 
 def mapping_of(array: Any) -> np.memmap | None:

@@ -61,13 +61,22 @@ class Reader:
 
     def read_into(self, start: int, out: np.ndarray) -> None:
         """Write the rows from `start` on into `out`, checked; for a set of all rows."""
-        self.source.read_into(start, out)
-        self._check(out, start)
+        if self._must_be_whole:
+            out[...] = self._convert(start, start + len(out))
+        else:
+            self.source.read_into(start, out)
+            self._check(out, start)
+
+    @property
+    def _must_be_whole(self) -> bool:
+        return self.dtype.kind in "iub" and self.dtype != self.source.dtype
 
     def _convert(self, start: int, stop: int) -> Any:
         if self.source.is_sparse:
             with np.errstate(over="ignore"):
                 return self.source.read(start, stop).astype(self.dtype, copy=False)
+        if self._must_be_whole:
+            return whole_numbers(self.source.read(start, stop), self.dtype, self.name, start)
         block = np.empty((stop - start, self.source.shape[1]), self.dtype)
         self.source.read_into(start, block)
         return block
@@ -75,6 +84,8 @@ class Reader:
     def _check(self, block: Any, first_row: int) -> None:
         """Refuse what is not finite, in scikit-learn's words and with its place in the whole set."""
         values = block.data if sparse.issparse(block) else block
+        if values.dtype.kind in "iub":
+            return
         limit = largest_of(values.dtype) if self.to_train else np.finfo(values.dtype).max
         with np.errstate(invalid="ignore"):  # a NaN is the largest and the smallest
             if values.max(initial=0) <= limit and values.min(initial=0) >= -limit:
@@ -83,6 +94,27 @@ class Reader:
         row, column = _place(block, at)
         what = _fault(values.flat[at])
         raise ValueError(f"Input {self.name} contains {what}. It is in row {first_row + row}, column {column}.")
+
+
+def whole_numbers(values: np.ndarray, dtype: Any, name: str, first_row: int = 0) -> np.ndarray:
+    """Return values as whole numbers of a dtype.
+
+    Raises
+    ------
+    ValueError
+        When one of them is none, or does not fit; it names its row and its value.
+    """
+    with np.errstate(invalid="ignore"):
+        cast = values.astype(dtype)
+    differs = (cast != values).reshape(len(values), -1).any(1)
+    if differs.any():
+        at = int(np.flatnonzero(differs)[0])
+        row, whole = values[at].ravel(), cast[at].ravel()
+        raise ValueError(
+            f"Input {name} must hold whole numbers that fit into {np.dtype(dtype)}, as those that the model was fitted "
+            f"on. Row {first_row + at} has the value {row[row != whole][0]}."
+        )
+    return cast
 
 
 def largest_of(dtype: np.dtype[Any]) -> float:

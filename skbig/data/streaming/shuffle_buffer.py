@@ -121,7 +121,7 @@ class _DenseStore:
     """Room for the rows (W, F) of a window."""
 
     def __init__(self, reader: Reader, n_rows: int, transfer: DeviceCopy) -> None:
-        dtype = torch.float64 if reader.dtype == np.float64 else torch.float32
+        dtype = torch.from_numpy(np.empty(0, reader.dtype)).dtype
         self._tensor = transfer.empty((n_rows, reader.source.shape[1]), dtype)
         self._rows, self._reader, self._transfer = self._tensor.numpy(), reader, transfer
         self._filled = 0

@@ -40,7 +40,7 @@ class ResidentFeed:
     def __init__(self, steps: ResidentSteps, capacity: int) -> None:
         first = steps[0]
         self._sets = steps.rows.sets
-        self._sizes, self._n_rows = first.sizes, first.n_rows
+        self._sizes, self._n_rows, self._equal = first.sizes, first.n_rows, first.equal
         device = first.y.device
         self._index = [
             torch.zeros(capacity, len(order.rows), self._n_rows, dtype=torch.int64, device=device)
@@ -75,7 +75,8 @@ class ResidentFeed:
         batches = []
         for step in zip(*(values.unbind(0) for values in gathered), strict=True):
             X, y, *weight = map(self._for_members, step)
-            batches.append(Batch(X, y, self._shares.of(weight[0] if weight else None), sizes=self._sizes))
+            share = self._shares.of(weight[0] if weight else None)
+            batches.append(Batch(X, y, share, sizes=self._sizes, equal=self._equal))
         return batches
 
     def _for_members(self, values: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class ResidentFeed:
         X = joined([rows.X for rows in self._sets], index)
         y = joined([rows.y for rows in self._sets], index)
         weight = joined(self._shares.weights, index) if self._shares.weights else None
-        return Batch(X, y, self._shares.of(weight), sizes=self._sizes)
+        return Batch(X, y, self._shares.of(weight), sizes=self._sizes, equal=self._equal)
 
 
 class _Shares:

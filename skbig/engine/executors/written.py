@@ -77,7 +77,7 @@ def penalty_strength(recipe: Recipe, batch: Batch, mean_weight: Any, like: Tenso
 def form_of(batch: Batch) -> tuple[Any, ...]:
     """What two batches share that take the same operations with the same constants."""
     whole = batch.y.is_contiguous(), batch.share.is_contiguous()  # an operation may view only what is
-    return (batch.share.shape, batch.sizes, batch.first_row, batch.n_whole, *whole)
+    return (batch.share.shape, batch.sizes, batch.first_row, batch.n_whole, batch.equal, *whole)
 
 
 def tensors_of(batch: Batch, numbers: StepInputs) -> list[Tensor]:
