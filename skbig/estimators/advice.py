@@ -53,7 +53,12 @@ def _what_helps(recipe: Recipe) -> str:
 
 def _of_the_target(training: Training) -> str:
     assert isinstance(training.rows, Rows | StreamedRows)
-    spread = float(training.rows.y.cpu().double().std(0, correction=0).max())
-    if 1 / LARGE_SPREAD <= spread <= LARGE_SPREAD or spread == 0:
+    y = training.rows.y.cpu().double()
+    mean, spread = float(y.mean(0).abs().max()), float(y.std(0, correction=0).max())
+    near = mean <= LARGE_SPREAD * max(1.0, spread) and 1 / LARGE_SPREAD <= spread <= LARGE_SPREAD
+    if near or spread == 0 or training.recipe.loss.out_activation() != "identity":
         return ""
-    return f" The target has a standard deviation of about {spread:.0e}: standardize_target=True makes it one."
+    return (
+        f" The target has a mean of about {mean:.2g} and a standard deviation of about {spread:.2g}: "
+        "standardize_target=True makes them zero and one."
+    )

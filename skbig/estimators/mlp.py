@@ -15,7 +15,7 @@ from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.classification import Classifier
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.parameters import COUNT
-from skbig.estimators.regression import Regressor
+from skbig.estimators.standardized import StandardizedRegressor
 from skbig.networks.mlp import MLP
 from skbig.networks.network import BuiltNetwork
 
@@ -165,7 +165,7 @@ class BigMLPClassifier(Classifier, BigMLP):
 
 
 @estimator
-class BigMLPRegressor(Regressor, BigMLP):
+class BigMLPRegressor(StandardizedRegressor, BigMLP):
     """A multi-layer perceptron that predicts numbers, trained by torch.
 
     It is used like scikit-learn's `MLPRegressor`, whose parameters and attributes keep their names and meanings, and
@@ -213,6 +213,8 @@ class BigMLPRegressor(Regressor, BigMLP):
     executor_ : {'written', 'recorded', 'graphed', ''}
         How the steps were executed in the end: by autograd as they are written, by the recorded operations, or as CUDA
         graphs. All give the same result. Empty when no step was taken.
+    target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
+        With ``standardize_target=True`` what predictions are moved and multiplied by, else zeros and ones.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features,)

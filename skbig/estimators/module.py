@@ -29,8 +29,8 @@ from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.module_settings import ModuleSettings
 from skbig.estimators.named_weights import NamedWeights
-from skbig.estimators.regression import Regressor
 from skbig.estimators.sklearn_compat import WHOLE
+from skbig.estimators.standardized import StandardizedRegressor
 from skbig.networks.modules.layer import ModuleLayer
 from skbig.networks.modules.loading import laid_over, named_arrays
 from skbig.networks.modules.network import ModuleNetwork
@@ -284,7 +284,7 @@ class BigModuleClassifier(Classifier, BigModule):
 
 
 @estimator
-class BigModuleRegressor(Regressor, BigModule):
+class BigModuleRegressor(StandardizedRegressor, BigModule):
     """A torch module of your own as a regressor.
 
     The module gives a column for each target. All else is as for the other regressors: losses, optimizers, schedules,

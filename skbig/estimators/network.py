@@ -7,7 +7,7 @@ from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.classification import Classifier
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.named_weights import NamedWeights
-from skbig.estimators.regression import Regressor
+from skbig.estimators.standardized import StandardizedRegressor
 from skbig.networks.network import Network
 
 
@@ -68,7 +68,7 @@ class BigNetworkClassifier(Classifier, BigNetwork):
 
 
 @estimator
-class BigNetworkRegressor(Regressor, BigNetwork):
+class BigNetworkRegressor(StandardizedRegressor, BigNetwork):
     """Any network as a regressor.
 
     Parameters
@@ -81,6 +81,8 @@ class BigNetworkRegressor(Regressor, BigNetwork):
         Parameters and running statistics by name; with several members, they are the first dim of each.
     loss_curve_, validation_loss_curve_, validation_scores_, learning_rates_ : list of float
         One entry for each epoch; the validation curves are None without validation rows.
+    target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
+        With ``standardize_target=True`` what predictions are moved and multiplied by, else zeros and ones.
     n_iter_, t_ : int
         Epochs run, and training rows seen.
 

@@ -22,6 +22,7 @@ from skbig.estimators.advice import warn_of_the_end
 from skbig.estimators.checkpointing import Saver, check_complete, directory_of, go_on_from, has_ended
 from skbig.estimators.choices import device_of, resolve_choices
 from skbig.estimators.estimator_training import EstimatorTraining
+from skbig.estimators.finite_predictions import check_predictions
 from skbig.estimators.fit_runners import LOCAL, FitRunner, runner_of
 from skbig.estimators.fitted_state import continued_members, curve_means, export_progress, import_tracker
 from skbig.estimators.given import Given
@@ -143,8 +144,15 @@ class Session(EstimatorTraining):
         return validation.curves(self.history) if isinstance(validation, Validation) else None
 
     def conclude(self) -> None:
-        """Warn of what the user should know of a training that has ended."""
-        warn_of_the_end(self, self.n_epochs, ran_out=self.ran_out, incremental=self.incremental, standardizable=False)
+        """Warn of what the user should know of a training that has ended, or fail where it predicts no numbers."""
+        check_predictions(self)
+        warn_of_the_end(
+            self,
+            self.n_epochs,
+            ran_out=self.ran_out,
+            incremental=self.incremental,
+            standardizable=getattr(self.estimator, "standardize_target", True) is False,
+        )
         if self.history.stop_reason == "interrupted" and inside_loop_of_fits():
             raise KeyboardInterrupt
 

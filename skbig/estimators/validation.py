@@ -21,6 +21,7 @@ from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import Training, Validated
+from skbig.estimators.finite_predictions import are_finite
 from skbig.estimators.fitted_state import curve_means
 from skbig.estimators.given import Given
 from skbig.estimators.interface import EstimatorInterface
@@ -62,7 +63,7 @@ class ValidationSet:
 
         A scorer is not asked, and does not warn, about one that has diverged.
         """
-        if not bool(torch.isfinite(raw).all()):
+        if not are_finite(raw, member.recipe.loss):
             return np.nan, [np.nan] * len(self.metrics)
         loss = self.loss(raw, member.recipe)
         scorers = [metric.scorer for metric in self.metrics]

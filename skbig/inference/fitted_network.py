@@ -65,6 +65,11 @@ class FittedNetwork:
         return isinstance(self.targets, ClassTargets) and not (self.targets.multiclass or self.targets.multilabel)
 
     @property
+    def one_class(self) -> bool:
+        """Whether there is but one class, which is sure, whatever the raw output."""
+        return isinstance(self.targets, ClassTargets) and len(self.targets.classes) == 1 and self.two_classes
+
+    @property
     def pools(self) -> bool:
         """Whether raw predictions of several members are put together so that their link gives the mean prediction."""
         return self.for_classes and self.loss.has_log_odds

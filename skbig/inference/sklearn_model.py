@@ -49,6 +49,8 @@ def sklearn_model(
         model = MLPRegressor(**own, **_loss_parameter(fitted), **parameters)
     model.coefs_ = [weight for _, weight, _ in layers]
     model.intercepts_ = [bias for _, _, bias in layers]
+    if fitted.decodes:
+        _decode_in_last_layer(model, fitted.targets)
     model.n_layers_, model.n_outputs_ = len(layers) + 1, fitted.network.n_outputs
     model.out_activation_ = fitted.link
     _set_trained(model, trained)
@@ -73,11 +75,20 @@ def _as_dense(fitted: FittedNetwork, i: int) -> tuple[Dense, np.ndarray, np.ndar
 def _check_ensemble(fitted: FittedNetwork) -> None:
     if fitted.n_members > 1:
         raise _refusal(f"the model averages {fitted.n_members} members, and MLPClassifier is one network")
+    if fitted.one_class:
+        raise _refusal("there is but one class, of which MLPClassifier gives two probabilities")
     # A mean of one is no mean; what is left is what becomes of the raw prediction.
     known = ("softmax", "logistic") if fitted.for_classes else tuple(_LOSS_OF_LINK)
     own_meaning = fitted.link not in known or (fitted.multiclass and fitted.link != "softmax")
     if own_meaning:
         raise _refusal(f"what loss={fitted.loss!r} makes of raw predictions is nothing that scikit-learn's MLP does")
+
+
+def _decode_in_last_layer(model: Any, targets: Any) -> None:
+    """Let the last layer, which nothing follows, predict in the unit of y."""
+    dtype = model.coefs_[-1].dtype
+    model.coefs_[-1] = (model.coefs_[-1] * targets.scale).astype(dtype)
+    model.intercepts_[-1] = (model.intercepts_[-1] * targets.scale + targets.centre).astype(dtype)
 
 
 def _common_activation(layers: list[Dense]) -> str:

@@ -132,6 +132,13 @@ class _TwoColumns(nn.Module):
         return torch.cat([1 - probability, probability], -1)
 
 
+class _Sure(nn.Module):
+    """The probability of the only class."""
+
+    def forward(self, probability: Tensor) -> Tensor:
+        return torch.ones_like(probability)
+
+
 def torch_module(fitted: FittedNetwork) -> FittedModule:
     """Return a fitted network as a module, in evaluation mode."""
     members = [_member(fitted, i) for i in range(fitted.n_members)]
@@ -155,7 +162,7 @@ def _link_module(fitted: FittedNetwork) -> nn.Module:
     else:
         link = _LINK_MODULES[name]() if name in _LINK_MODULES else _Named(name)
     if fitted.two_classes and fitted.loss.probabilistic:
-        return nn.Sequential(link, _TwoColumns())
+        return nn.Sequential(link, _Sure() if fitted.one_class else _TwoColumns())
     if fitted.decodes:
         assert isinstance(fitted.targets, RegressionTargets)
         return nn.Sequential(link, _Decoded(fitted.targets))

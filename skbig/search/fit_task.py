@@ -17,6 +17,7 @@ from sklearn.base import clone
 from skbig._utils.device import plain_torch
 from skbig.engine.train import Observer
 from skbig.estimators.base import NetworkEstimator
+from skbig.estimators.finite_predictions import check_predictions
 from skbig.estimators.given import Given
 from skbig.estimators.search_context import fitting_candidate, receiving_fits
 from skbig.estimators.session import Session, prepare
@@ -199,6 +200,7 @@ class FitTask:
         assert self.session is not None
         if self.session.history.stop_reason == "interrupted":
             raise KeyboardInterrupt
+        check_predictions(self.session)
 
     def forget(self) -> None:
         """Let go of rows and weights, of a task whose result is known or is another process's affair."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.ensemble import BaggingClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 
@@ -72,3 +73,11 @@ def test_rare_classes_in_meta_estimators(kind: Any) -> None:
     bag = BaggingClassifier(base, n_estimators=4, max_samples=4, random_state=0).fit(X, rare)
     assert min(len(one.classes_) for one in bag.estimators_) < 4
     assert np.isfinite(bag.predict_proba(X)).all()
+
+
+def test_other_libraries_get_one_class() -> None:
+    """A module of torch is as sure; scikit-learn's own has two probabilities, and is refused."""
+    model = fitted(small("binary"), X, np.ones(60))
+    assert (model.to_torch()(torch.from_numpy(X)).detach().numpy() == model.predict_proba(X)).all()
+    with pytest.raises(ValueError, match="but one class"):
+        model.to_sklearn()

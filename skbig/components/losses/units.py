@@ -19,18 +19,19 @@ from skbig.components.losses.base import Loss
 
 @dataclass(frozen=True)
 class InUnits(Loss):
-    """A loss of a regressor whose raw predictions and targets are ``1 / scale`` of those that it is made for.
+    """A loss of a regressor whose raw predictions and targets are ``(y - centre) / scale`` of what it is made for.
 
     It is divided by the loss of being off by one, so that it is about one where training begins.
 
     Parameters
     ----------
     loss : Loss
-    scale : float
+    scale, centre : float
     """
 
     loss: Loss = hyperparameter(dataclasses.MISSING)
     scale: float = hyperparameter(dataclasses.MISSING)
+    centre: float = hyperparameter(0.0)
 
     _off_by_one: ClassVar[float]
 
@@ -39,12 +40,16 @@ class InUnits(Loss):
         object.__setattr__(self, "_off_by_one", self._measured())
 
     def _measured(self) -> float:
-        far = torch.full((1, 1), float(self.scale), dtype=torch.float64)
-        value = float(self.loss.per_row(far, torch.zeros_like(far)).sum())
+        near = torch.full((1, 1), float(self.centre), dtype=torch.float64)
+        value = float(self.loss.per_row(near + float(self.scale), near).sum())
         return value if 0 < value < math.inf else 1.0
 
     def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
-        return self.loss.per_row(raw * self.scale, y * self.scale) / self._off_by_one
+        return self.loss.per_row(self._in_unit(raw), self._in_unit(y)) / self._off_by_one
+
+    def _in_unit(self, values: Tensor) -> Tensor:
+        scaled = values * self.scale
+        return scaled + self.centre if self.centre else scaled
 
     def check_targets(self, y: object) -> None:
         self.loss.check_targets(y)  # type: ignore[arg-type]
