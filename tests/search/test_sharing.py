@@ -148,7 +148,7 @@ def test_rows_that_are_held_out_alike_are_there_once() -> None:
 
     class Looking(noting([])):  # type: ignore[misc]
         def __init__(self, trainings: Any, *args: Any) -> None:
-            seen.append({(t.rows.X.data_ptr(), t.validation.rows.X.data_ptr()) for t in trainings})
+            seen.append({(t.rows.X.data_ptr(), t.validation.sets[0].rows.X.data_ptr()) for t in trainings})
             super().__init__(trainings, *args)
 
     network = small("multiclass", early_stopping=True, validation_fraction=0.25, scoring="neg_log_loss")
