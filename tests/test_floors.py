@@ -133,6 +133,19 @@ def attribute_chains(tree: ast.AST) -> Iterator[str]:
             yield dotted
 
 
+def test_searches_use_public_verbs_of_estimators_and_sessions() -> None:
+    """The room of searches reads no private attribute of what comes from another room."""
+    private = [
+        f"{path.name}:{node.lineno} {ast.unparse(node)}"
+        for path in FILES
+        if path.parent.name == "search"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr)
+        if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "other"))
+    ]
+    assert [line for line in private if "distributed_c10d" not in line] == []  # torch's own
+
+
 def test_importing_needs_no_more_than_is_declared() -> None:
     """What is imported with the package is Python's own, a dependency, or what scikit-learn always brings."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -64,6 +64,17 @@ class Choices:
         return replace(self, parameters={**self.parameters, **changes})
 
 
+def planned(estimator: EstimatorInterface, name: str) -> int:
+    """Return a parameter that counts, as `max_iter`, or about what it will be where that depends on the rows."""
+    return estimator._planned(name)
+
+
+def likely_cost(estimator: EstimatorInterface) -> float:
+    """Return about how many products a training takes for a row, as far as parameters tell."""
+    size: float = estimator._make_network().likely_size()
+    return planned(estimator, "max_iter") * planned(estimator, "n_members") * size
+
+
 def resolve_choices(estimator: EstimatorInterface) -> Choices:
     """Resolve and check all parameters of an estimator.
 

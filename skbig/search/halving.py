@@ -13,6 +13,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV, ParameterGrid
 
 from skbig.estimators.base import NetworkEstimator
+from skbig.estimators.choices import planned
 from skbig.search.evaluation import Evaluation
 from skbig.search.fit_task import FitTask, fresh_seed, hash_of
 from skbig.search.grid import TrainsTogether
@@ -165,7 +166,7 @@ n_features_in_, feature_names_in_
         given = self.resource, self.max_resources
         self.resource = name_of_parameter(self.estimator, EPOCHS)  # scikit-learn needs it in full: step__max_iter
         if self.max_resources == "auto":
-            self.max_resources = last_step(self.estimator)._planned(EPOCHS)
+            self.max_resources = planned(last_step(self.estimator), EPOCHS)
         try:
             return super().fit(X, y, **params)
         finally:

@@ -10,7 +10,7 @@ import torch
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stacking import COMPONENTS, stackable
-from skbig.estimators.choices import resolve_choices
+from skbig.estimators.choices import likely_cost, resolve_choices
 from skbig.estimators.declaration import declared
 from skbig.estimators.session import Session
 from skbig.search.fit_task import FitTask
@@ -77,10 +77,8 @@ def largest_first(groups: Sequence[list[FitTask]]) -> list[list[FitTask]]:
 
 def _likely_cost(task: FitTask) -> float:
     """Return about how many products a training takes; nothing for what is not known, or cannot be trained."""
-    last: Any = task.last
     try:
-        size: float = last._make_network().likely_size()  # what all of a search share makes no difference
-        return float(last._planned("max_iter") * last._planned("n_members") * size)
+        return 0.0 if task.last is None else likely_cost(task.last)  # rows that all share make no difference
     except (AttributeError, TypeError, ValueError):
         return 0.0
 

@@ -19,6 +19,7 @@ from skbig.engine.executors.threads import thread_count
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.engine.train import EpochReport, Training
+from skbig.estimators.choices import planned
 from skbig.estimators.session import Session
 from skbig.search.fit_task import FitTask
 from skbig.search.joblib_backend import Call
@@ -160,7 +161,7 @@ class StackScheduler:
         session = _session(task)
         n_sets = self._n_sets = sets_in_memory(session)
         n_at_once = min(len(group), n_sets * len({task.candidate for task in group}))
-        n_members = max(other.last._planned("n_members") for other in group if other.last is not None)
+        n_members = max(planned(other.last, "n_members") for other in group if other.last is not None)
         n_side_by_side = self._queue.n_processes * self._n_side_by_side
         size = partial(stack_size, session, n_members, n_at_once, n_side_by_side)
         return self._queue.agreed(number, size), n_sets
