@@ -47,10 +47,13 @@ def raw_predictions(
 
     def predict(rows: Any) -> Tensor:
         raw = forward(network, parameters, statistics, _as_read(rows, n_members, like))
-        raw = raw.view(n_members, rows.shape[0], -1)
+        raw = raw.view(n_members, rows.shape[0], network.n_outputs)
         return raw if of_raw is None else of_raw(raw)
 
     with torch.no_grad():
+        if X.shape[0] == 0 and blocks is None:  # as in a rank that has none of a few validation rows
+            none = like.new_empty(n_members, 0, network.n_outputs)
+            return none if of_raw is None else of_raw(none)
         if blocks is not None:
             return _gathered(predict, blocks(X, most), X)
         while True:

@@ -86,10 +86,11 @@ class RankValidation:
     def _predict(self, members: Members, rows: Rows) -> torch.Tensor | None:
         """Return the raw predictions (M, N, K) in rank 0."""
         if not self._ranks.shares_rows:
-            return raw_predictions(members.network, members.parameters, members.statistics, rows.X)
+            # In blocks that are the same in all ranks, whose memory may differ: each block takes all of them.
+            return raw_predictions(members.network, members.parameters, members.statistics, rows.X, blocks_of)
         start, stop = self._ranks.own_bounds(rows.n_rows)
         own = rows.X.take(np.arange(start, stop)) if isinstance(rows.X, LazyRows) else rows.X[start:stop]
-        in_blocks = self._blocks_in_step if self._ranks.shares_parameters else blocks_of
+        in_blocks = self._blocks_in_step if self._ranks.shares_parameters else None
         raw = raw_predictions(members.network, members.parameters, members.statistics, own, in_blocks)
         return self._ranks.gathered(raw, rows.n_rows)
 
