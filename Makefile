@@ -13,7 +13,7 @@ help:
 	@echo "make test          the whole test suite"
 	@echo "make test-oldest   the same with the oldest supported scikit-learn"
 	@echo "make test-cluster  what runs inside Ray, on Dask and on several machines"
-	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime and Triton's client make of ours"
+	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime, captum, SHAP and Triton's client make of ours"
 	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
 	@echo "make lint          ruff and mypy"
 	@echo "make docs          the documentation, into docs/_build/html"
@@ -36,6 +36,7 @@ test-cluster: .venv/.cluster
 
 test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
 	.venv-doors/bin/python -m pytest tests/doors
+	.venv-doors/bin/python -m pytest tests/test_documents.py -k onnx
 	.venv-mlserver/bin/python -m pytest tests/doors/test_mlserver.py
 
 test-coverage: .venv/.coverage

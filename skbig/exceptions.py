@@ -3,6 +3,7 @@
 Exception
  ├── ValueError
  │    ├── DivergenceError       the loss is not finite any more
+ │    ├── ExportError           a model cannot be written in another form, or what was written predicts something else
  │    ├── IntegrityError        a file is not what was signed or encrypted
  │    └── ModelFileError        a model file is not trusted, or holds no model that can be served
  └── RuntimeError
@@ -19,6 +20,10 @@ from __future__ import annotations
 
 class DivergenceError(ValueError):
     """The loss became infinite or NaN; the estimator keeps the last finite weights."""
+
+
+class ExportError(ValueError):
+    """A model cannot become what was asked for, or what it became predicts something else; the sentence says why."""
 
 
 class IntegrityError(ValueError):

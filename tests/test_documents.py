@@ -27,6 +27,21 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+# What an example needs beside what all tests do.
+NEEDED = {
+    "examples/with_dask.py": ["distributed"],
+    "examples/with_ray.py": ["ray", "pydantic"],
+    "docs/guide/onnx.md": ["skl2onnx", "onnxruntime"],
+    "skbig/onnx/export.py": ["skl2onnx", "onnxruntime"],
+}
+
+
+def skip_without_packages(path: Path) -> None:
+    for package in NEEDED.get(relative(path), []):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+
+
 def written() -> list[Path]:
     """Return the documents that hold blocks of Python."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -42,6 +57,7 @@ def documented() -> list[Path]:
 @pytest.mark.parametrize("path", written(), ids=relative)
 def test_blocks_of_a_document_run_in_order(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a document, one after the other, are a script that runs without a warning."""
+    skip_without_packages(path)
     monkeypatch.chdir(tmp_path)
     # A module, and not a bare namespace, so that a class that a document defines can be pickled.
     script = types.ModuleType("document")
@@ -68,16 +84,13 @@ def test_examples_of_docstrings_give_what_they_show(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A docstring's example prints what stands below it."""
+    skip_without_packages(path)
     monkeypatch.chdir(tmp_path)
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     plt.close("all")
     assert result.attempted > 0
     assert result.failed == 0
-
-
-# What an example needs beside what all tests do.
-NEEDED = {"with_dask.py": ["distributed"], "with_ray.py": ["ray", "pydantic"]}
 
 
 @pytest.fixture
@@ -113,9 +126,7 @@ def processes_of(mark: str) -> list[psutil.Process]:
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=relative)
 def test_scripts_in_examples_run(path: Path, tmp_path: Path, surroundings: dict[str, str]) -> None:
     """An example is a script that runs anywhere, warns of nothing, and leaves no process behind."""
-    for package in NEEDED.get(path.name, []):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed")
+    skip_without_packages(path)
     if path.name == "with_ray.py":
         surroundings["HOME"] = str(tmp_path)  # where Ray leaves a token, and what a trainer reports
     command = [sys.executable, str(path)]

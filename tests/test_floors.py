@@ -28,7 +28,7 @@ FLOORS = {
     "estimators": 3,
     "search": 4,
     "plots": 4,
-    "onnx": 4,
+    "onnx": 5,
     "secure": 4,
     "callbacks": 4,
     "trusted": 5,

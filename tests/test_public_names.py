@@ -15,6 +15,7 @@ import skbig.callbacks
 import skbig.components
 import skbig.data
 import skbig.networks
+import skbig.onnx
 import skbig.secure
 import skbig.serving
 
@@ -42,6 +43,7 @@ OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.
 DOORS = {
     skbig.callbacks: {"EpochCallback", "TrainingRun", "CSVLogger", "TensorBoardLogger", "MLflowLogger"},
+    skbig.onnx: {"to_onnx", "convert_layer", "Graph"},
     skbig.secure: {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),
         *("generate_key", "generate_signing_keys"),

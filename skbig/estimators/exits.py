@@ -76,7 +76,7 @@ class Exits(EstimatorInterface):
 
         Raises
         ------
-        ValueError
+        skbig.exceptions.ExportError
             When scikit-learn has no such network: with another activation than 'identity', 'logistic', 'tanh' or
             'relu', a normalization, several members, or a loss whose link is none of scikit-learn's.
 

@@ -14,6 +14,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 
 from skbig.data.targets import ClassTargets
+from skbig.exceptions import ExportError
 from skbig.inference.fitted_network import FittedNetwork
 from skbig.networks.dense import Dense
 from skbig.networks.linear import LinearLayer
@@ -31,7 +32,7 @@ def sklearn_model(
 
     Raises
     ------
-    ValueError
+    ExportError
         When scikit-learn has no such network.
     """
     if fitted.encodes:
@@ -132,5 +133,5 @@ def _set_classes(model: Any, fitted: FittedNetwork) -> None:
     model.classes_ = model._label_binarizer.classes_
 
 
-def _refusal(reason: str) -> ValueError:
-    return ValueError(f"This model cannot become one of scikit-learn's: {reason}. Use to_torch() or skbig.onnx.")
+def _refusal(reason: str) -> ExportError:
+    return ExportError(f"This model cannot become one of scikit-learn's: {reason}. Use to_torch() or skbig.onnx.")

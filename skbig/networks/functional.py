@@ -17,7 +17,7 @@ from torch import Tensor
 from skbig._utils.sparse import SparseRows
 from skbig.networks.layer import Total, itself
 
-_EPSILON = 1e-5
+EPSILON = 1e-5
 
 
 def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
@@ -47,13 +47,13 @@ def _affine_on_device(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def layer_norm(X: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """Normalise each row over its features (Ba, Kiros & Hinton, 2016)."""
-    normal = torch.nn.functional.layer_norm(X, X.shape[-1:], eps=_EPSILON)
+    normal = torch.nn.functional.layer_norm(X, X.shape[-1:], eps=EPSILON)
     return torch.addcmul(offset, normal, scale)
 
 
 def batch_norm(X: Tensor, scale: Tensor, offset: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Normalise each feature by a given mean and variance of shape (M, 1, W) (Ioffe & Szegedy, 2015)."""
-    return torch.addcmul(offset, X - mean, scale * torch.rsqrt(variance + _EPSILON))
+    return torch.addcmul(offset, X - mean, scale * torch.rsqrt(variance + EPSILON))
 
 
 def batch_moments(X: Tensor, share: Tensor, total: Total = itself) -> tuple[Tensor, Tensor]:
