@@ -16,6 +16,7 @@ from skbig.data.rows import Rows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.distributed.rank_processes import RankProcesses
 from skbig.distributed.ranks import Ranks
+from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import Observer, Training, Validated, nothing
@@ -82,6 +83,9 @@ class RankValidation:
 
     def together(self, trainings: Sequence[Training]) -> AnyValidation:
         return self._validation.together(trainings)
+
+    def curves(self, history: History) -> dict[str, dict[str, list[float]]]:
+        return self._validation.curves(history)
 
     def _predict(self, members: Members, rows: Rows) -> torch.Tensor | None:
         """Return the raw predictions (M, N, K) in rank 0."""

@@ -36,6 +36,7 @@ from skbig.estimators.inputs import (
 )
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.progress import ProgressLine
+from skbig.estimators.rank_training import RankValidation
 from skbig.estimators.sklearn_compat import (
     callback_observer,
     check_weight,
@@ -141,7 +142,7 @@ class Session(EstimatorTraining):
 
     def _validation_curves(self) -> dict[str, dict[str, list[float]]] | None:
         validation = self.validation
-        return validation.curves(self.history) if isinstance(validation, Validation) else None
+        return validation.curves(self.history) if isinstance(validation, Validation | RankValidation) else None
 
     def conclude(self) -> None:
         """Warn of what the user should know of a training that has ended, or fail where it predicts no numbers."""
