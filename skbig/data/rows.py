@@ -208,6 +208,8 @@ def distinct_orders(seeds: list[int], epoch: int, n_rows: int, shuffle: bool) ->
     """Return the same, with an order that several members share in it once."""
     if not shuffle:
         return Order(np.arange(n_rows)[None], np.zeros(len(seeds), dtype=int))
+    if len(seeds) == 1:
+        return Order(generator(seeds[0], Purpose.ORDER, epoch).permutation(n_rows)[None], np.zeros(1, dtype=int))
     distinct = list(dict.fromkeys(seeds))
     orders = [generator(seed, Purpose.ORDER, epoch).permutation(n_rows) for seed in distinct]
     return Order(np.stack(orders), np.array([distinct.index(seed) for seed in seeds]))

@@ -92,9 +92,8 @@ class ResidentSteps(Sequence[Batch]):
     @property
     def sizes(self) -> np.ndarray:
         """Rows of each step and member, (S, M), or (S, 1) where members read as many."""
-        lengths = self.lengths
-        if (lengths == lengths[0]).all():
-            lengths = lengths[:1]
+        alike = len({order.length for order in self.orders}) == 1
+        lengths = np.array([self.length]) if alike else self.lengths
         return (lengths[None] - np.arange(len(self))[:, None] * self.batch_size).clip(0, self.batch_size)
 
     def __len__(self) -> int:

@@ -5,6 +5,8 @@ Legend: M members, P parameters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,12 +18,12 @@ from skbig.data.batch import Batch
 from skbig.data.rows import Rows
 from skbig.engine.epoch import Clock, EpochResult, column
 from skbig.engine.executors.threads import thread_count
-from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.recipe import Recipe
+from skbig.engine.recorder import NotReplayable, record
 from skbig.engine.step import StepInputs, add_penalty_gradient, forward, loss_and_gradient, penalty_values, with_penalty
-from skbig.engine.step_inputs import inputs_of_steps, rate_table
+from skbig.engine.step_inputs import inputs_of_steps
 from skbig.exceptions import DivergenceError
 from skbig.networks.layer import TrainingPass
 
@@ -34,11 +36,15 @@ class LineSearchEpochs:
 
     def __init__(self, members: Members, rows: Rows, recipe: Recipe, clock: Clock, first_epoch: int) -> None:
         self._members, self._rows, self._recipe = members, rows, recipe
-        self.executor = WrittenExecutor(members, recipe, rows.mean_weight)
         self._clock, self._first_epoch = clock, first_epoch
         whole = rows.take(np.arange(rows.n_rows)[None])
         parts = Parts()
         self._singles = [_Single(members, m, whole, recipe, rows.mean_weight, parts) for m in range(members.n_members)]
+
+    @property
+    def executor_name(self) -> str:
+        """How loss and gradient are computed."""
+        return "recorded" if any(single.is_recorded for single in self._singles) else "written"
 
     def run(self) -> EpochResult:
         """Take one iteration."""
@@ -52,8 +58,8 @@ class LineSearchEpochs:
             members.rows,
         )
         progress = Progress(*(column(values, 1) for values in columns))
-        rates = rate_table(members, recipe, progress)[0].view(-1).expand(members.n_members).numpy()
-        number = inputs_of_steps(members, recipe, progress)[0]
+        table = inputs_of_steps(members, recipe, progress)
+        rates, number = table.rates[0].view(-1).expand(members.n_members).numpy(), table[0]
         copy, searches = members.copy(), list(members.line_search)
         try:
             outcomes = [single.iterate(number, float(rate)) for single, rate in zip(self._singles, rates, strict=True)]
@@ -86,6 +92,10 @@ class _Single:
         self._number: StepInputs | None = None
         self._n_threads = torch.get_num_threads()
         self._parts = parts
+        # With numbers drawn anew for each iteration, or rows that torch reads as they come, there is nothing to replay.
+        plain = isinstance(batch.X, Tensor) and not recipe.draws_noise
+        self._records = plain and recipe.gradient_recordable and members.flat.device.type == "cpu"
+        self._program: Callable[[], Tensor] | None = None
 
     def iterate(self, number: StepInputs, rate: float) -> tuple[float, bool]:
         """Move to the end of one line search; return the loss there and whether nothing is left to gain."""
@@ -123,14 +133,38 @@ class _Single:
 
     def _evaluate(self, point: Tensor) -> tuple[float, Tensor]:
         """Return loss and gradient at a point, and leave the member there; `iterate` moves it on."""
+        with thread_count(self._n_threads):
+            with torch.no_grad():
+                self._member.flat.view(-1).copy_(point)
+            both = self._executed()
+        return float(both[0]), both[1:]
+
+    @property
+    def is_recorded(self) -> bool:
+        return self._program is not None
+
+    def _executed(self) -> Tensor:
+        """Return loss and gradient where the member is, (1 + P,): recorded at the first time, replayed from then on."""
+        if not self._records or self._parts.count > 1:
+            return self._written()
+        if self._program is not None:
+            with torch.inference_mode():
+                return self._program()
+        try:
+            both, self._program = record(self._written, [])
+        except NotReplayable:
+            self._records = False
+            both = self._written()
+        return both
+
+    @torch.no_grad()
+    def _written(self) -> Tensor:
         assert self._number is not None
-        with torch.no_grad(), thread_count(self._n_threads):
-            self._member.flat.view(-1).copy_(point)
-            loss, gradient = self._loss_and_gradient(self._number)
-            loss = loss / self._scale  # the search needs the loss that the gradient is of
-            loss = with_penalty(loss, penalty_values(self._member, self._recipe), self._strength)
-            add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
-        return float(loss), gradient.view(-1)
+        loss, gradient = self._loss_and_gradient(self._number)
+        loss = loss / self._scale  # the search needs the loss that the gradient is of
+        loss = with_penalty(loss, penalty_values(self._member, self._recipe), self._strength)
+        add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
+        return torch.cat([loss.view(1).to(gradient.dtype), gradient.view(-1)])
 
     def _loss_and_gradient(self, number: StepInputs) -> tuple[Tensor, Tensor]:
         try:

@@ -24,10 +24,13 @@ from skbig.engine.microbatch import Parts
 from skbig.engine.processes import ONE_PROCESS, AnyRows, Processes
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import StepInputs, loss_and_gradient
-from skbig.engine.step_inputs import StepTable, inputs_of_steps, rate_table
+from skbig.engine.step_inputs import StepTable, inputs_of_steps
 from skbig.exceptions import DivergenceError
 
 STEPS_AT_ONCE_ON_TIME = 8
+
+PLANNED_STEPS = 64
+"""Numbers of so many steps are computed together, over the epochs to come, where an epoch has fewer steps."""
 
 
 class MiniBatchEpochs:
@@ -53,15 +56,23 @@ class MiniBatchEpochs:
         self._parts = Parts()
         self._failed, self._processes = failed, processes
         self._begun: dict[int, Iterator[Sequence[Batch]]] = {}
+        self._plan: StepTable | None = None
+        self._first_planned = 0
+        self._last_epoch = members.epochs + recipe.max_epochs
         self.executor = processes.executor(members, recipe, rows)
+
+    @property
+    def executor_name(self) -> str:
+        """How steps are executed."""
+        return self.executor.name
 
     def run(self) -> EpochResult:
         """Train one epoch."""
-        members, recipe = self._members, self._recipe
+        members = self._members
         total, seen = np.zeros(members.n_members), np.zeros(1, dtype=int)
         for batches in self._steps(members.epochs):
-            progress = self._progress(seen, len(batches))
-            losses = self._run(batches, inputs_of_steps(members, recipe, progress))
+            numbers = self._numbers(seen, len(batches))
+            losses = self._run(batches, numbers)
             sizes = _sizes(batches)[: len(losses)]
             with np.errstate(over="ignore"):  # of a member that is about to fail
                 total = total + (sizes * losses).sum(0)
@@ -69,7 +80,7 @@ class MiniBatchEpochs:
             members.steps += len(losses)
             if self._clock.fraction >= 1.0:
                 break
-        rate = rate_table(members, recipe, progress)[-1].view(-1).expand(members.n_members).numpy()
+        rate = numbers.rates[-1].view(-1).expand(members.n_members).numpy()
         members.epochs += 1
         members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
         return EpochResult(total / seen, rate, np.zeros(members.n_members, dtype=bool))
@@ -92,20 +103,42 @@ class MiniBatchEpochs:
         steps = self._begin(epoch)
         self._begun = {epoch: itertools.chain([next(steps)], steps)}
 
-    def _progress(self, rows_seen: np.ndarray, n_steps: int) -> Progress:
+    def _numbers(self, rows_seen: np.ndarray, n_steps: int) -> StepTable:
+        """Return what the next steps need; of short epochs, what some of them need is computed together."""
+        members, recipe = self._members, self._recipe
+        if not self._plans(n_steps):
+            return inputs_of_steps(members, recipe, self._progress(rows_seen, n_steps))
+        start = members.steps - self._first_planned
+        if self._plan is None or not 0 <= start < len(self._plan):
+            n_epochs = max(1, min(PLANNED_STEPS // n_steps, self._last_epoch - members.epochs))
+            self._plan = inputs_of_steps(members, recipe, self._progress(rows_seen, n_steps, n_epochs))
+            self._first_planned, start = members.steps, 0
+        return self._plan.part(start, start + n_steps)
+
+    def _plans(self, n_steps: int) -> bool:
+        """Whether all epochs have these few steps, and nothing but their number decides what they need."""
+        recipe, lengths = self._recipe, self._rows.lengths
+        if recipe.max_time is not None or recipe.schedule.reacts or not isinstance(self._rows, Rows | StackedRows):
+            return False
+        alike = len(lengths) == 1 or bool((lengths == lengths[0]).all())
+        return alike and 2 * n_steps <= PLANNED_STEPS and n_steps == -(-int(lengths[0]) // recipe.batch_size)
+
+    def _progress(self, rows_seen: np.ndarray, n_steps: int, n_epochs: int = 1) -> Progress:
         """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further."""
         members, recipe, lengths = self._members, self._recipe, self._rows.lengths
-        steps = np.arange(n_steps)[:, None]
+        all_steps = np.arange(n_steps * n_epochs)[:, None]
+        ahead, steps = np.divmod(all_steps, n_steps)
         batch = np.minimum(recipe.batch_size, lengths)
         per_step = batch / lengths / recipe.schedule_epochs
         # Counted in rows, so that it does not depend on how many steps are asked for at once.
-        whole = members.epochs - self._first_epoch + (rows_seen + batch * steps) / lengths
+        whole = members.epochs + ahead - self._first_epoch + (rows_seen + batch * steps) / lengths
         by_epochs = whole / recipe.schedule_epochs
         by_time = self._clock.fraction + self._time_per_step * steps
         before = np.maximum(by_epochs, by_time)
         after = np.maximum(by_epochs + per_step, by_time + self._time_per_step)
-        columns = (before.clip(0, 1), after.clip(0, 1), members.epochs, members.steps + steps, members.rows)
-        return Progress(*(column(values, n_steps) for values in columns))
+        counts = (members.epochs + ahead, members.steps + all_steps, members.rows + ahead * lengths)
+        columns = (before.clip(0, 1), after.clip(0, 1), *counts)
+        return Progress(*(column(values, len(all_steps)) for values in columns))
 
     def _run(self, batches: Sequence[Batch], numbers: StepTable) -> np.ndarray:
         """Run some steps; return the losses (S, M). On failure the members go back to the last good step."""

@@ -75,5 +75,13 @@ class Recipe:
     @property
     def recordable(self) -> bool:
         """Whether every component lets a step be recorded and replayed: none branches on values, or leaves torch."""
-        parts = (self.network, self.loss, self.penalty, self.optimizer, self.clipping, self.augmentation)
-        return all(part.recordable for part in parts if part is not None)
+        return self.gradient_recordable and _all_recordable(self.optimizer, self.clipping, self.augmentation)
+
+    @property
+    def gradient_recordable(self) -> bool:
+        """Whether that is so of loss and gradient alone."""
+        return _all_recordable(self.network, self.loss, self.penalty)
+
+
+def _all_recordable(*components: Any) -> bool:
+    return all(component.recordable for component in components if component is not None)

@@ -38,6 +38,11 @@ class StepTable(Sequence[StepInputs]):
         self.columns, self.keys, self.n_optimizer, self.like = columns, keys, n_optimizer, like
 
     @property
+    def rates(self) -> Tensor:
+        """The rate of each step, (S, 1, 1, 1) or (S, M, 1, 1)."""
+        return self.columns[0]
+
+    @property
     def widths(self) -> list[int]:
         """How many numbers each column has for a step."""
         return [column.shape[1] for column in self.columns]
@@ -45,7 +50,10 @@ class StepTable(Sequence[StepInputs]):
     def part(self, start: int, stop: int) -> StepTable:
         """Return the table of some of the steps."""
         keys = None if self.keys is None else self.keys[start:stop]
-        return StepTable([column[start:stop] for column in self.columns], keys, self.n_optimizer, self.like)
+        part = StepTable([column[start:stop] for column in self.columns], keys, self.n_optimizer, self.like)
+        if self.like.device.type == "cpu":
+            part._all = self._all[start:stop]
+        return part
 
     def packed(self) -> Tensor:
         """Return all columns side by side, (S, sum of widths), on the host."""

@@ -211,7 +211,7 @@ class _Run:
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
             rows = self.processes.own_rows(self.rows, self.recipe)
             epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.processes)
-            self.history.executor = epochs.executor.name
+            self.history.executor = epochs.executor_name
             if self.tracker.looks_again and self.validation is not None:
                 score = self.validation(self.members, self.recipe).score
                 self.tracker.begin(np.nan_to_num(score, nan=-np.inf))
@@ -224,7 +224,7 @@ class _Run:
                 message = "Training interrupted by user; the model so far is kept."
                 warn_user(message, InterruptedWarning)
             finally:
-                self.history.executor = epochs.executor.name
+                self.history.executor = epochs.executor_name
         if self.failed is None and (self.recipe.keep_best or self.members.n_members > 1):
             self.tracker.restore_best()
 
@@ -235,17 +235,19 @@ class _Run:
             result = run_epoch()
             score = self._track(result)
             reason = self._reason_to_stop(epoch)
-            report = self._report(epoch, result, score, time.perf_counter() - began, bool(reason))
-            wish = self.processes.first(partial(self._tell, report))
-            if wish and reason != "converged":
+            report = partial(self._report, epoch, result, score, time.perf_counter() - began, bool(reason))
+            if self.processes.first(partial(self._tell, report)) and reason != "converged":
                 return "callback"
             if reason:
                 return reason
         raise AssertionError("not reached: the number of epochs is limited")
 
-    def _tell(self, report: EpochReport) -> bool:
+    def _tell(self, report: Callable[[], EpochReport]) -> bool:
         """Tell every observer of an epoch; return whether one of them wishes to end."""
-        return any([observer(report) for observer in self.observers])
+        if not self.observers:
+            return False
+        told = report()
+        return any([observer(told) for observer in self.observers])
 
     def _reason_to_stop(self, epoch: int) -> str:
         if self.tracker.stopped.all():
