@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from torch import Tensor
 
 from skbig import BigMLPClassifier
 from skbig.components import LBFGS, Adam
 from skbig.engine import line_search
 from skbig.engine.epoch import Clock
-from skbig.engine.members import Members
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import epochs_of, train
 from skbig.exceptions import InterruptedWarning
@@ -97,15 +97,16 @@ def test_ctrl_c_within_a_line_search(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = []
     expected = new_members(what, range(2))
     train(expected, rows("multiclass"), what, observers=[lambda report: reached.append(kept(expected))])
-    evaluate, calls = line_search.loss_and_gradient, []
+    evaluate, calls = line_search._Single._evaluate, []
 
-    def pressed(members: Members, *args: Any) -> Any:
+    def pressed(self: Any, point: Tensor) -> Any:
         calls.append(1)
+        outcome = evaluate(self, point)
         if len(calls) == 8:
             raise KeyboardInterrupt
-        return evaluate(members, *args)
+        return outcome
 
-    monkeypatch.setattr(line_search, "loss_and_gradient", pressed)
+    monkeypatch.setattr(line_search._Single, "_evaluate", pressed)
     members = new_members(what, range(2))
     with pytest.warns(InterruptedWarning):
         train(members, rows("multiclass"), what)
