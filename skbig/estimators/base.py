@@ -36,6 +36,7 @@ from skbig.estimators.sklearn_compat import (
     check_validation_rows,
     with_callbacks,
 )
+from skbig.estimators.tensors import on_host
 from skbig.networks.network import BuiltNetwork, Network
 
 
@@ -119,6 +120,7 @@ class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
         return self._fit(Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val), incremental=False)
 
     def _fit(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Self:
+        given, held = given.on_host("X", "y", "sample_weight"), held.on_host("X_val", "y_val", "sample_weight_val")
         receive = receiver_of_fits()
         if receive is not None and not incremental:
             receive(self, given, held)
@@ -199,7 +201,7 @@ class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
     def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
         """Return raw predictions (M, N, K), or what a function makes of them where they are computed."""
         check_is_fitted(self)
-        dtype, device = self._row_dtype(), _device_for_prediction(self.device, self._dtype)
+        X, dtype, device = on_host(X, "X"), self._row_dtype(), _device_for_prediction(self.device, self._dtype)
         with plain_torch():
             parameters, statistics = self._tensors(device)
             rows = self._check_rows(X, dtype, finite=device.type != "cuda")

@@ -30,6 +30,7 @@ from skbig.estimators.hints import with_hints
 from skbig.estimators.prediction import pooled
 from skbig.estimators.sklearn_compat import check_validation_labels, with_callbacks
 from skbig.estimators.stand_ins import PredictedClassifier
+from skbig.estimators.tensors import as_the_rows
 
 
 def _has_probabilities(estimator: Classifier) -> bool:
@@ -107,6 +108,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         given, held = Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val)
         return self._fit(given, held, incremental=True, classes=classes)
 
+    @as_the_rows
     def predict(self, X: Any) -> np.ndarray:
         """Return the class of each row.
 
@@ -125,6 +127,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         return self._decide(self._raw(X), targets, self._loss)
 
     @available_if(_has_probabilities)
+    @as_the_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, averaged over the members.
 
@@ -141,11 +144,13 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         return self._two_columns(self._probabilities(raw, targets, self._loss), targets)
 
     @available_if(_has_probabilities)
+    @as_the_rows
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of `predict_proba`, computed from the raw prediction: it is finite for sure rows too."""
         raw, targets = self._raw(X), self._class_targets()
         return self._log_probabilities(raw, targets, self._loss)
 
+    @as_the_rows
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the raw prediction: positive means the second class, or the largest is the class.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.estimators.tensors import on_host
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class Given:
     X: Any
     y: Any
     weight: np.ndarray | None = None
+
+    def on_host(self, *names: str) -> Given:
+        """Return the same with arrays in place of tensors; `names` are those that the user gave them under."""
+        return Given(*map(on_host, (self.X, self.y, self.weight), names))
 
     def take(self, index: np.ndarray) -> Given:
         """Return some of the rows."""

@@ -22,6 +22,7 @@ from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
 from skbig.estimators.sklearn_compat import check_targets, with_callbacks
 from skbig.estimators.stand_ins import PredictedRegressor
+from skbig.estimators.tensors import as_the_rows
 
 
 @estimator
@@ -73,6 +74,7 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         given, held = Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val)
         return self._fit(given, held, incremental=True)
 
+    @as_the_rows
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return the prediction of each row, averaged over the members.
 

@@ -24,6 +24,7 @@ from skbig.estimators.declaration import estimator
 from skbig.estimators.given import Given
 from skbig.estimators.regression import Regressor, flat, values_of
 from skbig.estimators.tabular import BigTabular, with_offset
+from skbig.estimators.tensors import as_the_rows
 from skbig.networks.network import BuiltNetwork
 
 
@@ -78,6 +79,7 @@ class BigTabularRegressor(Regressor, BigTabular):
     True
     """
 
+    @as_the_rows
     def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Return an interval for each row that holds its target with a given probability.
 

@@ -1,0 +1,98 @@
+"""Tensors of torch go in as arrays do, and come out where array API dispatch is asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from skbig import BigMLPClassifier, BigMLPRegressor
+from tests.small import data
+
+SETTINGS = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0.0, "schedule": "cosine", "random_state": 0}
+
+FORMS = {
+    "plain": lambda tensor: tensor,
+    "with a gradient": lambda tensor: tensor.clone().requires_grad_(),
+    "in columns": lambda tensor: torch.from_numpy(np.asfortranarray(tensor.numpy())),
+}
+
+WITH_DISPATCH = """
+import numpy as np, torch, sklearn
+from skbig import BigMLPClassifier, BigMLPRegressor
+sklearn.set_config(array_api_dispatch=True)
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+settings = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0.0, "schedule": "cosine", "random_state": 0}
+model = BigMLPClassifier(**settings).fit(X, (X[:, 0] > 0).long())
+for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+    result = getattr(model, name)(X)
+    assert isinstance(result, torch.Tensor) and result.device == X.device, name
+    np.testing.assert_array_equal(result.numpy(), getattr(model, name)(X.numpy()))
+assert model.predict(X).dtype == torch.int64
+assert model.predict_proba(X).dtype == torch.float32
+assert isinstance(model.score(X, (X[:, 0] > 0).long()), float)
+named = BigMLPClassifier(**settings).fit(X, np.where(X[:, 0].numpy() > 0, "yes", "no"))
+assert isinstance(named.predict(X), np.ndarray)
+mean, spread = BigMLPRegressor(n_members=2, **settings).fit(X, X[:, 0]).predict(X, return_std=True)
+assert isinstance(mean, torch.Tensor) and isinstance(spread, torch.Tensor)
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tensors_are_read_as_arrays(form: str) -> None:
+    """A tensor gives the bits of the array that it holds, whatever else it carries, and stays as it is."""
+    X, y = data("multiclass")
+    rows, labels, weight = (
+        FORMS[form](torch.from_numpy(np.array(a, dtype=np.float64))) for a in (X, y, np.ones(len(y)))
+    )
+    expected = BigMLPClassifier(**SETTINGS).fit(X, y.astype(np.float64), np.ones(len(y)), X_val=X, y_val=y)
+    model = BigMLPClassifier(**SETTINGS).fit(rows, labels, weight, X_val=rows, y_val=labels)
+    np.testing.assert_array_equal(model.predict_proba(rows), expected.predict_proba(X))
+    assert isinstance(model.predict(rows), np.ndarray)
+    np.testing.assert_array_equal(rows.detach().numpy(), X)
+    assert rows.requires_grad == (form == "with a gradient")
+
+
+def test_bfloat16_is_read_as_float32() -> None:
+    """NumPy has no such numbers; float32 holds all of them."""
+    X, y = data("regression")
+    half = torch.from_numpy(X).bfloat16()
+    model = BigMLPRegressor(**SETTINGS).fit(half, y)
+    expected = BigMLPRegressor(**SETTINGS).fit(half.float().numpy(), y)
+    np.testing.assert_array_equal(model.predict(half), expected.predict(half.float().numpy()))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "match"),
+    [
+        (lambda X: X.to("meta"), ValueError, "X is a tensor on the 'meta' device, which holds no numbers"),
+        (Tensor.to_sparse, TypeError, r"layout torch.sparse_coo, which is not read. Give a scipy.sparse.csr_array"),
+    ],
+)
+def test_tensors_without_numbers_are_refused(wrong: object, error: type[Exception], match: str) -> None:
+    """The error names the argument, and the estimator stays as it was."""
+    X, y = data("regression")
+    rows = wrong(torch.from_numpy(X))  # type: ignore[operator]
+    model = BigMLPRegressor(**SETTINGS)
+    with pytest.raises(error, match=match):
+        model.fit(rows, y)
+    assert not hasattr(model, "n_features_in_")
+    with pytest.raises(error, match=match):
+        model.fit(X, y).predict(rows)
+    with pytest.raises(error, match=match.replace("X is", "X_val is")[:8]):
+        model.fit(X, y, X_val=rows, y_val=y)
+
+
+def test_predictions_are_tensors_under_dispatch() -> None:
+    """They are on the device of the rows; labels that are words stay an array."""
+    # SciPy asks for the variable when it is imported.
+    switched = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", WITH_DISPATCH]
+    done = subprocess.run(command, env=switched, capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout == "fine\n", done.stderr
