@@ -23,6 +23,7 @@ from skbig.estimators.conformal import Conformity, conformity
 from skbig.estimators.declaration import estimator
 from skbig.estimators.given import Given
 from skbig.estimators.regression import Regressor, flat, values_of
+from skbig.estimators.standardized import scale_of
 from skbig.estimators.tabular import BigTabular, with_offset
 from skbig.estimators.tensors import as_the_rows
 from skbig.networks.network import BuiltNetwork
@@ -150,12 +151,13 @@ class BigTabularRegressor(Regressor, BigTabular):
         if goes_on:
             before = self._target_scale
             low, high = np.minimum(low, before["low"]), np.maximum(high, before["high"])
-            centre, scale = before["centre"], before["scale"]
+            scale = {name: before[name] for name in ("centre", "scale")}
         else:
-            centre, scale = _scale_of(y, checked.weight, loss)
+            scale = _scale(y, checked.weight, loss)
         if loss.has_units and loss.out_activation() == "identity":
-            choices = dataclasses.replace(choices, loss=InUnits(loss, float(scale[0])))
-        return choices, dataclasses.replace(targets, centre=centre, scale=scale, low=low, high=high)
+            units = InUnits(loss, float(scale["scale"][0]), float(scale["centre"][0]))
+            choices = dataclasses.replace(choices, loss=units)
+        return choices, dataclasses.replace(targets, **scale, low=low, high=high)
 
     def _begun(
         self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss
@@ -171,16 +173,11 @@ class BigTabularRegressor(Regressor, BigTabular):
         return {**super()._describe(targets, recipe), "_target_scale": {name: getattr(targets, name) for name in names}}
 
 
-def _scale_of(y: np.ndarray, weight: np.ndarray | None, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is taken from targets (N, K), and by what they are divided, so that they are of order one."""
-    n_outputs = y.shape[1]
-    if loss.out_activation() != "identity":
-        return np.zeros(n_outputs), np.ones(n_outputs)
-    mean = np.average(y, axis=0, weights=weight)
-    variance = np.average((y - mean) ** 2, axis=0, weights=weight)
-    if loss.has_units:  # one unit for all, and where zero is may matter
-        variance, mean = np.full(n_outputs, variance.mean()), np.zeros(n_outputs)
-    return mean, np.where(variance > 0, np.sqrt(variance), 1.0)
+def _scale(y: np.ndarray, weight: np.ndarray | None, loss: Loss) -> dict[str, np.ndarray]:
+    """Return by what targets (N, K) are standardized: one that a link is for has any unit already."""
+    if loss.out_activation() == "identity":
+        return scale_of(y, weight, loss)
+    return {"centre": np.zeros(y.shape[1]), "scale": np.ones(y.shape[1])}
 
 
 def _log(mean: np.ndarray) -> np.ndarray:
