@@ -41,9 +41,9 @@ class Preset:
 
 
 PRESETS = {
-    "fast": Preset(2, (128, 128), 16),
-    "default": Preset(8, (256, 256), 32),
-    "best": Preset(24, (256, 256), 48),
+    "fast": Preset(2, (128, 128), 28),
+    "default": Preset(8, (128, 128), 40),
+    "best": Preset(24, (256, 256), 64),
 }
 
 COMPONENTS: Mapping[str, Any] = {
@@ -53,7 +53,7 @@ COMPONENTS: Mapping[str, Any] = {
 }
 """What "auto" stands for where a parameter is a component."""
 
-RATE = 0.002
+RATE = 0.004
 DROPOUT = 0.1
 
 
