@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors test-coverage lint docs bench gpu dist clean
+.PHONY: help example test test-oldest test-cluster test-doors test-coverage fuzz lint docs bench gpu dist clean
 
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-cluster  what runs inside Ray, on Dask and on several machines"
 	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime, captum, SHAP and Triton's client make of ours"
 	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
+	@echo "make fuzz          random calls, for SECONDS=60; what breaks a law is told with its seed"
 	@echo "make lint          ruff and mypy"
 	@echo "make docs          the documentation, into docs/_build/html"
 	@echo "make bench         how fast, beside others"
@@ -41,6 +42,11 @@ test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
 
 test-coverage: .venv/.coverage
 	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-report=html
+
+# Random parameters, inputs, sequences of calls and kills: make fuzz SECONDS=600
+SECONDS ?= 60
+fuzz: .venv/.test
+	.venv/bin/python -m tests.fuzz --seconds $(SECONDS)
 
 lint: .venv/.lint
 	.venv/bin/ruff check .

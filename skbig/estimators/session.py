@@ -191,12 +191,15 @@ def prepare(
     estimator: EstimatorInterface, given: Given, held: Given, *, incremental: bool = False, classes: Any = None
 ) -> Session:
     """Do all of a fit that comes before the training; of the estimator, only the facts about its input are written."""
-    before = dict(vars(estimator))
+    before, random = dict(vars(estimator)), estimator.random_state
+    state = random.get_state() if isinstance(random, np.random.RandomState) else None
     try:
         with plain_torch():
             return _prepare(estimator, before, given, held, incremental=incremental, classes=classes)
     except BaseException:
         put_back(estimator, before)
+        if isinstance(random, np.random.RandomState) and state is not None:  # what failed has drawn nothing
+            random.set_state(state)
         raise
 
 

@@ -189,3 +189,12 @@ def test_what_is_no_array_is_an_error(estimator: Any, bad: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         model.fit(X, bad)
     assert state_of(model) == before
+
+
+def test_a_random_state_is_not_drawn_from() -> None:
+    """A call that fails before it trains leaves a RandomState as it was, however late the mistake is found."""
+    random = np.random.RandomState(3)
+    model = small("regression", random_state=random)
+    with pytest.raises(ValueError, match="infinity or a value too large"):
+        fitted(model, X.astype(np.float32), VALUES * 1e200)
+    assert random.randint(2**31) == np.random.RandomState(3).randint(2**31)
