@@ -281,6 +281,7 @@ OTHER: dict[str, list[Any]] = {
     "max_time": [900.0],
     "shuffle": [False],
     "early_stopping": [True],
+    "standardize_target": [True],
     "validation_fraction": [0.5],
     "n_iter_no_change": [5],
     "tol": [0.5],
