@@ -8,7 +8,19 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import categories, increments, ranks, search, serving, small, speed, stacks, stream, surroundings
+from benchmarks import (
+    categories,
+    increments,
+    modules,
+    ranks,
+    search,
+    serving,
+    small,
+    speed,
+    stacks,
+    stream,
+    surroundings,
+)
 from benchmarks.environment import (
     begin_again_without_hobbles,
     hobbles,
@@ -33,6 +45,7 @@ PAIRS: dict[str, PairSection] = {
     **small.SECTIONS,
     **increments.SECTIONS,
     **stacks.SECTIONS,
+    **modules.SECTIONS,
     **categories.SECTIONS,
     **surroundings.SECTIONS,
 }
