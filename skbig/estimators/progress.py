@@ -31,6 +31,8 @@ class ProgressLine:
         Seconds after which the training ends, known to the time left.
     n_before : int, default=0
         Epochs that earlier runs of the training have done.
+    in_turn : bool, default=False
+        Whether members are computed one after another, which is said.
     stream : text stream or None, default=None
         Where to write; standard error by default.
     """
@@ -41,8 +43,10 @@ class ProgressLine:
         scoring: Any = "loss",
         max_time: float | None = None,
         n_before: int = 0,
+        in_turn: bool = False,
         stream: TextIO | None = None,
     ) -> None:
+        self._in_turn = in_turn
         self._scoring = scoring
         self._max_time = math.inf if max_time is None else max_time
         self._n_before = n_before
@@ -77,7 +81,8 @@ class ProgressLine:
         score = report.validation_score
         judged = "" if score is None else f", {validation_words(self._scoring, score)}"
         speed = short(self._rows / max(self._seconds, 1e-9))  # a coarse clock may say that no time has passed
-        return f"loss {report.loss:.4g}{judged}, rate {report.rate:.3g}, {speed} rows/s, {when}"
+        how = ", members in turn" if self._in_turn else ""
+        return f"loss {report.loss:.4g}{judged}, rate {report.rate:.3g}, {speed} rows/s{how}, {when}"
 
 
 def validation_words(scoring: Any, score: float) -> str:

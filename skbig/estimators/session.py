@@ -181,7 +181,8 @@ class Session(EstimatorTraining):
             observers.append(self.saver)
         if self.estimator.verbose:
             left = None if self.recipe.max_time is None else self.recipe.max_time - self.elapsed
-            line = ProgressLine(scoring=self.estimator.scoring, max_time=left, n_before=self.n_before)
+            in_turn = self.members.n_members > 1 and not self.recipe.network.stacks
+            line = ProgressLine(scoring=self.estimator.scoring, max_time=left, n_before=self.n_before, in_turn=in_turn)
             stack.callback(line.close)
             observers.append(line)
         return observers

@@ -135,6 +135,9 @@ class Layer(ABC):
     frozen: tuple[str, ...] = ()
     """Which of its statistics are parameters that are not trained, by their names in the network."""
 
+    stacks: bool = True
+    """Whether several members are computed at once; else one after another, with the same result."""
+
     recordable: bool = True
     """Whether a step with it may be recorded, where its network says that it is made of such layers."""
 

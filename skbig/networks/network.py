@@ -172,6 +172,11 @@ class BuiltNetwork:
         return sum(layer.n_products for layer in self.layers)
 
     @property
+    def stacks(self) -> bool:
+        """Whether several members are computed at once."""
+        return all(layer.stacks for layer in self.layers)
+
+    @property
     def recordable(self) -> bool:
         """Whether a step may be recorded and replayed."""
         return self.network.recordable and all(layer.recordable for layer in self.layers)

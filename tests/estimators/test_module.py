@@ -363,3 +363,10 @@ def test_two_processes_come_to_what_one_does(module: Any) -> None:
     one = classifier(module).fit(X, Y)
     two = classifier(module, backend=DDP(n_workers=2)).fit(X, Y)
     assert_same(two, one, 1e-10)
+
+
+@pytest.mark.parametrize(("module", "in_turn"), [(Deciding, True), (Perceptron, False)], ids=["deciding", "perceptron"])
+def test_what_is_computed_in_turn_is_said(module: Any, in_turn: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """Members that cannot be computed at once are computed one after another, and the line of progress says so."""
+    classifier(module, n_members=2, verbose=1).fit(TABLE, Y)
+    assert ("members in turn" in capfd.readouterr().err) == in_turn

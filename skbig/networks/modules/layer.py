@@ -78,7 +78,7 @@ class ModuleLayer(Layer):
         return self.facts.replays
 
     @property
-    def stacks(self) -> bool:
+    def stacks(self) -> bool:  # type: ignore[override]
         """Whether several members are computed at once."""
         return self.facts.stacks
 
