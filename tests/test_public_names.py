@@ -48,7 +48,7 @@ DOORS = {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),
         *("generate_key", "generate_signing_keys"),
     },
-    skbig.serving: {"serve", "create_app", "ServedModel", "TensorSpec", "Trust", "Limits"},
+    skbig.serving: {"serve", "create_app", "predictor", "ServedModel", "TensorSpec", "Trust", "Limits"},
 }
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {

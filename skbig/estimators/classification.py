@@ -124,7 +124,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         targets, n_members = self._class_targets(), len(self._progress["seeds"])
         if targets.multiclass and n_members == 1:
             return self.classes_[self._raw(X, _largest)[0, :, 0]]
-        return self._decide(self._raw(X), targets, self._loss)
+        return self._answer("predict", targets, self._raw(X))
 
     @available_if(_has_probabilities)
     @as_the_rows
@@ -140,8 +140,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         p : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; for multilabel targets the probability of each label.
         """
-        raw, targets = self._raw(X), self._class_targets()
-        return self._two_columns(self._probabilities(raw, targets, self._loss), targets)
+        return self._answer("predict_proba", self._class_targets(), self._raw(X))
 
     @available_if(_has_probabilities)
     @as_the_rows
@@ -165,7 +164,14 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         -------
         scores : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
         """
-        raw, targets = self._raw(X), self._class_targets()
+        return self._answer("decision_function", self._class_targets(), self._raw(X))
+
+    def _answer(self, method: str, targets: ClassTargets, raw: np.ndarray) -> np.ndarray:
+        """Return what a method makes of raw predictions (M, N, K)."""
+        if method == "predict":
+            return self._decide(raw, targets, self._loss)
+        if method == "predict_proba":
+            return self._two_columns(self._probabilities(raw, targets, self._loss), targets)
         raw = pooled(raw, targets.multiclass) if self._loss.has_log_odds else raw.mean(axis=0)
         return raw if targets.multiclass or targets.multilabel else raw[:, 0]
 

@@ -118,6 +118,10 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
         """Return a stand-in for the fitted estimator that answers with these raw predictions (N, K)."""
 
     @abstractmethod
+    def _answer(self, method: str, targets: Any, raw: np.ndarray) -> np.ndarray:
+        """Return what a method of prediction makes of raw predictions (M, N, K)."""
+
+    @abstractmethod
     def _describe(self, targets: Any, recipe: Recipe) -> dict[str, Any]:
         """Return the fitted attributes of this kind of task."""
 

@@ -102,6 +102,11 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         mean = flat(predictions.mean(axis=0), self._one_dimensional)
         return (mean, flat(predictions.std(axis=0), self._one_dimensional)) if return_std else mean
 
+    def _answer(self, method: str, targets: RegressionTargets, raw: np.ndarray) -> np.ndarray:
+        """Return predictions (N,) or (N, K) of raw ones (M, N, K)."""
+        del method  # there is one
+        return flat(values_of(raw, self._loss, targets).mean(axis=0), self._one_dimensional)
+
     def _fitted_targets(self) -> RegressionTargets:
         return RegressionTargets(self.n_outputs_, self._one_dimensional)
 

@@ -34,7 +34,7 @@ def register_if_installed() -> None:
             _register_search(search)
 
 
-def _subclasses(kind: type[NetworkEstimator]) -> Iterator[type[NetworkEstimator]]:
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
     """Yield all classes of estimators; those of this package are loaded with it."""
     for each in kind.__subclasses__():
         yield each
