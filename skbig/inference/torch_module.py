@@ -17,6 +17,8 @@ from skbig.components.losses.base import INVERSE_LINKS, Loss
 from skbig.data.targets import RegressionTargets
 from skbig.inference.fitted_network import FittedNetwork
 from skbig.inference.torch_layers import layer_module
+from skbig.networks.modules.layer import ModuleLayer
+from skbig.networks.modules.network import ModuleNetwork
 
 _LINK_MODULES = {"identity": nn.Identity, "logistic": nn.Sigmoid}
 
@@ -148,8 +150,26 @@ def torch_module(fitted: FittedNetwork) -> FittedModule:
     return FittedModule(raw, _link_module(fitted)).eval()
 
 
+class UserModule(nn.Module):
+    """A module of the user's own, from rows (N, F) or of its own shape to raw predictions (N, K)."""
+
+    def __init__(self, module: nn.Module, layer: ModuleLayer) -> None:
+        super().__init__()
+        self.module, self.layer = module, layer
+
+    def forward(self, X: Tensor) -> Tensor:
+        raw = self.module(X.reshape(X.shape[0], *self.layer.row_shape))
+        return self.layer.outputs(raw, raw.dtype, 1)
+
+
 def _member(fitted: FittedNetwork, member: int) -> nn.Module:
-    parts = [layer_module(layer, fitted.of_layer(i, member)) for i, layer in enumerate(fitted.network.layers)]
+    network = fitted.network
+    if isinstance(network.network, ModuleNetwork):
+        arrays = {name: array[member] for name, array in fitted.arrays.items()}
+        (layer,) = network.layers
+        assert isinstance(layer, ModuleLayer)
+        return UserModule(network.network.module_with(arrays, network.n_outputs), layer)
+    parts = [layer_module(layer, fitted.of_layer(i, member)) for i, layer in enumerate(network.layers)]
     return nn.Sequential(*parts, *([_Divided(fitted.temperature)] if fitted.temperature != 1.0 else []))
 
 

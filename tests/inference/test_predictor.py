@@ -125,7 +125,7 @@ def test_no_probabilities_without_them() -> None:
     """A loss without probabilities has none here either."""
     found = trained("binary", loss="hinge").predictor()
     assert found.methods == ("predict", "decision_function")
-    with pytest.raises(AttributeError, match="probability estimates are not available"):
+    with pytest.raises(AttributeError, match="has no attribute 'predict_proba'"):
         found.predict_proba(X[:1])
 
 

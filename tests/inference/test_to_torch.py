@@ -14,6 +14,7 @@ from skbig import (
     BigLinearClassifier,
     BigLinearRegressor,
     BigMLPClassifier,
+    BigModuleClassifier,
     BigNetworkClassifier,
     BigNetworkRegressor,
     BigTabularClassifier,
@@ -164,6 +165,18 @@ def test_tables(kind: Any) -> None:
     exported = torch.export.export(module, (rows,), dynamic_shapes=({0: torch.export.Dim("rows")},)).module()
     for given in (module, exported):
         np.testing.assert_allclose(given(rows).detach().numpy(), wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_modules_of_ones_own(n_members: int) -> None:
+    """A user's own module comes back within one that predicts, and shares nothing with the estimator."""
+    own = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.BatchNorm1d(5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
+    estimator = fitted(BigModuleClassifier(own, max_iter=3, n_members=n_members, random_state=0), X, WORDS)
+    assert_same(estimator.to_torch(), estimator)
+    with torch.no_grad():
+        for parameter in estimator.to_torch().parameters():
+            parameter.add_(1.0)
+    assert_same(estimator.to_torch(), estimator)
 
 
 def test_float_and_back() -> None:

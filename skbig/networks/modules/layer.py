@@ -109,7 +109,7 @@ class ModuleLayer(Layer):
         else:
             several = passes_in_turn if self._in_turn(rows, training) else passes_at_once
             raw = several(self.copies, tensors, rows, training, self.facts.draws)
-        return self._outputs(raw, like.dtype, rows.dim() - len(self.row_shape))
+        return self.outputs(raw, like.dtype, rows.dim() - len(self.row_shape))
 
     def _in_turn(self, rows: Tensor, training: TrainingPass | None) -> bool:
         """Whether members are computed one after another: what cannot, or need not, be done at once."""
@@ -117,7 +117,7 @@ class ModuleLayer(Layer):
         over_ranks = training is not None and training.total is not itself
         return not self.facts.stacks or large or (over_ranks and self.facts.couples_rows)
 
-    def _outputs(self, raw: Tensor, dtype: torch.dtype, row_axes: int) -> Tensor:
+    def outputs(self, raw: Tensor, dtype: torch.dtype, row_axes: int) -> Tensor:
         """Return (M, R, K), or without M, from a result that may be without K, or have two columns for one output."""
         if raw.dim() == row_axes:
             raw = raw.unsqueeze(-1)
