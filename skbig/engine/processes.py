@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from skbig.data.rank_rows import RankRows
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
@@ -70,7 +72,8 @@ class OneProcess:
         return rows
 
     def executor(self, members: Members, recipe: Recipe, rows: AnyRows) -> Executor:
-        return choose_executor(members, recipe, rows.mean_weight, is_sparse=rows.is_sparse)
+        n_steps = recipe.max_epochs * -(-int(np.max(rows.lengths)) // recipe.batch_size)
+        return choose_executor(members, recipe, rows.mean_weight, n_steps=n_steps, is_sparse=rows.is_sparse)
 
     def agreed(self, number: float) -> float:
         return number

@@ -5,7 +5,7 @@ Legend: M members.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,13 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 
 
-def curve_means(curve: list[np.ndarray]) -> list[float]:
-    """Return the mean over the members of each epoch."""
-    return [float(value.mean()) for value in curve]
+def curve_means(
+    curve: list[np.ndarray], old: Sequence[np.ndarray] = (), old_means: list[float] | None = None
+) -> list[float]:
+    """Return the mean over the members of each epoch; of a curve that goes on from an old one those are known."""
+    goes_on = len(old) > 0 and len(curve) >= len(old) and curve[len(old) - 1] is old[-1]
+    known = old_means if goes_on and old_means is not None and len(old_means) == len(old) else []
+    return known + [float(value.mean()) for value in curve[len(known) :]]
 
 
 def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, incremental: bool) -> dict[str, Any]:

@@ -114,17 +114,18 @@ class Session(EstimatorTraining):
         """Return every fitted attribute as training stands now."""
         self.catch_up()
         history, network, tracker = self.history, self.recipe.network, self.tracker
-        loss, scores = curve_means(history.loss), curve_means(history.validation_score)
+        loss = self._means("loss", "loss_curve_")
+        scores = self._means("validation_score", "validation_scores_")
         return {
             **self.estimator._public_weights(network, self.members.arrays()),
             "loss_curve_": loss,
             "loss_": loss[-1] if loss else np.nan,
             "best_loss_": None if self.recipe.keep_best else float(tracker.best_loss.mean()),
-            "validation_loss_curve_": curve_means(history.validation_loss) or None,
+            "validation_loss_curve_": self._means("validation_loss", "validation_loss_curve_") or None,
             "validation_scores_": scores or None,
             "validation_curves_": self._validation_curves(),
             "best_validation_score_": float(tracker.best_score.mean()) if scores else None,
-            "learning_rates_": curve_means(history.rate),
+            "learning_rates_": self._means("rate", "learning_rates_"),
             "n_iter_": self.members.epochs - self.first_epoch,
             "t_": self.members.rows,
             "n_outputs_": network.n_outputs,
@@ -139,6 +140,10 @@ class Session(EstimatorTraining):
             **self.estimator._describe(self.targets, self.recipe),
             **self.estimator._concluded(self, self.targets, self.held),
         }
+
+    def _means(self, name: str, public: str) -> list[float]:
+        old = self.before.get("_curves", {}).get(name, [])
+        return curve_means(getattr(self.history, name), old, self.before.get(public))
 
     def _validation_curves(self) -> dict[str, dict[str, list[float]]] | None:
         validation = self.validation

@@ -29,6 +29,7 @@ from skbig.components import (
 )
 from skbig.data.rows import Rows, place_rows
 from skbig.engine.executors.recorded import RecordedExecutor
+from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.history import History
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
@@ -200,18 +201,23 @@ def test_some_are_never_stacked() -> None:
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Limits how many members fit, to ``memory["members"]``, from the step ``memory["step"]`` on."""
     limit = {"members": 10**9, "step": 0, "refusals": 0, "largest": 0}
-    step = RecordedExecutor.step
 
-    def limited(self: RecordedExecutor, *args: Any) -> Any:
-        n_members = self._members.n_members
-        if n_members > limit["members"] and limit["step"] <= 0:
-            limit["refusals"] += 1
-            raise torch.OutOfMemoryError(f"{n_members} members are too many")
-        limit["step"] -= 1
-        limit["largest"] = max(limit["largest"], n_members)
-        return step(self, *args)
+    def limit_steps(executor: type[RecordedExecutor] | type[WrittenExecutor]) -> None:
+        step = executor.step
 
-    monkeypatch.setattr(RecordedExecutor, "step", limited)
+        def limited(self: Any, *args: Any) -> Any:
+            n_members = self._members.n_members
+            if n_members > limit["members"] and limit["step"] <= 0:
+                limit["refusals"] += 1
+                raise torch.OutOfMemoryError(f"{n_members} members are too many")
+            limit["step"] -= 1
+            limit["largest"] = max(limit["largest"], n_members)
+            return step(self, *args)
+
+        monkeypatch.setattr(executor, "step", limited)
+
+    limit_steps(RecordedExecutor)
+    limit_steps(WrittenExecutor)
     return limit
 
 

@@ -100,7 +100,7 @@ def test_what_is_kept_is_numpy_and_plain_python(task: str) -> None:
 @ANY_TASK
 def test_curves_have_one_value_an_epoch(task: str) -> None:
     """Loss, rate and validation curves are as long as the training, and best values are the best of them."""
-    model = trained(task, early_stopping=True, validation_fraction=0.2, max_iter=5, tol=0.0)
+    model = trained(task, early_stopping=True, validation_fraction=0.2, max_iter=9, tol=0.0)
     curves = (model.loss_curve_, model.learning_rates_, model.validation_loss_curve_, model.validation_scores_)
     assert {len(curve) for curve in curves} == {model.n_iter_}
     assert model.loss_ == model.loss_curve_[-1]

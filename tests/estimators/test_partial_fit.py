@@ -252,3 +252,25 @@ def test_a_learnt_classifier_predicts_what_it_was_told() -> None:
     for start in [*range(0, 60, 20)] * 40:
         model.partial_fit(X[start : start + 20], WORDS[start : start + 20], classes=["low", "mid", "top"])
     assert model.score(X, WORDS) > 0.95
+
+
+def test_many_calls_are_as_one_curve() -> None:
+    """A call notes down its own epoch; what earlier calls have noted down is there, and is not computed again."""
+    y = target("binary")
+    model = small("binary", n_members=2)
+    for n_calls in (1, 2, 3):
+        before = list(getattr(model, "loss_curve_", []))
+        model.partial_fit(X, y, classes=[0, 1])
+        assert model.loss_curve_[:-1] == before
+        assert len(model.loss_curve_) == len(model.learning_rates_) == n_calls
+        assert model.loss_curve_ == [float(values.mean()) for values in model._curves["loss"]]
+    assert len(fitted(model, X, y).loss_curve_) == 3
+
+
+@pytest.mark.parametrize(("max_iter", "executor"), [(7, "written"), (8, "recorded")])
+def test_a_few_steps_are_not_recorded(max_iter: int, executor: str) -> None:
+    """To record a step takes the time of several, so that a short training, as a call of `partial_fit`, does not."""
+    y = target("binary")
+    model = small("binary", max_iter=max_iter, tol=0.0, batch_size=len(X), device="cpu")
+    assert fitted(model, X, y).executor_ == executor
+    assert model.partial_fit(X, y).executor_ == "written"
