@@ -27,7 +27,7 @@ _OF_CLASSIFIERS = {
 def register_if_installed() -> None:
     """Register all estimators, if skl2onnx is there to be told."""
     if importlib.util.find_spec("skl2onnx") is not None:
-        for kind in _subclasses(NetworkEstimator):  # type: ignore[type-abstract]
+        for kind in _subclasses(NetworkEstimator):
             if issubclass(kind, Classifier | Regressor):
                 register(kind)
         for search in SEARCHES:
