@@ -75,8 +75,8 @@ class ModuleTask:
 
 TASKS = {
     "perceptron": ModuleTask(Perceptron, (50,), 256, n_rows=20 * 256, n_epochs=5),
-    "convolutions, 8 x 8": ModuleTask(Convolutions, (1, 8, 8), 64, n_rows=1797, n_epochs=5),
-    "convolutions, 28 x 28": ModuleTask(Convolutions, (1, 28, 28), 128, n_rows=16 * 128, n_epochs=3),
+    "convolutions-8": ModuleTask(Convolutions, (1, 8, 8), 64, n_rows=1797, n_epochs=5),
+    "convolutions-28": ModuleTask(Convolutions, (1, 28, 28), 128, n_rows=16 * 128, n_epochs=3),
 }
 
 
@@ -127,13 +127,13 @@ def train_lean(task: ModuleTask, X: np.ndarray, y: np.ndarray) -> None:
         epoch(net, optimizer, rows, classes, task.batch_size).item()
 
 
-PEERS: dict[str, Callable[[ModuleTask, np.ndarray, np.ndarray], None]] = {"a lean loop": train_lean}
+PEERS: dict[str, Callable[[ModuleTask, np.ndarray, np.ndarray], None]] = {"lean-loop": train_lean}
 if HAS_SKORCH:
     PEERS["skorch"] = train_skorch
 WANTED = {
     ("perceptron", "skorch"): 1.5,
-    ("convolutions, 8 x 8", "skorch"): 1.0,
-    ("convolutions, 28 x 28", "skorch"): 1.0,
+    ("convolutions-8", "skorch"): 1.0,
+    ("convolutions-28", "skorch"): 1.0,
 }
 """How many times longer than ours a peer should take; 1 / 1.1 where nothing is said."""
 
@@ -145,7 +145,7 @@ def beside(name: str, peer: str, options: Options) -> Pair:
     X, y = (X[: task.batch_size], y[: task.batch_size]) if options.quick else (X, y)
     wanted = WANTED.get((name, peer), 1 / 1.1)
     ours, theirs = partial(train_skbig, task, X, y), partial(PEERS[peer], task, X, y)
-    return timed_pair(f"{name} / {peer}", ours, theirs, peer, options, wanted=wanted)
+    return timed_pair(f"{name}/{peer}", ours, theirs, peer, options, wanted=wanted)
 
 
 def member(name: str, options: Options) -> Pair:
@@ -154,7 +154,7 @@ def member(name: str, options: Options) -> Pair:
     X, y = task.rows()
     X, y = (X[: task.batch_size], y[: task.batch_size]) if options.quick else (X, y)
     ours, alone = (partial(train_skbig, task, X, y, n_members=n) for n in (N_MEMBERS, 1))
-    title = f"{name} / one of {N_MEMBERS}"
+    title = f"{name}/member"
     return timed_pair(title, ours, alone, "one alone", options, n_units=N_MEMBERS, n_peer_units=1)
 
 
