@@ -102,7 +102,12 @@ def test_a_loss_may_be_a_function_in_float32() -> None:
     assert np.isfinite(weights_of(model)).all()
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", Cosine(warmup=0.5), lambda done: float(done < 0.3)], ids=str)
+SCHEDULES = ["linear", "cosine", "warm-up", "function"]
+
+
+@pytest.mark.parametrize(
+    "schedule", ["linear", "cosine", Cosine(warmup=0.5), lambda done: float(done < 0.3)], ids=SCHEDULES
+)
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_a_line_search_at_a_rate_of_zero(schedule: Any, task: str) -> None:
     """Where a schedule ends at zero nothing moves any more, and nothing fails."""
