@@ -68,11 +68,17 @@ class ClassTargets:
 
     def decide(self, scores: np.ndarray, threshold: float) -> np.ndarray:
         """Return the labels of decision values or probabilities (N, K)."""
-        if self.multilabel:
-            return (scores > threshold).astype(int)
+        return self.named(self.choose(scores, threshold))
+
+    def choose(self, scores: np.ndarray, threshold: float) -> np.ndarray:
+        """Return the number of each row's class (N, 1), or which labels it has (N, K), by scores (N, K)."""
         if self.multiclass:
-            return self.classes[scores.argmax(axis=1)]
-        return self.classes[(scores[:, 0] > threshold).astype(int).clip(max=len(self.classes) - 1)]
+            return scores.argmax(axis=1)[:, None]
+        return (scores > threshold).astype(int)
+
+    def named(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the labels of what has been chosen."""
+        return chosen if self.multilabel else self.classes[chosen[:, 0].clip(max=len(self.classes) - 1)]
 
 
 def class_targets(y: Any, classes: Any = None) -> ClassTargets:

@@ -212,6 +212,13 @@ class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
             self._check_rows(X, dtype)  # says what is wrong
         return raw
 
+    def _in_blocks(self, X: Any, answer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return what a function makes of raw predictions, (M, R, K) -> (A, R, C), for all rows: (A, N, C).
+
+        It is asked block by block, so that there is never more than the result and a block.
+        """
+        return self._raw(X, lambda raw: torch.from_numpy(answer(raw.cpu().numpy())))
+
     def _tensors(self, device: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Return parameters and running statistics as tensors, without a copy where they are on a CPU."""
         arrays = self._network_arrays()

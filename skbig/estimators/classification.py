@@ -123,8 +123,8 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         check_is_fitted(self)
         targets, n_members = self._class_targets(), len(self._progress["seeds"])
         if targets.multiclass and n_members == 1:
-            return self.classes_[self._raw(X, _largest)[0, :, 0]]
-        return self._answer("predict", targets, self._raw(X))
+            return targets.named(self._raw(X, _largest)[0])
+        return targets.named(self._in_blocks(X, lambda raw: self._chosen(raw, targets, self._loss)[None])[0])
 
     @available_if(_has_probabilities)
     @as_the_rows
@@ -140,14 +140,17 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         p : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; for multilabel targets the probability of each label.
         """
-        return self._answer("predict_proba", self._class_targets(), self._raw(X))
+        check_is_fitted(self)
+        targets = self._class_targets()
+        return self._in_blocks(X, lambda raw: self._answer("predict_proba", targets, raw)[None])[0]
 
     @available_if(_has_probabilities)
     @as_the_rows
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of `predict_proba`, computed from the raw prediction: it is finite for sure rows too."""
-        raw, targets = self._raw(X), self._class_targets()
-        return self._log_probabilities(raw, targets, self._loss)
+        check_is_fitted(self)
+        targets = self._class_targets()
+        return self._in_blocks(X, lambda raw: self._log_probabilities(raw, targets, self._loss)[None])[0]
 
     @as_the_rows
     def decision_function(self, X: Any) -> np.ndarray:
@@ -164,16 +167,21 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         -------
         scores : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
         """
-        return self._answer("decision_function", self._class_targets(), self._raw(X))
+        check_is_fitted(self)
+        targets = self._class_targets()
+        return self._one_column(self._in_blocks(X, lambda raw: self._decision_values(raw, targets)[None])[0], targets)
 
     def _answer(self, method: str, targets: ClassTargets, raw: np.ndarray) -> np.ndarray:
         """Return what a method makes of raw predictions (M, N, K)."""
         if method == "predict":
-            return self._decide(raw, targets, self._loss)
+            return targets.named(self._chosen(raw, targets, self._loss))
         if method == "predict_proba":
             return self._two_columns(self._probabilities(raw, targets, self._loss), targets)
-        raw = pooled(raw, targets.multiclass) if self._loss.has_log_odds else raw.mean(axis=0)
-        return raw if targets.multiclass or targets.multilabel else raw[:, 0]
+        return self._one_column(self._decision_values(raw, targets), targets)
+
+    def _decision_values(self, raw: np.ndarray, targets: ClassTargets) -> np.ndarray:
+        """Put the raw predictions of the members together: (M, N, K) -> (N, K)."""
+        return pooled(raw, targets.multiclass) if self._loss.has_log_odds else raw.mean(axis=0)
 
     def _class_targets(self) -> ClassTargets:
         return ClassTargets(self.classes_, self._multilabel)
@@ -192,12 +200,17 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         of_members = log_probabilities(loss, torch.from_numpy(raw), targets)
         return (of_members.logsumexp(0) - math.log(len(raw))).numpy()
 
-    def _decide(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+    def _chosen(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+        """Return the numbers of the classes that the members choose together, or the labels: (M, N, K) -> (N, C)."""
         if raw.shape[0] == 1:  # the larger raw prediction has the larger probability
-            return targets.decide(raw[0], 0.0)
+            return targets.choose(raw[0], 0.0)
         if not loss.probabilistic:
-            return targets.decide(raw.mean(axis=0), 0.0)
-        return targets.decide(self._probabilities(raw, targets, loss), 0.5)
+            return targets.choose(raw.mean(axis=0), 0.0)
+        return targets.choose(self._probabilities(raw, targets, loss), 0.5)
+
+    @staticmethod
+    def _one_column(values: np.ndarray, targets: ClassTargets) -> np.ndarray:
+        return values if targets.multiclass or targets.multilabel else values[:, 0]
 
     @staticmethod
     def _two_columns(probabilities: np.ndarray, targets: ClassTargets) -> np.ndarray:
@@ -246,8 +259,8 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
 
     def _predicted(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> PredictedClassifier:
         stack = raw[None]
-        answers = {"classes": targets.classes, "predict": self._decide(stack, targets, loss)}
-        answers["decision_function"] = raw if targets.multiclass or targets.multilabel else raw[:, 0]
+        answers = {"classes": targets.classes, "predict": targets.named(self._chosen(stack, targets, loss))}
+        answers["decision_function"] = self._one_column(raw, targets)
         if loss.probabilistic:
             answers["predict_proba"] = self._two_columns(self._probabilities(stack, targets, loss), targets)
             answers["predict_log_proba"] = self._log_probabilities(stack, targets, loss)

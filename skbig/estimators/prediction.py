@@ -28,6 +28,9 @@ DEVICE_BYTES = 2**28
 
 MIN_BLOCK_ROWS = 256
 
+ROWS_AT_ONCE = 64
+"""Blocks hold a multiple of these: what is left of a vector of numbers is computed otherwise, to another last bit."""
+
 
 def raw_predictions(
     network: BuiltNetwork,
@@ -68,12 +71,11 @@ def raw_predictions(
 
 def block_rows(like: Tensor, width: int) -> int:
     """Return how many rows to predict at once that are so wide in the widest layer, all members together."""
-    if like.device.type == "cpu":
-        return max(MIN_BLOCK_ROWS, PREDICT_BYTES // (width * like.element_size()))
-    n_bytes = DEVICE_BYTES
+    n_bytes = PREDICT_BYTES if like.device.type == "cpu" else DEVICE_BYTES
     if like.device.type == "cuda":
         n_bytes = min(n_bytes, torch.cuda.mem_get_info(like.device)[0] // 8)
-    return max(MIN_BLOCK_ROWS, n_bytes // (width * like.element_size()))
+    n_rows = n_bytes // (width * like.element_size())
+    return max(MIN_BLOCK_ROWS, n_rows // ROWS_AT_ONCE * ROWS_AT_ONCE)
 
 
 def _gathered(predict: Callable[[Any], Tensor], blocks: Iterator[tuple[int, Any]], X: Any) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from skbig.components.losses.base import Loss
 from skbig.data.targets import RegressionTargets
@@ -95,12 +96,18 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         ValueError
             With ``return_std=True`` and ``n_members=1``: one member agrees with itself.
         """
-        raw = self._raw(X)
-        if return_std and raw.shape[0] == 1:
+        check_is_fitted(self)
+        n_members, targets = len(self._progress["seeds"]), self._fitted_targets()
+        if return_std and n_members == 1:
             raise ValueError("return_std=True needs an ensemble. Fit with n_members=2 or more; got n_members=1.")
-        predictions = values_of(raw, self._loss, self._fitted_targets())
-        mean = flat(predictions.mean(axis=0), self._one_dimensional)
-        return (mean, flat(predictions.std(axis=0), self._one_dimensional)) if return_std else mean
+
+        def moments(raw: np.ndarray) -> np.ndarray:
+            values = values_of(raw, self._loss, targets)
+            mean = values.mean(axis=0)
+            return np.stack([mean, values.std(axis=0)] if return_std else [mean])
+
+        mean, *std = (flat(values, self._one_dimensional) for values in self._in_blocks(X, moments))
+        return (mean, *std) if return_std else mean
 
     def _answer(self, method: str, targets: RegressionTargets, raw: np.ndarray) -> np.ndarray:
         """Return predictions (N,) or (N, K) of raw ones (M, N, K)."""

@@ -123,9 +123,15 @@ class BigTabularRegressor(Regressor, BigTabular):
             raise ValueError(
                 "predict_interval needs rows that were held out. Fit with early_stopping=True, or pass X_val and y_val."
             )
-        values = values_of(self._raw(X), self._loss, self._fitted_targets())
-        middle, half = values.mean(axis=0), self._conformity.half_width(values.std(axis=0), coverage)
-        return flat(middle - half, self._one_dimensional), flat(middle + half, self._one_dimensional)
+        kept, targets = self._conformity, self._fitted_targets()
+
+        def bounds(raw: np.ndarray) -> np.ndarray:
+            values = values_of(raw, self._loss, targets)
+            middle, half = values.mean(axis=0), kept.half_width(values.std(axis=0), coverage)
+            return np.stack([middle - half, middle + half])
+
+        low, high = (flat(values, self._one_dimensional) for values in self._in_blocks(X, bounds))
+        return low, high
 
     def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
         judges = judging_rows(held)

@@ -10,7 +10,10 @@ from scipy.special import expit, logsumexp, softmax
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 
+from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig.estimators.prediction import PREDICT_BYTES
 from tests.fitting import ANY_TASK, BINARY, MULTICLASS, VALUES, X, fitted, small, target, trained, weights_of
+from tests.live_bytes import most_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -143,3 +146,44 @@ def test_one_row_is_enough_for_a_regressor() -> None:
     """A regressor fits and predicts one row."""
     model = fitted(small("regression"), X[:1], VALUES[:1])
     assert model.predict(X[:1]).shape == (1,)
+
+
+CLASS_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+
+def _many_outputs(task: str, n_members: int) -> Any:
+    """Return a model of 300 classes, labels or numbers, whose raw predictions are far larger than its rows."""
+    kind = BigMLPRegressor if task == "regression" else BigMLPClassifier
+    rows = np.random.RandomState(0).normal(size=(300, 4)).astype(np.float32)
+    y = {"multiclass": np.arange(300), "multilabel": np.eye(300, dtype=int), "regression": np.eye(300)}[task]
+    model = kind((4,), n_members=n_members, max_iter=1, random_state=0, device="cpu")
+    return fitted(model, rows, y)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_predictions_need_their_own_memory_and_that_of_a_block(task: str, n_members: int) -> None:
+    """Whatever is predicted, of one member or several, raw predictions of all rows are never there at once."""
+    model = _many_outputs(task, n_members)
+    rows = np.random.RandomState(1).normal(size=(6000, 4)).astype(np.float32)
+    for method in CLASS_METHODS if task != "regression" else ("predict",):
+        result = getattr(model, method)(rows).nbytes
+        more = most_bytes(lambda method=method: getattr(model, method)(rows)) - result
+        assert more < 6 * PREDICT_BYTES < rows.shape[0] * 300 * 4, method
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "multi-output"])
+def test_blocks_predict_the_same_bits(monkeypatch: pytest.MonkeyPatch, task: str, n_members: int) -> None:
+    """What is made of raw predictions block by block is what is made of all of them."""
+    model = trained(task, n_members=n_members)
+    rows = np.random.RandomState(1).normal(size=(1500, 4)).astype(np.float32)
+    methods = CLASS_METHODS if hasattr(model, "classes_") else ("predict",)
+    monkeypatch.setattr("skbig.estimators.prediction.PREDICT_BYTES", 2**12)
+    raw, targets = model._raw(rows), model._class_targets() if hasattr(model, "classes_") else model._fitted_targets()
+    for method in methods:
+        logs = method == "predict_log_proba"
+        whole = model._log_probabilities(raw, targets, model._loss) if logs else model._answer(method, targets, raw)
+        blocks = getattr(model, method)(rows)
+        assert blocks.dtype == whole.dtype and blocks.shape == whole.shape
+        assert blocks.tobytes() == whole.tobytes(), method
