@@ -23,17 +23,33 @@ def scratch_dir() -> Iterator[Path]:
 
     Its owner holds a lock on a file in it. Whoever makes the next folder removes those whose lock nobody holds, since
     their owners were killed.
+
+    Raises
+    ------
+    OSError
+        When it cannot be made.
     """
     if os.name != "posix":
         raise NotImplementedError("Workers are started on Linux and macOS only; elsewhere start them with torchrun.")
-    place = Path(tempfile.gettempdir())
-    _remove_abandoned(place)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    folder = _new_folder()
     with _locked(folder):
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder() -> Path:
+    try:
+        place = Path(tempfile.gettempdir())
+        _remove_abandoned(place)
+        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    except OSError as error:  # its class goes by the number
+        raise OSError(
+            error.errno,
+            f"Processes are handed their rows in a private folder among the temporary files, and none can be made: "
+            f"{error}. Set the environment variable TMPDIR to a folder that you may write to.",
+        ) from error
 
 
 @contextmanager

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 
+from skbig import DDP, BigMLPRegressor
 from skbig.launch.scratch_dir import LOCK, PREFIX, scratch_dir
 
 ROOT = Path(__file__).parents[2]
@@ -62,3 +66,27 @@ def test_what_only_looks_like_an_abandoned_folder_stays(temporary: Path, tmp_pat
             path.unlink()
         else:
             shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("what", ["read-only", "missing", "file", "none"])
+def test_where_no_folder_can_be_made_the_error_says_what_to_do(
+    temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It is of the class of what went wrong, names the place and TMPDIR, and comes before a process is started."""
+    error, named = PermissionError(errno.EACCES, "Permission denied", str(temporary)), str(temporary)
+    if what == "read-only":  # by mode it is not so for root
+        monkeypatch.setattr(tempfile, "mkdtemp", mock.Mock(side_effect=error))
+    elif what == "none":
+        error = FileNotFoundError(errno.ENOENT, f"No usable temporary directory found in ['{temporary}']")
+        monkeypatch.setattr(tempfile, "gettempdir", mock.Mock(side_effect=error))
+    else:
+        named = str(tmp_path / what)
+        if what == "file":
+            Path(named).touch()
+        monkeypatch.setattr(tempfile, "tempdir", named)
+    kind = {"read-only": PermissionError, "file": NotADirectoryError}.get(what, FileNotFoundError)
+    model = BigMLPRegressor(backend=DDP(n_workers=2), device="cpu")
+    with mock.patch("subprocess.Popen") as popen, pytest.raises(kind, match="none can be made.*TMPDIR") as raised:
+        model.fit(np.ones((8, 2)), np.ones(8))
+    assert named in str(raised.value) and not popen.called
+    assert not [name for name in vars(model) if name.endswith("_")]
