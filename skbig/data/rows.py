@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skbig._utils.random import Purpose, generator
 from skbig._utils.sparse import SparseRows, sparse_rows
+from skbig.data.array_rows import ArrayRows
 from skbig.data.batch import Batch
 from skbig.data.steps import Order, ResidentSteps
 
@@ -36,8 +37,8 @@ class Rows:
 
     Attributes
     ----------
-    X : Tensor (N, F) on the device, or a SciPy CSR array, whose batches are placed on the device one by one
-        Of whole numbers where a network takes these.
+    X : Tensor (V, F) on the device, or a SciPy CSR array, whose batches are placed on the device one by one
+        Of whole numbers where a network takes these. It has V = N rows, or more where `index` tells which are meant.
     y : Tensor (N,) of class indices, or (N, K), on the device
     weight : Tensor (N,) on the device or None
         Weights divided by their mean, so that a batch of n rows has about the weight n.
@@ -45,6 +46,8 @@ class Rows:
         That mean; 1 without weights.
     dtype : torch.dtype
         What is computed in.
+    index : Tensor (N,) of int64, or None
+        Where the rows of the set are in X, in the memory of the host; None: X has no others.
     """
 
     X: Any
@@ -52,6 +55,7 @@ class Rows:
     weight: Tensor | None
     mean_weight: float
     dtype: torch.dtype
+    index: Tensor | None = None
 
     @property
     def n_rows(self) -> int:
@@ -73,9 +77,23 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """Return the rows on another device; sparse ones stay in the memory of the host."""
-        X = self.X.to(device) if isinstance(self.X, Tensor) else self.X
+        X, index = self.X, self.index
+        if isinstance(X, Tensor):
+            if index is not None and device.type != "cpu":  # of its memory, no more than needed
+                X, index = X.index_select(0, index), None
+            X = X.to(device)
         weight = None if self.weight is None else self.weight.to(device)
-        return replace(self, X=X, y=self.y.to(device), weight=weight)
+        return replace(self, X=X, y=self.y.to(device), weight=weight, index=index)
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Return where in X some rows of the set are."""
+        return rows if self.index is None else self.index[rows]
+
+    def features(self, which: slice) -> Any:
+        """Return some rows of X."""
+        if self.index is None:
+            return self.X[which]
+        return self.X[self.index[which] if isinstance(self.X, Tensor) else self.index[which].numpy()]
 
     def epoch(
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
@@ -116,7 +134,7 @@ class Rows:
         X = (
             self._sparse_batches(index, batch_size)
             if self.is_sparse
-            else _select(self.X, on_device).split(batch_size, axis)
+            else _select(self.X, self.places(on_device)).split(batch_size, axis)
         )
         share = self._shares(on_device, batch_size)
         return [Batch(*columns, equal=self.weight is None) for columns in zip(X, y, share, strict=True)]
@@ -136,6 +154,8 @@ class Rows:
 
     def _sparse_batches(self, index: np.ndarray, batch_size: int) -> list[Tensor | SparseRows]:
         starts = range(0, index.shape[1], batch_size)
+        if self.index is not None:
+            index = self.index.numpy()[index]
         return [self._sparse_batch(index[:, start : start + batch_size]) for start in starts]
 
     def _sparse_batch(self, index: np.ndarray) -> Tensor | SparseRows:
@@ -161,9 +181,17 @@ def place_rows(
     if target.is_floating_point() and not bool(torch.isfinite(target).all()):
         name = str(dtype).removeprefix("torch.")
         raise ValueError(f"Input y contains infinity or a value too large for dtype({name!r}).")
+    index = None
+    if isinstance(X, ArrayRows):
+        X, index = (X.values, torch.from_numpy(X.rows)) if _stays(X, device) else (X.load(), None)
     mean = 1.0 if weight is None else float(weight.mean())
     scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
-    return Rows(_place_features(X, device, dtype, keep_whole), target, scaled, mean, dtype)
+    return Rows(_place_features(X, device, dtype, keep_whole), target, scaled, mean, dtype, index)
+
+
+def _stays(X: ArrayRows, device: torch.device) -> bool:
+    """Whether rows are read from where they are."""
+    return X.is_sparse or device.type == "cpu"
 
 
 def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole: bool) -> Any:
@@ -177,9 +205,10 @@ def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole
 
 def dense_if_small(X: Any) -> Any:
     """Return sparse rows as dense ones where these are few and short; all others as they are."""
-    if not sparse.issparse(X) or X.shape[1] > DENSE_FEATURES or X.dtype.itemsize * prod(X.shape) > DENSE_BYTES:
+    is_sparse = X.is_sparse if isinstance(X, ArrayRows) else sparse.issparse(X)
+    if not is_sparse or X.shape[1] > DENSE_FEATURES or X.dtype.itemsize * prod(X.shape) > DENSE_BYTES:
         return X
-    return X.toarray()
+    return (X.load() if isinstance(X, ArrayRows) else X).toarray()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

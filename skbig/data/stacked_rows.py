@@ -79,7 +79,8 @@ class StackedRows:
         length = int(sizes.max())
         device = self.sets[0].y.device
         index = [torch.from_numpy(padded(order.of_members(), length)).to(device) for order in orders]
-        X = joined([rows.X for rows in self.sets], index).split(batch_size, 1)
+        places = [rows.places(which) for rows, which in zip(self.sets, index, strict=True)]
+        X = joined([rows.X for rows in self.sets], places).split(batch_size, 1)
         y = joined([rows.y for rows in self.sets], index).split(batch_size, 1)
         columns = zip(X, y, self._shares(index, sizes, batch_size), strict=True)
         starts = range(0, length, batch_size)
@@ -129,7 +130,7 @@ def unequal(sizes: np.ndarray) -> tuple[int, ...] | None:
 
 def same_rows(one: Rows, other: Rows) -> bool:
     """Whether two sets hold the same numbers."""
-    pairs = ((one.X, other.X), (one.y, other.y), (one.weight, other.weight))
+    pairs = ((one.X, other.X), (one.index, other.index), (one.y, other.y), (one.weight, other.weight))
     return one.mean_weight == other.mean_weight and all(_same(a, b) for a, b in pairs)
 
 

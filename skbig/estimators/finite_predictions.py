@@ -38,7 +38,7 @@ def check_predictions(training: Training) -> None:
     if not isinstance(rows, Rows) or not training.history.loss:
         return
     members = training.members
-    X = rows.X[:CHECKED_ROWS]
+    X = rows.features(slice(CHECKED_ROWS))
     raw = raw_predictions(members.network, members.parameters, members.statistics, X)
     if not are_finite(raw, training.recipe.loss):
         raise DivergenceError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from skbig.data.array_rows import ArrayRows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.estimators.tensors import on_host
+
+COPIED_BYTES = 2**24
+"""Rows in memory are copied up to here; of more, it is noted down which are meant."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,30 @@ class Given:
         return Given(*map(on_host, (self.X, self.y, self.weight), names))
 
     def take(self, index: np.ndarray) -> Given:
-        """Return some of the rows."""
-        X = self.X.take(index) if isinstance(self.X, LazyRows) else self.X[index]
+        """Return some of the rows; those in memory are copied."""
+        return self._with(self.X.take(index) if isinstance(self.X, LazyRows) else self.X[index], index)
+
+    def select(self, index: np.ndarray) -> Given:
+        """Return some of the rows, without a copy of many: an index beside all of them."""
+        X = self.X
+        if isinstance(X, LazyRows | ArrayRows):
+            return self._with(X.take(index), index)
+        return self.take(index) if n_bytes_of(X) <= COPIED_BYTES else self._with(ArrayRows(X, index), index)
+
+    def _with(self, X: Any, index: np.ndarray) -> Given:
         return Given(X, self.y[index], None if self.weight is None else self.weight[index])
+
+    def copied(self) -> Given:
+        """Return the same with rows of its own in place of an index."""
+        return replace(self, X=self.X.load()) if isinstance(self.X, ArrayRows) else self
 
     def without_weightless(self) -> Given:
         """Drop rows of weight zero: they take no part in anything, not even in the size of a batch."""
         if self.weight is None or self.weight.all():
             return self
-        return self.take(np.flatnonzero(self.weight))
+        return self.select(np.flatnonzero(self.weight))
+
+
+def n_bytes_of(X: Any) -> int:
+    """Return the bytes of an array, or of the numbers of a CSR array."""
+    return int(X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes)

@@ -17,6 +17,7 @@ from skbig._utils.memory import memory_of, readable
 from skbig._utils.random import Purpose, generator, member_seeds
 from skbig._utils.user_warning import warn_user
 from skbig.components.optimizers.base import Optimizer
+from skbig.data.array_rows import ArrayRows
 from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.split import split
 from skbig.data.streamed_rows import StreamedRows, stream_rows
@@ -40,7 +41,7 @@ def input_dtypes(device: torch.device, precision: str) -> list[Any]:
 
 def is_sparse(X: Any) -> bool:
     """Whether checked rows, in memory or elsewhere, are sparse."""
-    return X.is_sparse if isinstance(X, LazyRows) else not isinstance(X, np.ndarray)
+    return X.is_sparse if isinstance(X, LazyRows | ArrayRows) else not isinstance(X, np.ndarray)
 
 
 def placed(
@@ -82,8 +83,7 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
         )
     if labels is not None:
         _warn_of_rare_classes(labels, labels[parts[1]])
-    training, validation = (given.take(part) for part in parts)
-    return training, validation
+    return given.select(parts[0]), given.take(parts[1])
 
 
 def _warn_of_rare_classes(labels: np.ndarray, held: np.ndarray) -> None:

@@ -81,7 +81,7 @@ def _identity(training: EstimatorTraining) -> dict[str, str]:
     rows = training.rows
     assert isinstance(rows, Rows | StreamedRows)
     if isinstance(rows, Rows):
-        X = rows.X[:: max(1, rows.n_rows // SAMPLED_ROWS)]
+        X = rows.features(slice(None, None, max(1, rows.n_rows // SAMPLED_ROWS)))
         texts["X"] = fingerprint(X.cpu().numpy() if isinstance(X, torch.Tensor) else X)
     texts["y"] = fingerprint(rows.y.cpu().numpy())
     weight = None if rows.weight is None else rows.weight.cpu().numpy()

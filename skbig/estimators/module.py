@@ -18,6 +18,7 @@ from torch import nn
 from skbig._utils.device import SingleDevice, choose_backend
 from skbig._utils.validation import Constraint, Each, Instance, Options
 from skbig.components.losses.base import Loss
+from skbig.data.array_rows import ArrayRows
 from skbig.data.rows import as_tensor
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.streaming.reader import whole_numbers
@@ -217,6 +218,8 @@ def _members_of(fitted: BigModule, n_members: int) -> list[dict[str, np.ndarray]
 def _of_dtype(X: Any, dtype: np.dtype[Any]) -> Any:
     if isinstance(X, LazyRows):
         return replace(X, dtype=dtype)
+    if isinstance(X, ArrayRows):
+        return replace(X, values=_of_dtype(X.values, dtype))
     return whole_numbers(X, dtype, "X") if dtype.kind != "f" and X.dtype != dtype else X.astype(dtype, copy=False)
 
 

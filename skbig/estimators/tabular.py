@@ -35,6 +35,7 @@ from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.encoded_source import EncodedSource, sample
 from skbig.estimators.given import Given
 from skbig.estimators.importance import permutation_importances
+from skbig.estimators.inputs import is_sparse
 from skbig.estimators.mlp import hidden_sizes
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import TrainingParameters
@@ -250,7 +251,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         if is_small and self.dropout == "auto":
             network = network.replace(dropout=0.0)
         settled = {
-            "n_members": 1 if sparse.issparse(checked.X) else self._preset.n_members,
+            "n_members": 1 if is_sparse(checked.X) else self._preset.n_members,
             "batch_size": n_rows if is_small else presets.batch_size(n_rows),
             "max_iter": presets.n_epochs(self._preset, n_rows),
             "early_stopping": judged or not (is_small or incremental),

@@ -52,7 +52,7 @@ def _checked(
     choices.loss.check_targets(y)
     if X.shape[0] != len(y):
         raise ValueError(f"{X_name} and {y_name} have inconsistent numbers of samples: {[X.shape[0], len(y)]}.")
-    return Given(X, y, check_weight(held.weight, X.shape[0], weight_name)).without_weightless()
+    return Given(X, y, check_weight(held.weight, X.shape[0], weight_name)).without_weightless().copied()
 
 
 def _by_name(held: Given) -> tuple[dict[str, Given], bool]:

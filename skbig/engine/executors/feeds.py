@@ -70,8 +70,10 @@ class ResidentFeed:
         """Gather the rows of all steps at once."""
         (rows,) = self._sets
         flat = index.flatten()
-        sources = [rows.X, rows.y] if rows.weight is None else [rows.X, rows.y, rows.weight]
-        gathered = [values.index_select(0, flat).view(*index.shape, *values.shape[1:]) for values in sources]
+        sources = [(rows.X, rows.places(flat)), (rows.y, flat)]
+        if rows.weight is not None:
+            sources.append((rows.weight, flat))
+        gathered = [values.index_select(0, at).view(*index.shape, *values.shape[1:]) for values, at in sources]
         batches = []
         for step in zip(*(values.unbind(0) for values in gathered), strict=True):
             X, y, *weight = map(self._for_members, step)
@@ -92,7 +94,8 @@ class ResidentFeed:
         if len(self._sets) == 1:
             return self._of_one_set(index[0].unsqueeze(0))[0]
         index = [rows.index_select(0, owner) for rows, owner in zip(index, self._owners, strict=True)]
-        X = joined([rows.X for rows in self._sets], index)
+        places = [rows.places(which) for rows, which in zip(self._sets, index, strict=True)]
+        X = joined([rows.X for rows in self._sets], places)
         y = joined([rows.y for rows in self._sets], index)
         weight = joined(self._shares.weights, index) if self._shares.weights else None
         return Batch(X, y, self._shares.of(weight), sizes=self._sizes, equal=self._equal)
