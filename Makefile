@@ -37,7 +37,7 @@ test-cluster: .venv/.cluster
 
 test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
 	.venv-doors/bin/python -m pytest tests/doors
-	.venv-doors/bin/python -m pytest tests/test_documents.py -k onnx
+	.venv-doors/bin/python -m pytest tests/test_documents.py -k "onnx or out_into_the_world"
 	.venv-mlserver/bin/python -m pytest tests/doors/test_mlserver.py
 
 test-coverage: .venv/.coverage

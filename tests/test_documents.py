@@ -31,6 +31,7 @@ def relative(path: Path) -> str:
 NEEDED = {
     "examples/with_dask.py": ["distributed"],
     "examples/with_ray.py": ["ray", "pydantic"],
+    "examples/out_into_the_world.py": ["skl2onnx", "onnxruntime"],
     "docs/guide/onnx.md": ["skl2onnx", "onnxruntime"],
     "skbig/onnx/export.py": ["skl2onnx", "onnxruntime"],
 }
