@@ -122,7 +122,7 @@ class Rows:
 
     def row_bytes(self, n_members: int) -> int:
         """Bytes of a row of a batch, about."""
-        if self.is_sparse and n_members == 1:
+        if reads_sparse(self.X, n_members):
             return int(self.X.data.itemsize * max(1, self.X.nnz // max(1, self.X.shape[0])) * 3)
         return int(self.X.shape[1] * self.X.dtype.itemsize)  # several members read dense batches
 
@@ -159,10 +159,11 @@ class Rows:
         return [self._sparse_batch(index[:, start : start + batch_size]) for start in starts]
 
     def _sparse_batch(self, index: np.ndarray) -> Tensor | SparseRows:
-        if index.shape[0] == 1:
+        if reads_sparse(self.X, index.shape[0]):
             return sparse_rows(self.X[index[0]], self.y.device, for_training=True)
-        # The product of a stack has no sparse form, so several members read dense batches.
-        dense = self.X[index.ravel()].toarray().reshape(*index.shape, -1)
+        dense = self.X[index.ravel()].toarray()
+        if index.shape[0] > 1:
+            dense = dense.reshape(*index.shape, -1)
         return torch.from_numpy(dense).to(self.y.device)
 
 
@@ -201,6 +202,14 @@ def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole
     if keep_whole and X.dtype.kind in "iub":
         return as_tensor(np.ascontiguousarray(X)).to(device)
     return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
+
+
+def reads_sparse(X: Any, n_members: int) -> bool:
+    """Whether members read batches of X as sparse ones: only one does, as the product of a stack has no sparse form.
+
+    Batches of short rows are dense, as all of X is where it is small, so that rows of a file train to the same bits.
+    """
+    return n_members == 1 and sparse.issparse(X) and X.shape[1] > DENSE_FEATURES
 
 
 def dense_if_small(X: Any) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.batch import Batch
-from skbig.data.rows import Rows, place_rows
+from skbig.data.rows import DENSE_FEATURES, Rows, place_rows, reads_sparse
 from skbig.data.sources.base import Source
 from skbig.data.streaming.chunks import Chunks, cut
 from skbig.data.streaming.device_copy import DeviceCopy
@@ -151,9 +151,8 @@ class StreamedRows:
         if not self.is_sparse:
             return gather(X, index).split(batch_size)
         parts = [X[index[start : start + batch_size]] for start in range(0, len(index), batch_size)]
-        if n_members == 1:
+        if reads_sparse(X, n_members):
             return [sparse_rows(part, self.y.device, for_training=True) for part in parts]
-        # The product of a stack has no sparse form, so several members read dense batches.
         return [torch.from_numpy(part.toarray()).to(self.y.device) for part in parts]
 
     def _shares(self, places: np.ndarray, batch_size: int) -> list[Tensor]:
@@ -164,7 +163,7 @@ class StreamedRows:
         return [equal[n] for n in sizes]
 
     def _row_bytes(self, n_members: int) -> float:
-        if self.is_sparse and n_members == 1:
+        if self.is_sparse and n_members == 1 and self.reader.source.shape[1] > DENSE_FEATURES:
             return 3 * self.reader.source.row_bytes
         return float(self.reader.source.shape[1] * self.reader.dtype.itemsize)
 

@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 
 from skbig._utils.sparse import check_positions
 from skbig._utils.user_warning import warn_user
+from skbig.data.sources.array import check_open
 from skbig.data.sources.base import Source, check_shape
 from skbig.data.sources.open import as_source
 from skbig.data.streaming.lazy_rows import LOADED_BYTES, LazyRows
@@ -183,6 +184,7 @@ def _check_kind(values: Any, name: str) -> None:
     if sparse.issparse(values):
         check_positions(values, name)
         return
+    check_open(values)
     times = [dtype for dtype in _dtypes_of(values) if getattr(dtype, "kind", "") in ("m", "M")]
     if times:
         raise ValueError(

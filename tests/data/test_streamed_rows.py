@@ -110,9 +110,16 @@ def order_of(rows: StreamedRows, **choices: Any) -> np.ndarray:
 @pytest.mark.parametrize("part", [None, "weighted", "some rows"])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_every_row_is_read_once(
-    device: torch.device, n_members: int, batch_size: int, is_sparse: bool, part: str | None, shuffle: bool
+    device: torch.device,
+    n_members: int,
+    batch_size: int,
+    is_sparse: bool,
+    part: str | None,
+    shuffle: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The batches of an epoch are the rows with their own targets and weights, and in the forms of rows in memory."""
+    monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
     source = Recorded(is_sparse=is_sparse, edges=[0, 10, 11, 500, 980, N_ROWS])
     index = np.flatnonzero(np.random.RandomState(1).uniform(size=N_ROWS) < 0.6) if part == "some rows" else None
     kept = np.arange(N_ROWS) if index is None else index
@@ -136,6 +143,13 @@ def test_every_row_is_read_once(
         assert isinstance(batch.X, SparseRows) == (is_sparse and n_members == 1)
         for ours, theirs in ((dense(batch.X), other.X), (batch.y, other.y), (batch.share, other.share)):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
+def test_batches_of_short_sparse_rows_are_dense() -> None:
+    """As all of them are in memory, where they are few: so a file trains to the same bits."""
+    rows = rows_of(Recorded(is_sparse=True, edges=[0, N_ROWS]))
+    batches = [batch for group in rows.epoch([5], 0, False, 100, 4) for batch in group]
+    assert all(isinstance(batch.X, Tensor) and batch.X.dim() == 2 for batch in batches)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:

@@ -117,7 +117,7 @@ def test_sparse_rows_are_dense_rows(
     """A sparse matrix of any kind and size gives the fit of its dense form, and stays as it is."""
     rows = SPARSE_CONTAINERS[name]
     if large:
-        monkeypatch.setattr("skbig.data.rows.DENSE_BYTES", 0)
+        monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
     before = content_of(rows)
     model = fitted(small(task, **changes), rows, target(task))
     reference = fitted(small(task, **changes), SPARSE, target(task))

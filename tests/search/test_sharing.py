@@ -128,7 +128,7 @@ def test_large_rows_are_searched_alike(name: str, monkeypatch: pytest.MonkeyPatc
     """Where only two folds are in memory at a time, scores are those of scikit-learn's search."""
     kind, rows, stays_sparse = LARGE[name]
     if stays_sparse:
-        monkeypatch.setattr("skbig.data.rows.DENSE_BYTES", 0)
+        monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
     parameters: dict[str, Any] = {"early_stopping": True, "validation_fraction": 0.25} if kind.startswith("e") else {}
     estimator = small("multiclass", **parameters)
     grid = {"alpha": [0.0, 1.0, 2.0], "hidden_layer_sizes": [(3,), (4,)]}
