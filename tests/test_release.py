@@ -29,7 +29,8 @@ def changelog() -> str:
 
 def pinned() -> set[str]:
     """Return the packages whose versions are tested, as they are spelt in names of projects."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    files = sorted(ROOT.glob("constraints*.txt"))
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
     return {canonical(line.partition("==")[0]) for line in lines if not line.startswith("#")}
 
 
@@ -61,7 +62,7 @@ def test_one_version() -> None:
 
 
 def test_what_is_installed_is_pinned() -> None:
-    """Every package that the commands of `make` install by name has a version in constraints.txt."""
+    """Every package that the commands of `make` install by name has a version in a file of constraints."""
     extras = project()["project"]["optional-dependencies"]
     wanted = [*project()["project"]["dependencies"], *(name for names in extras.values() for name in names)]
     assert {canonical(name) for name in wanted} <= pinned()
