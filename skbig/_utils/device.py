@@ -60,7 +60,7 @@ def plain_torch() -> Iterator[None]:
     """Leave aside what a caller may have switched on: inference mode, autocast, a default device."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
-        if torch.get_default_device().type != "cpu":
+        if torch.empty(0).device.type != "cpu":  # torch 2.6 would not tell of `with torch.device(...)`
             stack.enter_context(torch.device("cpu"))
         for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps")):
             stack.enter_context(torch.autocast(kind, enabled=False))

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from skbig._utils.sparse import SparseRows
 from skbig.distributed.cuts import Cut
@@ -32,6 +32,11 @@ class FullySharded:
     shapes : dict of tuple of int
         Of each parameter, members axis left out, the shape of this process's part: ``(L, 1)``.
     cuts : dict of Cut
+
+    Notes
+    -----
+    On a CPU, torch 2.6 takes a layer that the backward pass puts together a second time for one that was changed since
+    the forward pass. There, a layer stays whole from the one to the other.
     """
 
     def __init__(
@@ -49,8 +54,11 @@ class FullySharded:
         self.n_penalized = sum(self.shapes[name][0] for name in whole.penalized)
         self.n_parted = sum(length for length, _ in self.shapes.values())
         self._model = _Model(whole, n_members, dtype)
+        self._lets_go = mesh.device_type != "cpu" or cast(Any, torch.__version__) >= (2, 7)
+        if not self._lets_go:
+            _complete_cpu_streams()
         for layer in self._model.layers:
-            fully_shard(layer, mesh=mesh)
+            fully_shard(layer, mesh=mesh, reshard_after_forward=self._lets_go)
         fully_shard(self._model, mesh=mesh)
         self._model.to_empty(device=mesh.device_type)
         self._sharded: dict[str, Any] = {
@@ -70,6 +78,8 @@ class FullySharded:
         with torch.no_grad():
             for name, part in parameters.items():
                 self._own(self._sharded[name]).copy_(part.squeeze(-1))
+        if not self._lets_go:
+            self._let_go()
         halves = self._bf16 and training is not None
         given = X.bfloat16() if halves and isinstance(X, Tensor) else X
         raw: Tensor = self._model(partial(_through, X=given, statistics=statistics, training=training, halves=halves))
@@ -85,11 +95,24 @@ class FullySharded:
             parameter.grad = None
         return gradients
 
+    def _let_go(self) -> None:
+        """Have the layers put together of the parts that are there now, not kept from a pass without gradients."""
+        for layer in self._model.layers:
+            cast(FSDPModule, layer).reshard()
+
     @staticmethod
     def _own(sharded: Any) -> Tensor:
         """Return this process's part, (L,) for one member, else (M, L)."""
         local: Tensor = sharded.to_local()
         return local if local.dim() == 1 else local.t()
+
+
+def _complete_cpu_streams() -> None:
+    """Give torch 2.6's streams of the CPU, which do nothing, the two methods that `fully_shard` calls and 2.7 has."""
+    stream: Any = torch.cpu.Stream
+    if not hasattr(stream, "record_event"):
+        stream.record_event = lambda self: None
+        stream.wait_event = lambda self, event: None
 
 
 class _Layer(nn.Module):

@@ -47,14 +47,14 @@ class LayerModule(nn.Module):
     def __init__(self, layer: Layer, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__()
         self.layer = layer
-        self.tensors = nn.ParameterDict({name: nn.Parameter(_tensor(arrays[name])) for name in layer.parameters()})
-        self.statistics = list(layer.statistics())
+        self.names, self.statistics = list(layer.parameters()), list(layer.statistics())
+        self.tensors = nn.ParameterDict({name: nn.Parameter(_tensor(arrays[name])) for name in self.names})
         for name in self.statistics:
             self.register_buffer(f"statistic_{name}", _tensor(arrays[name]))
 
     def forward(self, X: Tensor) -> Tensor:
         statistics = {name: getattr(self, f"statistic_{name}") for name in self.statistics}
-        return self.layer.forward(X, {name: self.tensors[name] for name in self.tensors}, statistics, None)
+        return self.layer.forward(X, {name: self.tensors[name] for name in self.names}, statistics, None)
 
     def extra_repr(self) -> str:
         return repr(self.layer)

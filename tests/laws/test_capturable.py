@@ -6,7 +6,7 @@ Torch's fake tensors stand for those of a card: they have a form and a device, a
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -65,6 +65,9 @@ def forwards_only(
 
 
 DIFFERENTIATE = {"meta": None, "cuda:0": forwards_only}
+# Torch 2.6 with CUDA asks for a driver even for a fake tensor of a card.
+if cast(Any, torch.__version__) < (2, 7) and torch.version.cuda and not torch.cuda.is_available():
+    del DIFFERENTIATE["cuda:0"]
 
 
 def on_device(members: Members, what: Recipe, device: str) -> Members:
@@ -81,7 +84,7 @@ def on_device(members: Members, what: Recipe, device: str) -> Members:
         (name, n_members, device)
         for name in FACTORS
         for n_members, device in ((1, "meta"), (3, "meta"), (3, "cuda:0"))
-        if device == "meta" or "Embedded" not in name
+        if device == "meta" or (device in DIFFERENTIATE and "Embedded" not in name)
     ],
 )
 def test_every_component(name: str, n_members: int, device: str) -> None:

@@ -15,7 +15,11 @@ from skbig import BigModuleClassifier
 from tests.networks.modules import MODULES, labels
 from tests.searching import assert_same_search
 
-pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Maximum iterations"),
+    # torch 2.6, of an operation of its transformers that it computes for one member after another.
+    pytest.mark.filterwarnings("ignore:There is a performance drop"),
+]
 every_module = pytest.mark.parametrize("case", MODULES)
 
 
