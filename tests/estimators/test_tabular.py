@@ -256,7 +256,8 @@ def test_a_wide_table_is_not_embedded() -> None:
 
 def test_sparse_rows_are_a_table_of_numbers() -> None:
     """They are read as they are: one member, no embeddings, unless told otherwise."""
-    rows = sparse.random_array((80, 30), density=0.1, rng=0, format="csr")
+    draws = np.random.default_rng(0)
+    rows = sparse.csr_array(np.where(draws.random((80, 30)) < 0.1, draws.random((80, 30)), 0.0))
     y = np.where(rows.sum(axis=1) > rows.sum(axis=1).mean(), "a", "b")
     model = small("classifier", n_members="auto", max_iter=30).fit(rows, y)
     np.testing.assert_allclose(model.predict_proba(rows), model.predict_proba(rows.toarray()), rtol=1e-6)
