@@ -11,7 +11,7 @@ WORKERS ?= 2
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
 	@echo "make test          the whole test suite"
-	@echo "make test-oldest   the same with the oldest supported scikit-learn"
+	@echo "make test-oldest   the same with the oldest supported scikit-learn and torch (on Linux 3 GB are pulled)"
 	@echo "make test-cluster  what runs inside Ray, on Dask and on several machines"
 	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime, captum, SHAP and Triton's client make of ours"
 	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
@@ -29,6 +29,8 @@ example: .venv/.test
 test: .venv/.test
 	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
+# On Linux, torch 2.6 comes with CUDA: about 3 GB are pulled, and take 6 GB. With PIP_EXTRA_INDEX_URL set to PyTorch's own
+# index of CPU builds pip takes that build, which is a tenth.
 test-oldest: .venv-oldest/.test
 	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
