@@ -1,4 +1,4 @@
-"""Some rows of an array in memory, without a copy of them: what takes the place of X where some rows are left out.
+"""Rows of an array in memory as they are: what takes the place of X where some are left out, or converted when read.
 
 Legend: N rows, F features.
 """
@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+COPIED_BYTES = 2**24
+"""Arrays are copied up to here, so that their rows lie side by side; larger ones are read where they are."""
+
+
+def is_large(X: Any) -> bool:
+    """Whether an array, or a CSR array, is not to be copied as a whole."""
+    return int(X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes) > COPIED_BYTES
+
 
 @dataclass(frozen=True)
 class ArrayRows:
@@ -20,36 +28,41 @@ class ArrayRows:
     ----------
     values : ndarray (V, F), or a SciPy CSR array
         They are shared with who gave them.
-    rows : ndarray (N,) of int
-        The rows that are meant.
+    dtype : numpy.dtype
+        What values are converted to when they are read.
+    rows : ndarray (N,) of int, or None
+        The rows that are meant; None: all.
     """
 
     values: Any
-    rows: np.ndarray
+    dtype: np.dtype[Any]
+    rows: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self.rows), self.values.shape[1]
+        return (self.values.shape[0] if self.rows is None else len(self.rows)), self.values.shape[1]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.values.dtype)
+    def converts(self) -> bool:
+        """Whether values have another dtype than rows that are read."""
+        return bool(self.values.dtype != self.dtype)
 
     @property
     def is_sparse(self) -> bool:
         return sparse.issparse(self.values)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a copy of some of these rows, as an array has it."""
-        return self.values[self.rows[index]]
+        """Return some of these rows, as an array has them."""
+        values = self.values[index if self.rows is None else self.rows[index]]
+        return values.astype(self.dtype, copy=False)
 
     def take(self, index: np.ndarray) -> ArrayRows:
         """Return some of these rows, without a copy."""
-        return replace(self, rows=self.rows[index])
+        return replace(self, rows=index if self.rows is None else self.rows[index])
 
     def load(self) -> Any:
-        """Return a copy of all of these rows."""
-        return self.values[self.rows]
+        """Return all of these rows."""
+        return self[:]

@@ -48,6 +48,8 @@ class Rows:
         What is computed in.
     index : Tensor (N,) of int64, or None
         Where the rows of the set are in X, in the memory of the host; None: X has no others.
+    converts : bool
+        Whether X has another dtype, from which batches are converted.
     """
 
     X: Any
@@ -56,6 +58,7 @@ class Rows:
     mean_weight: float
     dtype: torch.dtype
     index: Tensor | None = None
+    converts: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -77,23 +80,25 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """Return the rows on another device; sparse ones stay in the memory of the host."""
-        X, index = self.X, self.index
-        if isinstance(X, Tensor):
-            if index is not None and device.type != "cpu":  # of its memory, no more than needed
-                X, index = X.index_select(0, index), None
-            X = X.to(device)
         weight = None if self.weight is None else self.weight.to(device)
-        return replace(self, X=X, y=self.y.to(device), weight=weight, index=index)
+        moved = replace(self, y=self.y.to(device), weight=weight)
+        if self.is_sparse or self.X.device == device:
+            return moved
+        X = self.X if self.index is None else self.X.index_select(0, self.index)  # of its memory no more than needed
+        return replace(moved, X=self._converted(X.to(device)), index=None, converts=False)
 
     def places(self, rows: Tensor) -> Tensor:
         """Return where in X some rows of the set are."""
         return rows if self.index is None else self.index[rows]
 
-    def features(self, which: slice) -> Any:
+    def features(self, which: slice | Tensor) -> Any:
         """Return some rows of X."""
         if self.index is None:
-            return self.X[which]
-        return self.X[self.index[which] if isinstance(self.X, Tensor) else self.index[which].numpy()]
+            return self._converted(self.X[which])
+        return self._converted(self.X[self.index[which] if isinstance(self.X, Tensor) else self.index[which].numpy()])
+
+    def _converted(self, X: Any) -> Any:
+        return X.to(self.dtype) if self.converts else X
 
     def epoch(
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
@@ -124,7 +129,8 @@ class Rows:
         """Bytes of a row of a batch, about."""
         if reads_sparse(self.X, n_members):
             return int(self.X.data.itemsize * max(1, self.X.nnz // max(1, self.X.shape[0])) * 3)
-        return int(self.X.shape[1] * self.X.dtype.itemsize)  # several members read dense batches
+        dtype = self.dtype if self.converts else self.X.dtype
+        return int(self.X.shape[1] * dtype.itemsize)  # several members read dense batches
 
     def gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
         """Return the rows `index` (M, L) in batches."""
@@ -134,7 +140,7 @@ class Rows:
         X = (
             self._sparse_batches(index, batch_size)
             if self.is_sparse
-            else _select(self.X, self.places(on_device)).split(batch_size, axis)
+            else self._converted(_select(self.X, self.places(on_device))).split(batch_size, axis)
         )
         share = self._shares(on_device, batch_size)
         return [Batch(*columns, equal=self.weight is None) for columns in zip(X, y, share, strict=True)]
@@ -182,24 +188,21 @@ def place_rows(
     if target.is_floating_point() and not bool(torch.isfinite(target).all()):
         name = str(dtype).removeprefix("torch.")
         raise ValueError(f"Input y contains infinity or a value too large for dtype({name!r}).")
-    index = None
-    if isinstance(X, ArrayRows):
-        X, index = (X.values, torch.from_numpy(X.rows)) if _stays(X, device) else (X.load(), None)
+    if isinstance(X, ArrayRows) and not (X.is_sparse or device.type == "cpu"):
+        X = X.load()
+    shared = X if isinstance(X, ArrayRows) else ArrayRows(X, X.dtype)
+    index = None if shared.rows is None else torch.from_numpy(shared.rows)
     mean = 1.0 if weight is None else float(weight.mean())
     scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
-    return Rows(_place_features(X, device, dtype, keep_whole), target, scaled, mean, dtype, index)
-
-
-def _stays(X: ArrayRows, device: torch.device) -> bool:
-    """Whether rows are read from where they are."""
-    return X.is_sparse or device.type == "cpu"
+    features = _place_features(shared.values, device, dtype, keep_whole or shared.converts)
+    return Rows(features, target, scaled, mean, dtype, index, shared.converts)
 
 
 def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole: bool) -> Any:
     numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
     if sparse.issparse(X):
         return sparse.csr_array(X, dtype=numpy_dtype)
-    if keep_whole and X.dtype.kind in "iub":
+    if keep_whole and (X.dtype.kind in "iub" or X.dtype == np.float16):
         return as_tensor(np.ascontiguousarray(X)).to(device)
     return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
 

@@ -70,8 +70,8 @@ class StackedRows:
 
     def steps_gathered(self, n_members: int, batch_size: int) -> int:
         """How many batches are gathered at once."""
-        X = self.sets[0].X
-        return max(1, GATHERED_BYTES // max(1, X.shape[1] * X.dtype.itemsize * batch_size * n_members))
+        row_bytes = self.sets[0].row_bytes(n_members)
+        return max(1, GATHERED_BYTES // max(1, row_bytes * batch_size * n_members))
 
     def gather_orders(self, orders: Sequence[Order], batch_size: int) -> list[Batch]:
         """Return the rows of the order of each set in batches."""
@@ -80,7 +80,8 @@ class StackedRows:
         device = self.sets[0].y.device
         index = [torch.from_numpy(padded(order.of_members(), length)).to(device) for order in orders]
         places = [rows.places(which) for rows, which in zip(self.sets, index, strict=True)]
-        X = joined([rows.X for rows in self.sets], places).split(batch_size, 1)
+        X = joined([rows.X for rows in self.sets], places)
+        X = (X.to(self.sets[0].dtype) if self.sets[0].converts else X).split(batch_size, 1)
         y = joined([rows.y for rows in self.sets], index).split(batch_size, 1)
         columns = zip(X, y, self._shares(index, sizes, batch_size), strict=True)
         starts = range(0, length, batch_size)
@@ -131,7 +132,8 @@ def unequal(sizes: np.ndarray) -> tuple[int, ...] | None:
 def same_rows(one: Rows, other: Rows) -> bool:
     """Whether two sets hold the same numbers."""
     pairs = ((one.X, other.X), (one.index, other.index), (one.y, other.y), (one.weight, other.weight))
-    return one.mean_weight == other.mean_weight and all(_same(a, b) for a, b in pairs)
+    alike = (one.mean_weight, one.converts) == (other.mean_weight, other.converts)
+    return alike and all(_same(a, b) for a, b in pairs)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -48,6 +48,7 @@ def cohort(training: Training) -> tuple[Any, ...]:
         training.members.epochs,
         training.members.flat.dtype,
         training.members.flat.device,
+        rows.X.dtype,
     )
 
 

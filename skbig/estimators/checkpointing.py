@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
-from skbig.data.array_rows import ArrayRows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.distributed.backend import resolve_backend
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
@@ -137,8 +136,6 @@ def directory_of(
 
 def _of_rows(X: Any) -> str:
     """Return the fingerprint of rows, also of a selection: of the whole source, and of which are meant."""
-    if isinstance(X, ArrayRows):
-        return fingerprint(X.values, X.rows)
     return fingerprint(X.source, X.rows) if isinstance(X, LazyRows) else fingerprint(X)
 
 

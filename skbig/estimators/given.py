@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from skbig.data.array_rows import ArrayRows
+from skbig.data.array_rows import ArrayRows, is_large
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.estimators.tensors import on_host
-
-COPIED_BYTES = 2**24
-"""Rows in memory are copied up to here; of more, it is noted down which are meant."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Given:
         X = self.X
         if isinstance(X, LazyRows | ArrayRows):
             return self._with(X.take(index), index)
-        return self.take(index) if n_bytes_of(X) <= COPIED_BYTES else self._with(ArrayRows(X, index), index)
+        return self._with(ArrayRows(X, X.dtype, index), index) if is_large(X) else self.take(index)
 
     def _with(self, X: Any, index: np.ndarray) -> Given:
         return Given(X, self.y[index], None if self.weight is None else self.weight[index])
@@ -50,8 +47,3 @@ class Given:
         if self.weight is None or self.weight.all():
             return self
         return self.select(np.flatnonzero(self.weight))
-
-
-def n_bytes_of(X: Any) -> int:
-    """Return the bytes of an array, or of the numbers of a CSR array."""
-    return int(X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes)

@@ -37,7 +37,7 @@ def permutation_importances(training: Training, rows: Rows, sources: Sequence[in
     n_rows = min(rows.n_rows, MAX_ROWS, max(MIN_ROWS, SHUFFLED_ROWS // n_columns))
     chosen = torch.from_numpy(random.permutation(rows.n_rows)[:n_rows]).to(rows.y.device)
     weight = torch.ones_like(chosen) if rows.weight is None else rows.weight[chosen]
-    X, y = rows.X[rows.places(chosen)], rows.y[chosen]
+    X, y = rows.features(chosen), rows.y[chosen]
     shuffled = X[torch.from_numpy(random.permutation(n_rows)).to(X.device)]
     whole, features = _mean_loss(training, X, y, weight), np.asarray(sources)
     rise = np.zeros(n_columns)

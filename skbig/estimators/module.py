@@ -219,7 +219,7 @@ def _of_dtype(X: Any, dtype: np.dtype[Any]) -> Any:
     if isinstance(X, LazyRows):
         return replace(X, dtype=dtype)
     if isinstance(X, ArrayRows):
-        return replace(X, values=_of_dtype(X.values, dtype))
+        return replace(X, values=_of_dtype(X.values, dtype), dtype=dtype)
     return whole_numbers(X, dtype, "X") if dtype.kind != "f" and X.dtype != dtype else X.astype(dtype, copy=False)
 
 

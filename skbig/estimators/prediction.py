@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skbig._utils.sparse import SparseRows, sparse_rows
+from skbig.data.array_rows import ArrayRows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.streaming.sent_rows import SentRows
 from skbig.engine.step import forward
@@ -61,7 +62,7 @@ def raw_predictions(
             return _gathered(predict, blocks(X, most), X)
         while True:
             try:
-                whole = X.shape[0] <= most and not isinstance(X, LazyRows | SentRows)
+                whole = X.shape[0] <= most and not isinstance(X, LazyRows | SentRows | ArrayRows)
                 return predict(X) if whole else _gathered(predict, blocks_of(X, most), X)
             except torch.OutOfMemoryError:
                 if most <= MIN_BLOCK_ROWS:

@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 
 from skbig._utils.sparse import check_positions
 from skbig._utils.user_warning import warn_user
+from skbig.data.array_rows import ArrayRows, is_large
 from skbig.data.sources.array import check_open
 from skbig.data.sources.base import Source, check_shape
 from skbig.data.sources.open import as_source
@@ -75,6 +76,9 @@ _ACCEPTED: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "order": "C"}
 WHOLE: list[Any] = [np.uint8, np.int8, np.int16, np.int32, np.int64, np.bool_]
 """Dtypes of whole numbers that torch has, too."""
 
+NARROW: list[Any] = [*WHOLE, np.float16]
+"""Dtypes that large arrays keep in memory: rows are converted when they are read."""
+
 
 def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
@@ -91,10 +95,19 @@ def check_training_rows(
         check_consistent_length(elsewhere, y)
         return elsewhere, y
     options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_accepted(estimator)}
+    narrow = _is_narrow(estimator, X)
     with _quiet_casts():
-        X, y = validate_data(estimator, X, y, **options)
+        X, y = validate_data(estimator, X, y, **options | ({"dtype": X.dtype} if narrow else {}))
+    if narrow:  # each value has a finite square in the dtype that is trained in
+        return ArrayRows(X, np.dtype(dtypes[0])), y
     _check_magnitude(X, "X")
     return _in_lines(estimator, X, reset=reset), y
+
+
+def _is_narrow(estimator: Any, X: Any) -> bool:
+    """Whether X is a large array of a dtype that is converted to one that it must not become as a whole."""
+    large = isinstance(X, np.ndarray) and X.ndim == 2 and is_large(X)
+    return large and X.dtype in NARROW and not _takes_any_shape(estimator)
 
 
 def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any, name: str = "X_val") -> Any:
@@ -121,6 +134,8 @@ def check_rows(estimator: BaseEstimator, X: Any, dtype: Any, *, finite: bool = T
     if elsewhere is not None:
         return elsewhere
     with _quiet_casts():
+        if finite and _is_narrow(estimator, X):
+            return ArrayRows(validate_data(estimator, X, dtype=X.dtype, reset=False, **_ACCEPTED), np.dtype(dtype))
         leave_out = {} if finite or sparse.issparse(X) else {"ensure_all_finite": False}
         options = {"dtype": _readable_as(dtype), "reset": False, **leave_out, **_accepted(estimator)}
         return _in_lines(estimator, _as_dtype(validate_data(estimator, X, **options), dtype, "X"))

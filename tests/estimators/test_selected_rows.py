@@ -1,4 +1,4 @@
-"""Rows that are held out, or have no weight, are left where they are: an index tells which are trained on."""
+"""Large arrays are read where they are: an index tells which rows are trained on, and batches are converted."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_index_trains_as_a_copy(monkeypatch: pytest.MonkeyPatch, name: str, w
     """Whatever is trained on rows that are pointed at learns the same, to the bit, as on a copy of these rows."""
     weight = WEIGHT if weighted else None
     copied = learnt(MODELS[name](), X, weight)
-    monkeypatch.setattr("skbig.estimators.given.COPIED_BYTES", 0)
+    monkeypatch.setattr("skbig.data.array_rows.COPIED_BYTES", 0)
     assert learnt(MODELS[name](), X, weight) == copied
 
 
@@ -91,7 +91,9 @@ def test_ranks_read_the_rows_that_are_meant() -> None:
     """Of each batch a rank has its part of the rows that the index tells, also once they are on a device."""
     index, cpu = np.flatnonzero(WEIGHT), torch.device("cpu")
     y, weight = VALUES[index][:, None], WEIGHT[index]
-    copied, pointed = (place_rows(rows, y, weight, cpu, torch.float64) for rows in (X[index], ArrayRows(X, index)))
+    copied, pointed = (
+        place_rows(rows, y, weight, cpu, torch.float64) for rows in (X[index], ArrayRows(X, X.dtype, index))
+    )
     assert pointed.X.data_ptr() == X.ctypes.data
     read = [
         [batch for steps in RankRows(rows, RankSlice(1, 3)).epoch([0, 1], 1, True, 20, 2) for batch in steps]
@@ -109,7 +111,7 @@ def test_sparse_rows_are_pointed_at(monkeypatch: pytest.MonkeyPatch, rows: Any, 
     """The same of sparse rows, be they few enough to be made dense or not."""
     model = BigMLPClassifier(**EARLY, n_members=n_members)
     copied = learnt(model, rows, WEIGHT)
-    monkeypatch.setattr("skbig.estimators.given.COPIED_BYTES", 0)
+    monkeypatch.setattr("skbig.data.array_rows.COPIED_BYTES", 0)
     assert learnt(model, rows, WEIGHT) == copied
 
 
@@ -125,5 +127,55 @@ def test_rows_are_not_copied(monkeypatch: pytest.MonkeyPatch, changes: dict[str,
     try:
         fitted(model, rows, rows[:, 0], sample_weight=weight)
         assert tracemalloc.get_traced_memory()[1] < 0.2 * rows.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+WHOLE = RANDOM.randint(0, 2, size=(N_ROWS, N_FEATURES)) * np.array([1, 3, 5, 90, 7])
+CONVERTED = ["classifier", "ensemble", "lbfgs", "no early stopping", "linear", "module", "table of classes", "search"]
+DTYPES = pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64, np.bool_, np.float16])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", [*CONVERTED, "search of weights"])
+def test_numbers_are_converted_in_batches(monkeypatch: pytest.MonkeyPatch, name: str, weighted: bool) -> None:
+    """Whole numbers train as they do when all are made floats, to the bit."""
+    weight = WEIGHT if weighted else None
+    copied = learnt(MODELS[name](), WHOLE.astype(np.int32), weight)
+    monkeypatch.setattr("skbig.data.array_rows.COPIED_BYTES", 0)
+    assert learnt(MODELS[name](), WHOLE.astype(np.int32), weight) == copied
+
+
+@DTYPES
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_numbers_of_any_dtype_predict_the_same(
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, precision: str, n_members: int
+) -> None:
+    """Of each dtype that is converted in blocks, fits and predictions are those of a converted array, to the bit."""
+    rows = WHOLE.astype(dtype)
+    model = BigMLPRegressor(**SMALL, precision=precision, n_members=n_members)
+    copied, predicted = learnt(model, rows, None), model.predict(rows).tobytes()
+    monkeypatch.setattr("skbig.data.array_rows.COPIED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.prediction.PREDICT_BYTES", 2**8)
+    assert model.predict(rows).tobytes() == predicted
+    assert learnt(model, rows, None) == copied
+    if dtype == np.float16:
+        rows[3, 2] = np.nan
+        for call in (model.predict, lambda X: model.fit(X, VALUES)):
+            with pytest.raises(ValueError, match="Input X contains NaN"):
+                call(rows)
+
+
+def test_whole_numbers_are_not_made_floats_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a fit nor a prediction takes memory for more than some batches, or a block, of them."""
+    monkeypatch.setattr("skbig.data.rows.GATHERED_BYTES", 2**18)
+    rows = np.random.RandomState(1).randint(0, 2, size=(5000, 1000), dtype=np.int32)
+    model = fitted(BigMLPRegressor(**{**SMALL, "max_iter": 1}), rows[:100], rows[:100, 0])
+    tracemalloc.start()
+    try:
+        for call in (lambda: fitted(model, rows, rows[:, 0].astype(float)), lambda: model.predict(rows)):
+            call()
+            assert tracemalloc.get_traced_memory()[1] < 0.3 * rows.nbytes
     finally:
         tracemalloc.stop()
