@@ -11,16 +11,23 @@ from skbig.components import Component
 from skbig.distributed.ddp import DDP
 from skbig.distributed.fsdp import FSDP
 from skbig.distributed.tensor import TensorParallel
+from skbig.estimators.conformal import Conformity
 from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
 from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.estimators.sklearn_compat import scorer_types
+from skbig.estimators.tabular_classifier import BigTabularClassifier
+from skbig.estimators.tabular_regressor import BigTabularRegressor
 from skbig.from_sklearn import OneVersusRestLogLoss
 from skbig.networks.network import BuiltNetwork
+from skbig.tables.categories import Categories
+from skbig.tables.encoding import TableEncoding
+from skbig.tables.numbers import Numbers
 
 _ESTIMATORS = (
     *(BigMLPClassifier, BigMLPRegressor, BigLinearClassifier, BigLinearRegressor),
     *(BigNetworkClassifier, BigNetworkRegressor),
+    *(BigTabularClassifier, BigTabularRegressor, TableEncoding, Categories, Numbers, Conformity),
 )
 _BACKENDS = (DDP, FSDP, TensorParallel)
 
@@ -37,7 +44,8 @@ def trusted_types() -> list[str]:
     names : list of str
         For the `trusted` argument of ``skops.io.load`` and ``skops.io.loads``, and for `skops_trusted_types` of
         ``mlflow.sklearn.log_model``. Functions of your own (a loss, a schedule), distributions that a randomized
-        search draws from, and estimators of other packages are not among them: add their names.
+        search draws from, and estimators of other packages are not among them: add their names. The estimators of
+        your own modules are not either: a module is code.
 
     Examples
     --------

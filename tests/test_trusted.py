@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 from sklearn.base import clone
@@ -51,10 +52,22 @@ def test_a_component_is_loaded(name: str) -> None:
 
 
 def test_every_public_class_is_on_the_list() -> None:
-    """What the package exports can be a part of a model file."""
+    """What the package exports can be a part of a model file, but not a module of a user's, which is code."""
     listed = {name.rpartition(".")[2] for name in skbig.trusted_types()}
     classes = {name for name in skbig.__all__ if isinstance(getattr(skbig, name), type)}
-    assert classes | CLASSES | {"MLP", "Linear", "BuiltNetwork"} <= listed
+    of_modules = {"BigModuleClassifier", "BigModuleRegressor"}
+    assert (classes - of_modules) | CLASSES | {"MLP", "Linear", "BuiltNetwork"} <= listed
+    assert listed.isdisjoint(of_modules)
+
+
+@pytest.mark.parametrize("estimator", [skbig.BigTabularClassifier, skbig.BigTabularRegressor])
+def test_a_model_of_tables_is_loaded(estimator: type) -> None:
+    """The encoding of a table comes back with the model."""
+    table = pd.DataFrame({"number": X[:, 0], "word": pd.Categorical(WORDS)})
+    y = target("binary") if estimator is skbig.BigTabularClassifier else X[:, 1]
+    model = estimator(preset="fast", max_iter=1, random_state=0)
+    loaded = through_skops(fitted(model, table, y))
+    assert (loaded.predict(table) == model.predict(table)).all()
 
 
 @pytest.mark.parametrize("scoring", [None, "neg_log_loss", ["accuracy", "f1_macro"]], ids=str)

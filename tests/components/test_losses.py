@@ -643,7 +643,8 @@ def test_a_function_must_return_a_loss_per_row(function: object) -> None:
     """A function that has already averaged over rows, or over anything else, is told what to return."""
     raw, y = example("three outputs", 6)
     with pytest.raises(
-        ValueError, match=r"must return a loss per row, of shape \(R,\) or \(R, K\), which is \(6,\) or \(6, 3\)"
+        ValueError,
+        match=r"must return a loss per row, a tensor of shape \(R,\) or \(R, K\), which is \(6,\) or \(6, 3\)",
     ):
         FunctionLoss(function).per_row(raw, y)
 
