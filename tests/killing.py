@@ -81,7 +81,8 @@ def bits(value: Any) -> Any:
 
 def learnt(estimator: Any) -> dict[str, Any]:
     """Return every bit of what a fit has come to, by name."""
-    others = {*estimator.get_params(deep=False), "_skl_callbacks"}
+    # A few steps that are left are not worth a recording, which has the bits of what is written.
+    others = {*estimator.get_params(deep=False), "_skl_callbacks", "executor_"}
     return {name: bits(value) for name, value in vars(estimator).items() if name not in others}
 
 

@@ -190,7 +190,7 @@ def _trained(estimator: Any) -> Any:
 
 def _kept_epoch(fitted: Any) -> int | None:
     """Return the epoch whose weights were kept; the members of an ensemble each have their own."""
-    if not fitted.early_stopping or not fitted.validation_scores_ or len(fitted._progress["seeds"]) > 1:
+    if not fitted.early_stopping or not fitted.validation_scores_ or getattr(fitted, "n_members", 1) > 1:
         return None
     return int(np.argmax(fitted.validation_scores_)) + 1
 
