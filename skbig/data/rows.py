@@ -21,7 +21,7 @@ from skbig.data.array_rows import ArrayRows
 from skbig.data.batch import Batch
 from skbig.data.steps import Order, ResidentSteps
 
-GATHERED_BYTES = 2**25
+GATHERED_BYTES = 2**22
 """How much of the set is gathered at once; batches are views of it, which is cheaper than gathering each."""
 
 DENSE_BYTES = 2**26

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from skbig.data.batch import Batch
-from skbig.data.rows import GATHERED_BYTES, Rows
+from skbig.data.rows import Rows
 from skbig.data.stacked_rows import joined, padded
 from skbig.data.steps import ResidentSteps
+
+GATHERED_ON_DEVICE = 2**25
+"""How much of the set is gathered at once in the memory of a device."""
 
 
 class Feed(Protocol):
@@ -62,7 +65,7 @@ class ResidentFeed:
     def batches(self, now: Tensor) -> list[Batch]:
         indices = [index.index_select(0, now) for index in self._index]  # (k, D, R) each
         n_bytes = indices[0].numel() * self._sets[0].row_bytes(2)
-        if len(self._sets) == 1 and n_bytes <= GATHERED_BYTES:
+        if len(self._sets) == 1 and n_bytes <= GATHERED_ON_DEVICE:
             return self._of_one_set(indices[0])
         return [self._of_step(step) for step in zip(*(index.unbind(0) for index in indices), strict=True)]
 
