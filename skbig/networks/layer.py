@@ -183,7 +183,7 @@ class Layer(ABC):
     ) -> Tensor:
         """Return what the layer makes of its input: (M, R, I) -> (M, R, O), or the same without M.
 
-        *Shape*: a parameter (M, *shape), or its declared shape for one member.
+        A parameter is ``(M, *shape)``, or its declared shape for one member.
         """
 
     def cuts(self, *, by_outputs: bool) -> dict[str, int | None] | None:
