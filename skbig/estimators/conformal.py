@@ -58,13 +58,13 @@ class Conformity:
 
 def expected_error(std: np.ndarray, typical: np.ndarray) -> np.ndarray:
     """Return how large an error is to be expected, (N, K)."""
-    return np.sqrt(std**2 + typical**2)
+    return np.hypot(std, typical)  # whose squares may be too small for a float
 
 
 def conformity(y: np.ndarray, mean: np.ndarray, std: np.ndarray, weight: np.ndarray | None) -> Conformity:
     """Compare targets (H, K) of held-out rows with what is predicted for them."""
     errors = np.abs(y - mean)
-    typical = np.maximum(np.median(errors, axis=0), np.finfo(float).tiny)
+    typical = np.maximum(np.median(errors, axis=0), np.finfo(np.float32).tiny)
     errors = errors / expected_error(std, typical)
     order = errors.argsort(axis=0, kind="stable")
     weights = np.ones(len(y)) if weight is None else weight

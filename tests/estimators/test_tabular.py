@@ -25,6 +25,7 @@ from skbig import BigHalvingGridSearchCV, BigTabularClassifier, BigTabularRegres
 from skbig.components import Quantile
 from skbig.data import open_parquet
 from skbig.engine.executors.threads import thread_count
+from skbig.estimators.conformal import conformity
 from skbig.tables.encoding import TableEncoding
 from tests.searching import assert_same_search
 
@@ -369,3 +370,10 @@ def test_held_out_rows_that_are_streamed_are_used(tmp_path: Path, monkeypatch: p
     assert np.mean((low <= y) & (y <= high)) > 0.5
     classifier = small("classifier", max_iter=20).fit(source, np.where(y > 0, "yes", "no"))
     assert classifier.temperature_ != 1.0
+
+
+def test_held_out_rows_without_an_error_have_intervals_without_a_width() -> None:
+    """Where most errors and all spreads are zero nothing is divided by zero."""
+    y, zero = np.array([[0.0], [0.0], [0.0], [5.0]]), np.zeros((4, 1))
+    widths = [conformity(y, zero, zero, None).half_width(zero, coverage)[0, 0] for coverage in (0.5, 0.8)]
+    np.testing.assert_allclose(widths, [0, 5])
