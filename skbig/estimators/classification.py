@@ -176,7 +176,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         if method == "predict":
             return targets.named(self._chosen(raw, targets, self._loss))
         if method == "predict_proba":
-            return self._two_columns(self._probabilities(raw, targets, self._loss), targets)
+            return self._columns(raw, targets, self._loss)
         return self._one_column(self._decision_values(raw, targets), targets)
 
     def _decision_values(self, raw: np.ndarray, targets: ClassTargets) -> np.ndarray:
@@ -189,10 +189,11 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     def _probabilities(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
         """Average probabilities over the members: (M, N, K) -> (N, K)."""
         probabilities = loss.probabilities(torch.from_numpy(raw), targets.multiclass).mean(0)
-        if loss.out_activation(targets.multiclass) == "logistic":
-            # A logistic function is never quite 0 or 1, and neither is its rounded value.
-            epsilon = torch.finfo(probabilities.dtype).eps
-            probabilities = probabilities.clamp(epsilon, 1 - epsilon)
+        # A softmax is never quite 0, a logistic function neither 0 nor 1, and nor are their rounded values; so their
+        # logarithms are about those that `predict_log_proba` computes from the raw prediction.
+        numbers, link = torch.finfo(probabilities.dtype), loss.out_activation(targets.multiclass)
+        if link in ("softmax", "logistic"):
+            probabilities.clamp_(numbers.tiny, 1 - numbers.eps if link == "logistic" else 1)
         return probabilities.numpy()
 
     def _log_probabilities(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
@@ -212,13 +213,16 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     def _one_column(values: np.ndarray, targets: ClassTargets) -> np.ndarray:
         return values if targets.multiclass or targets.multilabel else values[:, 0]
 
-    @staticmethod
-    def _two_columns(probabilities: np.ndarray, targets: ClassTargets) -> np.ndarray:
+    def _columns(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+        """Return the probability of each class or label: (M, N, K) -> (N, C)."""
+        probabilities = self._probabilities(raw, targets, loss)
         if targets.multiclass or targets.multilabel:
             return probabilities
         if len(targets.classes) == 1:
             return np.ones_like(probabilities)
-        return np.hstack([1 - probabilities, probabilities])
+        # What is left of 1 has lost the digits of a small probability; the logistic function of -raw has them.
+        first = self._probabilities(-raw, targets, loss) if is_logistic(loss, targets) else 1 - probabilities
+        return np.hstack([first, probabilities])
 
     # What the base asks for.
 
@@ -262,7 +266,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         answers = {"classes": targets.classes, "predict": targets.named(self._chosen(stack, targets, loss))}
         answers["decision_function"] = self._one_column(raw, targets)
         if loss.probabilistic:
-            answers["predict_proba"] = self._two_columns(self._probabilities(stack, targets, loss), targets)
+            answers["predict_proba"] = self._columns(stack, targets, loss)
             answers["predict_log_proba"] = self._log_probabilities(stack, targets, loss)
         return PredictedClassifier(answers)
 
@@ -279,18 +283,24 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         return tags
 
 
+def is_logistic(loss: Loss, targets: ClassTargets) -> bool:
+    """Whether a probability is the logistic function of the raw prediction."""
+    return _has_usual_link(loss) and loss.out_activation(targets.multiclass) == "logistic"
+
+
+def _has_usual_link(loss: Loss) -> bool:
+    """Whether the loss has no formula of its own for probabilities."""
+    return type(loss).probabilities is Loss.probabilities
+
+
 def log_probabilities(loss: Loss, raw: torch.Tensor, targets: ClassTargets) -> torch.Tensor:
     """Return the logarithm of the probability of each class or label, (..., K) -> (..., C)."""
-    if type(loss).probabilities is Loss.probabilities:
-        link = loss.out_activation(targets.multiclass)
-        if link == "softmax":
-            return raw.log_softmax(-1)
-        if link == "logistic":
-            return (
-                logsigmoid(raw)
-                if targets.multilabel
-                else _two_columns_of_logs(logsigmoid(-raw), logsigmoid(raw), targets)
-            )
+    if is_logistic(loss, targets):
+        return (
+            logsigmoid(raw) if targets.multilabel else _two_columns_of_logs(logsigmoid(-raw), logsigmoid(raw), targets)
+        )
+    if _has_usual_link(loss) and loss.out_activation(targets.multiclass) == "softmax":
+        return raw.log_softmax(-1)
     p = loss.probabilities(raw, targets.multiclass)
     return (
         p.log() if targets.multiclass or targets.multilabel else _two_columns_of_logs((1 - p).log(), p.log(), targets)

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from skbig._utils.device import SingleDevice, choose_backend, plain_torch
-from skbig.engine.checkpoint import Checkpoint
+from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.history import History, continued_history
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Observer
 from skbig.estimators.advice import warn_of_the_end
 from skbig.estimators.checkpointing import Saver, check_complete, directory_of, go_on_from, has_ended
-from skbig.estimators.choices import device_of, resolve_choices
+from skbig.estimators.choices import Choices, device_of, resolve_choices
 from skbig.estimators.estimator_training import EstimatorTraining
 from skbig.estimators.finite_predictions import check_predictions
 from skbig.estimators.fit_runners import LOCAL, FitRunner, runner_of
@@ -45,6 +47,7 @@ from skbig.estimators.sklearn_compat import (
 from skbig.estimators.validation import Validation, validation_of
 from skbig.estimators.validation_sets import checked_validation, held_out
 from skbig.exceptions import DivergenceError
+from skbig.networks.network import BuiltNetwork
 
 
 @dataclass(kw_only=True)
@@ -216,38 +219,34 @@ def put_back(estimator: Any, before: dict[str, Any]) -> None:
     vars(estimator).update(before)
 
 
+class _Resolved(NamedTuple):
+    """What is known of a fit before it is known where it starts from."""
+
+    choices: Choices
+    targets: Any
+    checked: Given
+    validation: dict[str, Given] | None
+    network: BuiltNetwork
+    backend: SingleDevice
+    home: SingleDevice
+
+
 def _prepare(
     estimator: EstimatorInterface, before: dict[str, Any], given: Given, held: Given, *, incremental: bool, classes: Any
 ) -> Session:
     goes_on = estimator.__sklearn_is_fitted__() and (incremental or estimator.warm_start)
-    choices, runner = resolve_choices(estimator), runner_of(estimator)
-    checked, backend = _checked_rows(estimator, given, runner, reset=not goes_on)
-    targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
-    choices, checked, backend = estimator._met(choices, checked, targets.n_outputs, backend, goes_on=goes_on)
-    home = runner.home(backend)
-    validation = checked_validation(estimator, held, checked.X.dtype, choices)
-    facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
-    choices, targets = estimator._settled(choices, checked, targets, **facts)
-    network = estimator._shaped(choices.network, checked.X.shape[1], targets.n_outputs)
-    check_memory(network, choices["n_members"], choices.optimizer, home)
+    runner = runner_of(estimator)
+    resolved = _resolve(estimator, given, held, runner, goes_on=goes_on, incremental=incremental, classes=classes)
+    choices, targets, checked, validation, network, backend, home = resolved
     saves = None if incremental else directory_of(estimator, checked, validation)
-    saved = None if saves is None else runner.first(saves.newest)
-    if saved is not None:
-        check_complete(saved)
+    saved = _newest(saves, runner)
     seeds = _seeds(estimator, choices["n_members"], goes_on, saved, runner)
     if validation is None and choices["early_stopping"]:
         checked, validation = held_out(estimator, checked, seeds[0], incremental)
     checked = _weighted(estimator, checked, targets, incremental)
     recipe = make_recipe(choices, backend, network, checked.X, one_epoch=incremental, judged=validation is not None)
-    rows = placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype)
-    if goes_on:
-        arrays, n_members = estimator._network_arrays(), choices["n_members"]
-        members = continued_members(recipe, home, arrays, estimator._progress, n_members)
-        tracker = import_tracker(members, recipe, estimator._progress, incremental)
-    else:
-        first = estimator._begun(network, network.first_values(seeds), checked, targets, choices.loss)
-        members = new_members(recipe, home, seeds, first)
-        tracker = StoppingTracker(members, recipe)
+    resolved = resolved._replace(checked=checked)
+    members, tracker = _members(estimator, resolved, recipe, seeds, goes_on=goes_on, incremental=incremental)
     first_epoch = 0 if incremental else members.epochs
     judge = validation_of(estimator, validation, targets, choices.loss, home, first_epoch)
     session = Session(
@@ -256,7 +255,7 @@ def _prepare(
         given=given,
         targets=targets,
         members=members,
-        rows=rows,
+        rows=placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype),
         recipe=recipe,
         backend=backend,
         tracker=tracker,
@@ -269,6 +268,65 @@ def _prepare(
         runner=runner,
         stacks=runner.stacks,
     )
+    return _checkpointed(session, saves, saved, choices)
+
+
+def _resolve(
+    estimator: EstimatorInterface,
+    given: Given,
+    held: Given,
+    runner: FitRunner,
+    *,
+    goes_on: bool,
+    incremental: bool,
+    classes: Any,
+) -> _Resolved:
+    """Check what is given, and let parameters, rows and network meet."""
+    choices = resolve_choices(estimator)
+    checked, backend = _checked_rows(estimator, given, runner, reset=not goes_on)
+    targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
+    choices, checked, backend = estimator._met(choices, checked, targets.n_outputs, backend, goes_on=goes_on)
+    home = runner.home(backend)
+    validation = checked_validation(estimator, held, checked.X.dtype, choices)
+    facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
+    choices, targets = estimator._settled(choices, checked, targets, **facts)
+    network = estimator._shaped(choices.network, checked.X.shape[1], targets.n_outputs)
+    check_memory(network, choices["n_members"], choices.optimizer, home)
+    return _Resolved(choices, targets, checked, validation, network, backend, home)
+
+
+def _members(
+    estimator: EstimatorInterface,
+    resolved: _Resolved,
+    recipe: Recipe,
+    seeds: list[int],
+    *,
+    goes_on: bool,
+    incremental: bool,
+) -> tuple[Members, StoppingTracker]:
+    """Go on with the fitted weights, or begin with drawn ones, or those that the estimator has for a beginning."""
+    choices, targets, checked, _, network, _, home = resolved
+    if goes_on:
+        arrays, n_members = estimator._network_arrays(), choices["n_members"]
+        members = continued_members(recipe, home, arrays, estimator._progress, n_members)
+        return members, import_tracker(members, recipe, estimator._progress, incremental)
+    first = estimator._begun(network, network.first_values(seeds), checked, targets, choices.loss)
+    members = new_members(recipe, home, seeds, first)
+    return members, StoppingTracker(members, recipe)
+
+
+def _newest(saves: CheckpointDirectory | None, runner: FitRunner) -> Checkpoint | None:
+    """Return the checkpoint to go on from, if there is one."""
+    saved = None if saves is None else runner.first(saves.newest)
+    if saved is not None:
+        check_complete(saved)
+    return saved
+
+
+def _checkpointed(
+    session: Session, saves: CheckpointDirectory | None, saved: Checkpoint | None, choices: Choices
+) -> Session:
+    """Let a session go on from a checkpoint, and write others."""
     if saved is not None:
         go_on_from(session, saved)
         session.limit(session.n_before if has_ended(session) else choices["max_iter"], choices["max_iter"])
