@@ -25,7 +25,7 @@ from benchmarks.peers import Task, train_skbig
 from benchmarks.timing import Row, Table, in_turn
 from skbig.data.sources.open import as_source
 from skbig.data.streamed_rows import stream_rows
-from skbig.estimators import sklearn_compat
+from skbig.estimators import row_checks
 
 ROOT = Path(__file__).parents[1]
 EPOCH = Task(100, (256, 256), 1024, n_rows=400_000, n_epochs=2)
@@ -86,11 +86,11 @@ def forget(path: Path) -> bool:
 @contextmanager
 def nothing_loaded() -> Iterator[None]:
     """Let estimators read sets from their files that are small enough to be loaded."""
-    before, sklearn_compat.LOADED_BYTES = sklearn_compat.LOADED_BYTES, 0
+    before, row_checks.LOADED_BYTES = row_checks.LOADED_BYTES, 0
     try:
         yield
     finally:
-        sklearn_compat.LOADED_BYTES = before
+        row_checks.LOADED_BYTES = before
 
 
 def train_from_file(options: Options) -> Table:

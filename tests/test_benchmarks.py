@@ -63,7 +63,7 @@ from benchmarks.peers import (
 from benchmarks.search import ON_GPU, SMALL, compare, compare_on_gpu, judge, products
 from benchmarks.searchers import FASTEST_SKORCH, OURS, SKORCH, THEIRS, Contender, Network, Search, workers
 from benchmarks.timing import Row, Table, in_turn, threads
-from skbig.estimators import sklearn_compat
+from skbig.estimators import row_checks
 
 ALONE = {
     "gpu",
@@ -549,11 +549,11 @@ def test_files_hold_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_rows_in_a_file_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training from a file reads it, although it is small, and later ones may load theirs again."""
     limits: list[float] = []
-    monkeypatch.setattr(stream, "train_skbig", lambda task, X, y: (limits.append(sklearn_compat.LOADED_BYTES), 0.5)[1])
-    before = sklearn_compat.LOADED_BYTES
+    monkeypatch.setattr(stream, "train_skbig", lambda task, X, y: (limits.append(row_checks.LOADED_BYTES), 0.5)[1])
+    before = row_checks.LOADED_BYTES
     stream.train_from_file(Options(repeats=2, quick=True, scratch=tmp_path))
     assert limits == [0, before] * 2
-    assert sklearn_compat.LOADED_BYTES != 0
+    assert row_checks.LOADED_BYTES != 0
 
 
 def test_a_large_file_needs_room(tmp_path: Path) -> None:

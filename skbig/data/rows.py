@@ -208,11 +208,16 @@ def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole
 
 
 def reads_sparse(X: Any, n_members: int) -> bool:
-    """Whether members read batches of X as sparse ones: only one does, as the product of a stack has no sparse form.
+    """Whether members read batches of checked rows as sparse ones."""
+    return sparse.issparse(X) and stays_sparse(X.shape[1], n_members)
+
+
+def stays_sparse(n_features: int, n_members: int) -> bool:
+    """Whether batches of sparse rows are read as such: by one member only, as a stack has no product of sparse rows.
 
     Batches of short rows are dense, as all of X is where it is small, so that rows of a file train to the same bits.
     """
-    return n_members == 1 and sparse.issparse(X) and X.shape[1] > DENSE_FEATURES
+    return n_members == 1 and n_features > DENSE_FEATURES
 
 
 def dense_if_small(X: Any) -> Any:

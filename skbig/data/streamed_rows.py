@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.batch import Batch
-from skbig.data.rows import DENSE_FEATURES, Rows, place_rows, reads_sparse
+from skbig.data.rows import Rows, place_rows, reads_sparse, stays_sparse
 from skbig.data.sources.base import Source
 from skbig.data.streaming.chunks import Chunks, cut
 from skbig.data.streaming.device_copy import DeviceCopy
@@ -163,7 +163,7 @@ class StreamedRows:
         return [equal[n] for n in sizes]
 
     def _row_bytes(self, n_members: int) -> float:
-        if self.is_sparse and n_members == 1 and self.reader.source.shape[1] > DENSE_FEATURES:
+        if self.is_sparse and stays_sparse(self.reader.source.shape[1], n_members):
             return 3 * self.reader.source.row_bytes
         return float(self.reader.source.shape[1] * self.reader.dtype.itemsize)
 

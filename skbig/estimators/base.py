@@ -27,15 +27,10 @@ from skbig.estimators.given import Given
 from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
 from skbig.estimators.html_repr import Documented
 from skbig.estimators.prediction import raw_predictions
+from skbig.estimators.row_checks import check_rows, check_training_rows, check_validation_rows
 from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.session import prepare
-from skbig.estimators.sklearn_compat import (
-    CallbackSupportMixin,
-    check_rows,
-    check_training_rows,
-    check_validation_rows,
-    with_callbacks,
-)
+from skbig.estimators.sklearn_compat import CallbackSupportMixin, with_callbacks
 from skbig.estimators.tensors import on_host
 from skbig.networks.network import BuiltNetwork, Network
 

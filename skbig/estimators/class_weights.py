@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 
 from skbig.data.targets import ClassTargets
 from skbig.estimators.given import Given
-from skbig.estimators.sklearn_compat import check_weight
+from skbig.estimators.row_checks import check_weight
 
 
 def row_weights(class_weight: Any, given: Given, targets: ClassTargets) -> np.ndarray | None:

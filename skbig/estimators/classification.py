@@ -28,7 +28,8 @@ from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
 from skbig.estimators.prediction import pooled
-from skbig.estimators.sklearn_compat import check_validation_labels, with_callbacks
+from skbig.estimators.row_checks import check_validation_labels
+from skbig.estimators.sklearn_compat import with_callbacks
 from skbig.estimators.stand_ins import PredictedClassifier
 from skbig.estimators.tensors import as_the_rows
 

@@ -30,7 +30,7 @@ from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.module_settings import ModuleSettings
 from skbig.estimators.named_weights import NamedWeights
-from skbig.estimators.sklearn_compat import WHOLE
+from skbig.estimators.row_checks import WHOLE
 from skbig.estimators.standardized import StandardizedRegressor
 from skbig.networks.modules.layer import ModuleLayer
 from skbig.networks.modules.loading import laid_over, named_arrays

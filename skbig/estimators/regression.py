@@ -21,7 +21,8 @@ from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
-from skbig.estimators.sklearn_compat import check_targets, with_callbacks
+from skbig.estimators.row_checks import check_targets
+from skbig.estimators.sklearn_compat import with_callbacks
 from skbig.estimators.stand_ins import PredictedRegressor
 from skbig.estimators.tensors import as_the_rows
 

@@ -39,11 +39,8 @@ from skbig.estimators.inputs import (
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.rank_training import RankValidation
-from skbig.estimators.sklearn_compat import (
-    callback_observer,
-    check_weight,
-    inside_loop_of_fits,
-)
+from skbig.estimators.row_checks import check_weight
+from skbig.estimators.sklearn_compat import callback_observer, inside_loop_of_fits
 from skbig.estimators.validation import Validation, validation_of
 from skbig.estimators.validation_sets import checked_validation, held_out
 from skbig.exceptions import DivergenceError

@@ -40,7 +40,7 @@ from skbig.estimators.mlp import hidden_sizes
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import TrainingParameters
 from skbig.estimators.presets import PRESETS, Preset
-from skbig.estimators.sklearn_compat import check_table, check_training_table, check_weight, loaded_if_small
+from skbig.estimators.row_checks import check_table, check_training_table, check_weight, loaded_if_small
 from skbig.networks.network import BuiltNetwork
 from skbig.networks.tabular import NUMBER_EMBEDDINGS, TabularMLP
 from skbig.tables.encoding import TableEncoding, fit_encoding
@@ -252,7 +252,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
             network = network.replace(dropout=0.0)
         settled = {
             "n_members": 1 if is_sparse(checked.X) else self._preset.n_members,
-            "batch_size": n_rows if is_small else presets.batch_size(n_rows),
+            "batch_size": "full" if is_small else presets.batch_size(n_rows),
             "max_iter": presets.n_epochs(self._preset, n_rows),
             "early_stopping": judged or not (is_small or incremental),
         }

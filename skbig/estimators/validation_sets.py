@@ -14,7 +14,7 @@ from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
 from skbig.estimators.inputs import hold_out
 from skbig.estimators.interface import EstimatorInterface
-from skbig.estimators.sklearn_compat import check_weight
+from skbig.estimators.row_checks import check_weight
 
 ARGUMENTS = ("X_val", "y_val", "sample_weight_val")
 

@@ -302,7 +302,7 @@ def test_rows_that_are_read_from_where_they_lie(
     kind: str, near: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker reads what does not fit in memory itself, in the order in which this process would."""
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     rows: Any
     if kind == "sparse":
         save_csr(tmp_path / "rows", SPARSE)

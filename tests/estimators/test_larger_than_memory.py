@@ -172,7 +172,7 @@ def no_thread_is_left() -> Iterator[None]:
 @pytest.fixture
 def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Sets are streamed however small they are, in windows of some 20 rows; a test in which none is, fails."""
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     monkeypatch.setattr(streamed_rows, "MIN_BUFFER_BYTES", 800)
     monkeypatch.setattr(streamed_rows, "CHUNK_BYTES", (400, 80))
     n_streamed = []
@@ -387,10 +387,10 @@ MEMORY = """
 import re, sys, warnings
 import numpy as np
 from skbig import BigMLPClassifier
-from skbig.estimators import sklearn_compat
+from skbig.estimators import row_checks
 
 warnings.simplefilter("ignore")
-sklearn_compat.LOADED_BYTES = 2**20
+row_checks.LOADED_BYTES = 2**20
 
 def peak():  # of this process: getrusage begins with that of its parent
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
@@ -546,7 +546,7 @@ def test_what_cannot_be_read_is_refused(
     case: str, loaded: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is wrong with a source is said before anything is trained, and the estimator stays as it was."""
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", loaded)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", loaded)
     make, message = REFUSED[case]
     source, model = make(tmp_path), fitted(estimator(), X, WORDS)
     before = state_of(model)
@@ -590,7 +590,7 @@ def test_steps_of_a_pipeline_load_what_they_can(tmp_path: Path) -> None:
 def test_targets_are_checked_as_in_memory(y: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets that do not fit are refused in scikit-learn's words, before a row is read."""
     messages, source = [], Counted(X)
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     for rows in (source, X):
         with pytest.raises(ValueError) as raised:
             estimator().fit(rows, y)
@@ -611,7 +611,7 @@ def test_what_needs_all_rows_says_so(parameters: Any, message: str, monkeypatch:
     """Large sets are refused before a row is read; small ones are loaded."""
     source = Counted(X)
     assert_same(*(fitted(small("multiclass", **parameters), rows, WORDS) for rows in (source, X)))
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     source.ranges.clear()
     with pytest.raises(ValueError, match=message):
         small("multiclass", **parameters).fit(source, WORDS)
@@ -746,7 +746,7 @@ def test_files_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """After a fit, a prediction and an error, no file is open that was not before."""
     if not Path("/proc/self/fd").exists():
         pytest.skip("open files are counted as Linux tells them")
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     source, bad = mapped(tmp_path, X), mapped(tmp_path, spoiled(np.nan), "bad.npy")
     fitted(estimator(), source, WORDS).predict(source)  # what opens files once has done so
     gc.collect()

@@ -164,7 +164,7 @@ def test_rows_may_have_any_shape() -> None:
 
 def test_rows_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images on disk are read block by block, and come to what they come to in memory, all in one buffer."""
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     y = labels(IMAGES)
     mapped = np.memmap(tmp_path / "images", IMAGES.dtype, "w+", shape=IMAGES.shape)
     mapped[:] = IMAGES

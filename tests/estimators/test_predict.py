@@ -46,6 +46,8 @@ def test_logarithms_of_probabilities_are_finite(task: str, n_members: int, loss:
     sure, logs = X * 1e5, model.predict_log_proba(X * 1e5)
     assert np.isfinite(logs).all() and logs.min() < -1000 and (logs <= 0).all()
     np.testing.assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)), rtol=1e-9)
+    smallest = np.finfo(float).tiny  # below it a probability cannot follow
+    np.testing.assert_allclose(np.log(model.predict_proba(sure)), logs.clip(np.log(smallest)), rtol=1e-9, atol=1e-12)
     if n_members == 1 and task != "multilabel":
         raw = model.decision_function(sure)
         raw = np.c_[np.zeros(60), raw] if task == "binary" else raw

@@ -282,7 +282,7 @@ def test_rows_elsewhere_are_encoded_as_they_come(tmp_path: Path, monkeypatch: py
     np.testing.assert_allclose(
         streamed.predict_proba(source), expected.predict_proba(frame[["a", "b", "c"]]), rtol=1e-5
     )
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     truly = small("classifier", **settings, max_iter=30).fit(source, y)
     assert truly.score(source, frame["y"]) > 0.9
 
@@ -359,7 +359,7 @@ def test_intervals_that_cannot_be_are_refused(parameters: dict[str, Any], covera
 
 def test_held_out_rows_that_are_streamed_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calibration, intervals and importances take what they need of rows that are not in memory."""
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 0)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 0)
     values = random.normal(size=(200, 3)).astype(np.float32)
     frame = pd.DataFrame(values, columns=["a", "b", "c"]).assign(y=values[:, 0])
     pq.write_table(pa.Table.from_pandas(frame), tmp_path / "rows.parquet", row_group_size=64)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig import BigMLPClassifier, BigMLPRegressor, BigTabularRegressor
 from tests.small import data
 
 SETTINGS = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0.0, "schedule": "cosine", "random_state": 0}
@@ -24,7 +24,7 @@ FORMS = {
 
 WITH_DISPATCH = """
 import numpy as np, torch, sklearn
-from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig import BigMLPClassifier, BigMLPRegressor, BigTabularRegressor
 sklearn.set_config(array_api_dispatch=True)
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 settings = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0.0, "schedule": "cosine", "random_state": 0}
@@ -96,3 +96,25 @@ def test_predictions_are_tensors_under_dispatch() -> None:
     command = [sys.executable, "-W", "ignore", "-c", WITH_DISPATCH]
     done = subprocess.run(command, env=switched, capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout == "fine\n", done.stderr
+
+
+def test_several_sets_of_validation_rows_may_be_tensors() -> None:
+    """In a list of sets each tensor is read as the array that it holds."""
+    X, y = data("regression")
+    sets = [X[:20], X[20:40]], [y[:20], y[20:40]]
+    settings = SETTINGS | {"hidden_layer_sizes": (3,)}
+    expected = BigMLPRegressor(**settings).fit(X, y, X_val=sets[0], y_val=sets[1])
+    tensors = [[torch.from_numpy(each) for each in arrays] for arrays in sets]
+    model = BigMLPRegressor(**settings).fit(X, y, X_val=tensors[0], y_val=tensors[1])
+    assert model.validation_curves_ == expected.validation_curves_
+
+
+def test_an_interval_is_of_tensors_under_dispatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends come as the rows came."""
+    monkeypatch.setattr("skbig.estimators.tensors.get_config", lambda: {"array_api_dispatch": True})
+    X, y = data("regression")
+    model = BigTabularRegressor(preset="fast", max_iter=1, early_stopping=True, random_state=0).fit(X, y)
+    rows = torch.from_numpy(X)
+    for ours, theirs in zip(model.predict_interval(rows, 0.5), model.predict_interval(X, 0.5), strict=True):
+        assert isinstance(ours, Tensor)
+        np.testing.assert_array_equal(ours.numpy(), theirs)

@@ -278,7 +278,7 @@ def test_a_search() -> None:
 def test_rows_that_are_streamed(shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are read from a file come to the card beside the computing, and are graphed, too."""
     monkeypatch.setattr("skbig.data.streaming.lazy_rows.LOADED_BYTES", 100)
-    monkeypatch.setattr("skbig.estimators.sklearn_compat.LOADED_BYTES", 100)
+    monkeypatch.setattr("skbig.estimators.row_checks.LOADED_BYTES", 100)
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     models = [

@@ -25,7 +25,7 @@ from skbig.engine.executors.threads import thread_count
 from skbig.engine.history import History
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
-from skbig.estimators import sklearn_compat
+from skbig.estimators import row_checks
 from skbig.estimators.rank_training import train_as_rank
 from skbig.launch.worker_context import WorkerContext, existing_context
 from tests.small import data, factors, kept, new_members, recipe, rows, weights
@@ -127,7 +127,7 @@ class Slices:
 
 
 def streamed(estimator: Any) -> Any:
-    with mock.patch.object(sklearn_compat, "LOADED_BYTES", 0):
+    with mock.patch.object(row_checks, "LOADED_BYTES", 0):
         return estimator.fit(Slices(X), CLASSES, MANY_ZEROS, X_val=Slices(X_VAL), y_val=CLASSES_VAL)
 
 

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from skbig import BigMLPRegressor
-from skbig.components import Adam, ClipNorm, Loss, Mixup, Muon
+from skbig.components import L1, LBFGS, Adam, ClipNorm, Loss, Mixup, Muon
 from skbig.data.rank_rows import RankRows, RankSlice
 from skbig.data.rows import Rows
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
+from skbig.engine.recipe import Recipe
 from skbig.engine.step_inputs import inputs_of_steps
+from skbig.engine.train import train
 from tests.small import assert_close, data, factors, kept, mini_batches, networks, new_members, recipe, rows, weights
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -191,3 +193,45 @@ def test_a_users_function_is_called_at_every_step() -> None:
     with pytest.warns(Warning, match="Maximum iterations"):
         model.fit(X, y[:, 0])
     assert calls == [20, 20, 5] * N_EPOCHS
+
+
+LINE_SEARCHES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "bfloat16": {"bf16": True},
+    "moments": {"normalization": "batch"},
+    "lasso": {"penalty": L1()},
+    "no penalty": {"penalty": None},
+}
+
+
+def searched(task: str, n_members: int, changes: dict[str, Any], dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
+    """Return how a line search was executed, and all that it has come to."""
+    what = recipe(task, optimizer=LBFGS(), rate=1.0, max_epochs=6, **changes)
+    members = new_members(what, range(n_members), dtype)
+    history = train(members, rows(task, dtype), what)
+    return history.executor, kept(members) | {"loss": np.array(history.loss)}
+
+
+@pytest.mark.parametrize("name", LINE_SEARCHES)
+@pytest.mark.parametrize(("task", "n_members"), [("multiclass", 1), ("multi-output", 2)])
+def test_a_line_search(name: str, task: str, n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line search goes to the same points, whether its objective is replayed or computed as written."""
+    dtype = torch.float32 if name == "bfloat16" else torch.float64
+    executor, replayed = searched(task, n_members, LINE_SEARCHES[name], dtype)
+    monkeypatch.setattr(Recipe, "gradient_recordable", False)
+    as_written, expected = searched(task, n_members, LINE_SEARCHES[name], dtype)
+    assert (executor, as_written) == ("recorded", "written")
+    assert_close(replayed, expected, 0.0)
+
+
+@dataclass(frozen=True)
+class Mistaken(Trimmed, recordable=True):
+    """Says that it does not look at values."""
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 0.2}, {"loss": Trimmed()}, {"loss": Mistaken()}], ids=str)
+def test_a_line_search_that_cannot_be_replayed(changes: dict[str, Any]) -> None:
+    """Where numbers are drawn for each iteration, or a loss looks at values, the objective is computed as written."""
+    executor, result = searched("regression", 1, changes, torch.float64)
+    assert executor == "written"
+    assert np.isfinite(result["loss"]).all()

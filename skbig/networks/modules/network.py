@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -82,9 +83,7 @@ class ModuleNetwork(Network, recordable=True):
         if facts is None:
             facts = shaped._try(shaped._made(rows.shape[1], n_outputs, seed=0), rows, dtype)
             if key is not None:
-                _KNOWN[key] = facts
-                while len(_KNOWN) > MOST_KNOWN:
-                    _KNOWN.pop(next(iter(_KNOWN)))
+                _remember(key, facts)
         shaped._check_columns(facts.n_columns, n_outputs)
         return replace(shaped, facts=facts)
 
@@ -176,6 +175,15 @@ class ModuleNetwork(Network, recordable=True):
 MOST_KNOWN = 64
 _KNOWN: dict[Any, Facts] = {}
 """What trials of classes and functions have told: the candidates of a search, and calls of partial_fit, need one."""
+_CHANGING = threading.Lock()
+
+
+def _remember(key: Any, facts: Facts) -> None:
+    """Know what a trial has told, and forget the oldest where there are too many; fits may be on several threads."""
+    with _CHANGING:
+        _KNOWN[key] = facts
+        while len(_KNOWN) > MOST_KNOWN:
+            del _KNOWN[next(iter(_KNOWN))]
 
 
 class _Made(NamedTuple):
