@@ -29,6 +29,11 @@ ORDERS = {"one member": [3], "three members": [3, 4, 5]}
 KINDS = ["dense", "sparse", "streamed", "streamed and sparse"]
 
 
+@pytest.fixture(autouse=True)
+def short_rows_stay_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
+
+
 def rows_of(kind: str, place: Path, weight: np.ndarray | None) -> Rows | StreamedRows:
     if kind == "streamed and sparse":
         save_csr(place / "rows", sparse.csr_array(X))
