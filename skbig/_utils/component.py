@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from skbig._utils.validation import Constraint, check, plain
+from skbig._utils.validation import Constraint, check, plain, shown
 
 C = TypeVar("C", bound="Component")
 
@@ -164,7 +164,7 @@ def _unresolved(interface: type[Component], value: Any, optional: bool) -> str:
     none = ", None" if optional else ""
     return (
         f"The {interface.kind!r} parameter must be one of {known}{none}, or an instance of {interface.__name__}. "
-        f"{hint}Got {value!r} instead."
+        f"{hint}Got {shown(value)} instead."
     )
 
 

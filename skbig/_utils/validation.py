@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+SHOWN = 200
+"""Characters of a value in a message."""
+
 
 class Constraint:
     """What a value must be. A subclass says it in words (`__str__`) and decides it (`accepts`)."""
@@ -147,4 +150,10 @@ def check(name: str, owner: str, value: Any, *allowed: Constraint) -> None:
     """Raise ValueError unless `value` meets one of the `allowed` constraints."""
     if not any(constraint.accepts(value) for constraint in allowed):
         wanted = " or ".join(map(str, allowed))
-        raise ValueError(f"The {name!r} parameter of {owner} must be {wanted}. Got {value!r} instead.")
+        raise ValueError(f"The {name!r} parameter of {owner} must be {wanted}. Got {shown(value)} instead.")
+
+
+def shown(value: Any) -> str:
+    """Return what a message shows of a value: of a long one the beginning and the end."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"

@@ -93,9 +93,13 @@ class Rows:
 
     def features(self, which: slice | Tensor) -> Any:
         """Return some rows of X."""
-        if self.index is None:
-            return self._converted(self.X[which])
-        return self._converted(self.X[self.index[which] if isinstance(self.X, Tensor) else self.index[which].numpy()])
+        if self.index is not None:
+            which = self.index[which]
+        if isinstance(self.X, Tensor) and isinstance(which, Tensor):  # dtypes that are only selected have no X[which]
+            return self._converted(self.X.index_select(0, which))
+        return self._converted(
+            self.X[which if isinstance(which, slice) or isinstance(self.X, Tensor) else which.numpy()]
+        )
 
     def _converted(self, X: Any) -> Any:
         return X.to(self.dtype) if self.converts else X

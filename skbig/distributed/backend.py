@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from skbig._utils.memory import memory_of, readable
-from skbig._utils.validation import Constraint, Interval, Options, check
+from skbig._utils.validation import Constraint, Interval, Options, check, shown
 from skbig.launch.launch_options import LaunchOptions
 
 B = TypeVar("B", bound="Backend")
@@ -139,6 +139,6 @@ def resolve_backend(value: Any) -> Backend | None:
     if not isinstance(value, Backend):
         names = ", ".join(map(repr, sorted(_REGISTRY)))
         kinds = ", ".join(f"{kind.__name__}(...)" for kind in _REGISTRY.values())
-        raise ValueError(f"The 'backend' parameter must be one of None, {names}, {kinds}. Got {value!r} instead.")
+        raise ValueError(f"The 'backend' parameter must be one of None, {names}, {kinds}. Got {shown(value)} instead.")
     value.check()
     return value

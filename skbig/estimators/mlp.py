@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skbig._utils.component import constraints_of
-from skbig._utils.validation import plain
+from skbig._utils.validation import plain, shown
 from skbig.estimators.attributes import MLPAttributes
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.classification import Classifier
@@ -248,7 +248,7 @@ def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
     if not (listed and all(map(COUNT.accepts, sizes))):
         raise ValueError(
             f"The 'hidden_layer_sizes' parameter of {owner} must be a sequence of ints > 0, or one int. "
-            f"Got {value!r} instead."
+            f"Got {shown(value)} instead."
         )
     return tuple(int(size) for size in sizes)
 

@@ -24,7 +24,7 @@ _ACCEPTED: dict[str, Any] = {"accept_sparse": ["csr", "csc"], "order": "C"}
 WHOLE: list[Any] = [np.uint8, np.int8, np.int16, np.int32, np.int64, np.bool_]
 """Dtypes of whole numbers that torch has, too."""
 
-NARROW: list[Any] = [*WHOLE, np.float16]
+NARROW: list[Any] = [*WHOLE, np.uint16, np.uint32, np.uint64, np.float16]
 """Dtypes that large arrays keep in memory: rows are converted when they are read."""
 
 

@@ -232,8 +232,10 @@ def _prepare(
     estimator: EstimatorInterface, before: dict[str, Any], given: Given, held: Given, *, incremental: bool, classes: Any
 ) -> Session:
     goes_on = estimator.__sklearn_is_fitted__() and (incremental or estimator.warm_start)
-    runner = runner_of(estimator)
-    resolved = _resolve(estimator, given, held, runner, goes_on=goes_on, incremental=incremental, classes=classes)
+    wanted, runner = resolve_choices(estimator), runner_of(estimator)  # in this order: choices say what is wrong best
+    resolved = _resolve(
+        estimator, wanted, given, held, runner, goes_on=goes_on, incremental=incremental, classes=classes
+    )
     choices, targets, checked, validation, network, backend, home = resolved
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = _newest(saves, runner)
@@ -270,6 +272,7 @@ def _prepare(
 
 def _resolve(
     estimator: EstimatorInterface,
+    choices: Choices,
     given: Given,
     held: Given,
     runner: FitRunner,
@@ -279,7 +282,6 @@ def _resolve(
     classes: Any,
 ) -> _Resolved:
     """Check what is given, and let parameters, rows and network meet."""
-    choices = resolve_choices(estimator)
     checked, backend = _checked_rows(estimator, given, runner, reset=not goes_on)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
     choices, checked, backend = estimator._met(choices, checked, targets.n_outputs, backend, goes_on=goes_on)

@@ -48,6 +48,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "'alpha' parameter of BigMLPClassifier must be a float in the range",
     ),
     "epochs beyond floats": ({"max_iter": 10**400}, "'max_iter' parameter of BigMLPClassifier must be an int in the"),
+    "widths in halves": ({"hidden_layer_sizes": [1.5] * 500}, r"must be .* Got \[1.5, .*\.\.\..* 1.5\] instead"),
     "no directory": ({"checkpoint_dir": ""}, "'checkpoint_dir' parameter of BigMLPClassifier must be .*not empty"),
     "bytes": ({"checkpoint_dir": b"here"}, "'checkpoint_dir' parameter of BigMLPClassifier must be"),
     "betas": ({"optimizer": Adam(betas=np.array([0.9, 1.9]))}, "'betas' parameter of Adam must be"),
@@ -64,9 +65,10 @@ def test_what_a_parameter_cannot_be(name: str) -> None:
     changes, message = WRONG[name]
     model = small("binary", **changes)
     before = state_of(model)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as told:
         fitted(model, X, BINARY)
     assert state_of(model) == before
+    assert len(str(told.value)) < 500
 
 
 FUNCTIONS: dict[str, tuple[dict[str, Any], str]] = {

@@ -133,7 +133,9 @@ def test_rows_are_not_copied(monkeypatch: pytest.MonkeyPatch, changes: dict[str,
 
 WHOLE = RANDOM.randint(0, 2, size=(N_ROWS, N_FEATURES)) * np.array([1, 3, 5, 90, 7])
 CONVERTED = ["classifier", "ensemble", "lbfgs", "no early stopping", "linear", "module", "table of classes", "search"]
-DTYPES = pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64, np.bool_, np.float16])
+DTYPES = pytest.mark.parametrize(
+    "dtype", [np.int32, np.uint8, np.uint16, np.uint32, np.uint64, np.int64, np.bool_, np.float16]
+)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

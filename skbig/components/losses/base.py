@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from skbig._utils.component import Component, _suggestion, hyperparameter, names, resolve
-from skbig._utils.validation import Callable
+from skbig._utils.validation import Callable, shown
 
 # From raw prediction to prediction, under scikit-learn's words for an output activation where it has one.
 INVERSE_LINKS: dict[str, Function[[Tensor], Tensor]] = {
@@ -258,5 +258,5 @@ def _unsuitable(value: Any, for_classes: bool, hint: str) -> str:
     task = "a classifier" if for_classes else "a regressor"
     return (
         f"The 'loss' parameter of {task} must be one of {_names_of_task(for_classes)}, a callable, or an instance of "
-        f"Loss. {hint}Got {value!r} instead."
+        f"Loss. {hint}Got {shown(value)} instead."
     )
