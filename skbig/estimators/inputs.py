@@ -21,6 +21,7 @@ from skbig.data.array_rows import ArrayRows
 from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.split import split
 from skbig.data.streamed_rows import StreamedRows, stream_rows
+from skbig.data.streaming.host_rows import fits, left_on_host
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
@@ -44,14 +45,18 @@ def is_sparse(X: Any) -> bool:
     return X.is_sparse if isinstance(X, LazyRows | ArrayRows) else not isinstance(X, np.ndarray)
 
 
-def placed(
-    X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype
-) -> Rows | StreamedRows:
-    """Put checked rows on a device, or prepare to read them from where they lie."""
+def placed(given: Given, y: np.ndarray, home: SingleDevice, *, at_once: bool) -> Rows | StreamedRows:
+    """Put checked rows, with encoded targets, on a device, or prepare to read them from where they lie.
+
+    They lie in a file, or on the host if they are too many for the device and are not read all `at_once`.
+    """
+    X, device, dtype = given.X, home.device, home.dtype
+    if not isinstance(X, LazyRows) and not at_once and not fits(X, device, dtype):
+        X = left_on_host(X, dtype)
     if isinstance(X, LazyRows):
         row_dtype = X.dtype if X.dtype.kind in "iub" else None
-        return stream_rows(X.source, y, weight, device, dtype, rows=X.rows, row_dtype=row_dtype)
-    return place_rows(dense_if_small(X), y, weight, device, dtype, keep_whole=True)
+        return stream_rows(X.source, y, given.weight, device, dtype, rows=X.rows, row_dtype=row_dtype)
+    return place_rows(dense_if_small(X), y, given.weight, device, dtype, keep_whole=True)
 
 
 def seeds_of(random_state: Any, n_members: int) -> list[int]:

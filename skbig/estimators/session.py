@@ -254,7 +254,7 @@ def _prepare(
         given=given,
         targets=targets,
         members=members,
-        rows=placed(checked.X, targets.encode(checked.y), checked.weight, home.device, home.dtype),
+        rows=placed(checked, targets.encode(checked.y), home, at_once=recipe.batch_size >= checked.X.shape[0]),
         recipe=recipe,
         backend=backend,
         tracker=tracker,

@@ -16,6 +16,7 @@ from torch import Tensor
 from skbig._utils.device import SingleDevice
 from skbig.components.losses.base import Loss
 from skbig.data.rows import Rows, dense_if_small, place_rows
+from skbig.data.streaming.host_rows import fits, left_on_host
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.history import History
 from skbig.engine.members import Members
@@ -249,7 +250,9 @@ def _same_rows(a: Any, b: Any) -> bool:
 
 
 def validation_rows(X: Any, y: np.ndarray, weight: np.ndarray | None, device: torch.device, dtype: torch.dtype) -> Rows:
-    """Put validation rows on a device; features that are not in memory stay where they are."""
+    """Put validation rows on a device; features that are not in memory, or too many, stay where they are."""
+    if not isinstance(X, LazyRows) and not fits(X, device, dtype):
+        X = left_on_host(X, dtype)
     if not isinstance(X, LazyRows):
         return place_rows(dense_if_small(X), y, weight, device, dtype, keep_whole=True)
     targets = place_rows(np.empty((len(y), 0), X.dtype), y, weight, device, dtype)
