@@ -117,7 +117,9 @@ def judge(rows: Rows, score: Callable[[np.ndarray], float] | None = None) -> Val
     """Return a validation by these rows: by their loss, or by a score of the raw predictions of a member."""
     scorer = None if score is None else (lambda raw, X, y: score(raw))
     metrics = [Metric("score", scorer)]
-    return Validation([ValidationSet("validation", rows, Given(None, None), metrics, lambda raw: raw, lambda one: one)])
+    return Validation(
+        [ValidationSet("validation", rows, Given(None, None), metrics, lambda raw: raw, lambda one: one, {})]
+    )
 
 
 def mini_batches(members: Members, rows: Rows, recipe: Recipe) -> MiniBatchEpochs:

@@ -24,9 +24,9 @@ CHECKED_ROWS = 1024
 """So many of the training rows are predicted after the last epoch."""
 
 
-def are_finite(raw: Tensor, loss: Loss) -> bool:
-    """Whether raw predictions (..., K), and what the link of a regressor makes of them, are finite."""
-    return bool(torch.isfinite(raw if loss.for_classes else loss.predict(raw)).all())
+def are_finite(raw: Tensor, loss: Loss) -> Tensor:
+    """Whether raw predictions (..., K), and what the link of a regressor makes of them, are finite: one truth value."""
+    return torch.isfinite(raw if loss.for_classes else loss.predict(raw)).all()
 
 
 def check_predictions(training: Training) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 
 from skbig._utils.user_warning import warn_user
 from skbig.engine.members import Members
@@ -21,7 +23,7 @@ from skbig.engine.recipe import Recipe
 from skbig.estimators.declaration import given_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.interface import EstimatorInterface
-from skbig.estimators.sklearn_compat import is_metric, metric_of, scorer_of
+from skbig.estimators.sklearn_compat import formula_of, is_metric, metric_of, scorer_of
 
 ANSWERS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
 """Methods that a scorer may call. Where a subclass has its own, a stand-in cannot answer."""
@@ -63,12 +65,15 @@ class Metric:
         Whether it looks at predictions only.
     weighted : bool
         Whether it takes the rows' weights.
+    formula : callable or None
+        Of scikit-learn's metrics the one that it is, with no options.
     """
 
     name: str
     scorer: Callable[..., float] | None
     by_predictions: bool = True
     weighted: bool = True
+    formula: Callable[..., Any] | None = None
 
     def score(self, estimator: Any, rows: Given) -> float:
         """Score an estimator, or what stands for it, on checked rows."""
@@ -125,11 +130,13 @@ def _metric(estimator: EstimatorInterface, name: str, scoring: Any) -> Metric:
     if scoring == LOSS:
         return Metric(name, None)
     if scoring is None:
-        return Metric(name, _own_score, _answers_as_ours(estimator), _takes_weights(type(estimator).score))  # type: ignore[attr-defined]
+        score = type(estimator).score  # type: ignore[attr-defined]
+        formula = {ClassifierMixin.score: accuracy_score, RegressorMixin.score: r2_score}.get(score)
+        return Metric(name, _own_score, _answers_as_ours(estimator), _takes_weights(score), formula)
     scorer = scorer_of(scoring)
     if not is_metric(scorer):
         return Metric(name, scorer, False, _takes_weights(scorer))
-    return Metric(name, scorer, _answers_as_ours(estimator), _takes_weights(metric_of(scorer)))
+    return Metric(name, scorer, _answers_as_ours(estimator), _takes_weights(metric_of(scorer)), formula_of(scorer))
 
 
 def _own_score(estimator: Any, X: Any, y: Any, **weights: Any) -> float:

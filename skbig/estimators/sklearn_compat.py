@@ -76,6 +76,12 @@ def metric_of(scorer: Any) -> Callable[..., float]:
     return function
 
 
+def formula_of(scorer: Any) -> Callable[..., float] | None:
+    """Return the function of a metric's scorer that is the score itself, of what is predicted; else None."""
+    plain = not scorer._kwargs and scorer._sign == 1 and getattr(scorer, "_response_method", "predict") == "predict"
+    return metric_of(scorer) if plain else None
+
+
 def scorer_types() -> list[str]:
     """Return the full names of the classes and functions that scorers by name, and a model's own score, consist of."""
     scorers = [get_scorer(name) for name in get_scorer_names()]

@@ -22,6 +22,7 @@ from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import Training, Validated
+from skbig.estimators.device_scores import Score, device_scores
 from skbig.estimators.finite_predictions import are_finite
 from skbig.estimators.fitted_state import curve_means
 from skbig.estimators.given import Given
@@ -46,6 +47,8 @@ class ValidationSet:
         ``stand_in(raw)`` answers a metric's scorer with the raw predictions (N, K) of one member.
     model : callable
         ``model(member)`` is an estimator that is fitted to what the member has come to.
+    on_device : mapping of str to callable
+        What computes the score of a metric, by its name, where the predictions are.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ValidationSet:
     metrics: Sequence[Metric]
     stand_in: Callable[[np.ndarray], Any]
     model: Callable[[Member], Any]
+    on_device: Mapping[str, Score]
 
     @property
     def needs_models(self) -> bool:
@@ -62,26 +66,31 @@ class ValidationSet:
     def evaluate(self, raw: Tensor, member: Member) -> tuple[float, list[float]]:
         """Return the loss, and each score, of the raw predictions (N, K) of one member; NaN where they are not finite.
 
-        A scorer is not asked, and does not warn, about one that has diverged.
+        A scorer is not asked, and does not warn, about one that has diverged. What is known on the device comes back in
+        one copy.
         """
-        if not are_finite(raw, member.recipe.loss):
+        loss = self._loss(raw, member.recipe)
+        scores = [score(raw, self.rows.y, self.rows.weight, member.recipe.loss) for score in self.on_device.values()]
+        known = torch.stack([are_finite(raw, member.recipe.loss).to(loss), loss, *(score.to(loss) for score in scores)])
+        finite, value, *values = known.tolist()
+        if not finite:
             return np.nan, [np.nan] * len(self.metrics)
-        loss = self.loss(raw, member.recipe)
-        scorers = [metric.scorer for metric in self.metrics]
-        by_predictions = any(metric.by_predictions for metric in self.metrics if metric.scorer is not None)
-        stand_in = self.stand_in(raw.cpu().numpy()) if by_predictions else None
-        model = self.model(member) if self.needs_models else None
-        return loss, [
-            -loss if scorer is None else metric.score(stand_in if metric.by_predictions else model, self.given)
-            for scorer, metric in zip(scorers, self.metrics, strict=True)
-        ]
+        value *= member.recipe.loss.reporting_scale(raw.shape[-1])
+        scored = dict(zip(self.on_device, values, strict=True)) | self._scored_on_host(raw, member)
+        return value, [-value if metric.scorer is None else scored[metric.name] for metric in self.metrics]
 
-    def loss(self, raw: Tensor, recipe: Recipe) -> float:
-        """Return the mean loss by the raw predictions (N, K) of one member."""
+    def _loss(self, raw: Tensor, recipe: Recipe) -> Tensor:
+        """Return the mean loss by the raw predictions (N, K) of one member, in double precision."""
+        home = raw.device if raw.device.type != "mps" else torch.device("cpu")  # which has no double
         with torch.no_grad():
-            per_row = recipe.loss.per_row(raw, self.rows.y).cpu().double()  # an mps device has no double
-        weight = 1.0 if self.rows.weight is None else self.rows.weight.cpu().double()
-        return float((per_row * weight).mean()) * recipe.loss.reporting_scale(raw.shape[-1])
+            per_row = recipe.loss.per_row(raw, self.rows.y).to(home).double()
+        return per_row.mean() if self.rows.weight is None else (per_row * self.rows.weight.to(home).double()).mean()
+
+    def _scored_on_host(self, raw: Tensor, member: Member) -> dict[str, float]:
+        asked = [one for one in self.metrics if one.scorer is not None and one.name not in self.on_device]
+        stand_in = self.stand_in(raw.cpu().numpy()) if any(one.by_predictions for one in asked) else None
+        model = self.model(member) if any(not one.by_predictions for one in asked) else None
+        return {one.name: one.score(stand_in if one.by_predictions else model, self.given) for one in asked}
 
 
 class Validation:
@@ -278,8 +287,9 @@ def validation_of(
     def model(member: Member) -> Any:
         return model_of(estimator, member, targets)
 
+    on_device = device_scores(metrics, targets, backend.device)
     sets = []
     for name, given in held.items():
         rows = validation_rows(given.X, targets.encode(given.y), given.weight, backend.device, backend.dtype)
-        sets.append(ValidationSet(name, rows, given, metrics, stand_in, model))
+        sets.append(ValidationSet(name, rows, given, metrics, stand_in, model, on_device))
     return Validation(sets, first_epoch)

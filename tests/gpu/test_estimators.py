@@ -43,6 +43,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "an ensemble": {"n_members": 3},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.25, "n_iter_no_change": 2, "max_iter": 12},
     "early stopping of an ensemble": {"early_stopping": True, "validation_fraction": 0.25, "n_members": 3},
+    "by the score": {"early_stopping": True, "validation_fraction": 0.25, "scoring": None},
     "by the loss": {"early_stopping": True, "validation_fraction": 0.25, "scoring": "loss"},
     "one batch": {"batch_size": "full"},
     "a line search": {"optimizer": "lbfgs", "batch_size": "full"},
@@ -50,6 +51,16 @@ CHOICES: dict[str, dict[str, Any]] = {
     "a schedule": {"schedule": "one_cycle"},
     "plateau": {"schedule": "plateau", "max_iter": 20},
 }
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_more_rows_than_the_card_holds(monkeypatch: pytest.MonkeyPatch, early_stopping: bool) -> None:
+    """Rows that stay on the host train as on a CPU."""
+    for place in ("inputs", "validation"):
+        monkeypatch.setattr(f"skbig.estimators.{place}.fits", lambda X, device, dtype: False)
+    card, cpu = both("binary", early_stopping=early_stopping)
+    np.testing.assert_allclose(weights_of(card), weights_of(cpu), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(card.predict_proba(X), cpu.predict_proba(X), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CHOICES)
