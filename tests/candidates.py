@@ -87,6 +87,18 @@ OPTIMIZERS = {
         ),
     ),
 }
+OPTIMIZERS["groups of parameters"] = Case(
+    "multiclass",
+    {"optimizer": AdamW(weight_decay=0.1)},
+    each(
+        param_groups=[
+            {"head": 0.1, "weight": 1.0},
+            {"head": 1, "weight": {"weight_decay": 0.0}},
+            {"head": 0, "weight": 2},
+        ],
+        learning_rate=RATES,
+    ),
+)
 SCHEDULES = {
     "cosine": Case(
         "multiclass", {"schedule": "cosine"}, each(schedule__warmup=[0, 0.3, 0.3], schedule__end=[0.2, 0, 0.2])

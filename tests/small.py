@@ -37,6 +37,7 @@ from skbig.components import (
     SquaredError,
     SwapNoise,
 )
+from skbig.components.param_groups import groups_of
 from skbig.data.rows import Rows, place_rows
 from skbig.engine.epoch import Clock
 from skbig.engine.members import Members, make_members
@@ -88,6 +89,9 @@ def recipe(task: str = "regression", **changes: Any) -> Recipe:
         k: changes.pop(k) for k in NETWORK_FIELDS if k in changes
     }
     network: Network = changes.pop("network", MLP(**mlp))
+    built = network.of_shape(N_FEATURES, N_OUTPUTS[task])
+    if isinstance(changes.get("param_groups"), dict):
+        changes["param_groups"] = groups_of(changes["param_groups"], built.roles)
     choices: dict[str, Any] = {
         "loss": LogLoss() if task in CLASS_TASKS else SquaredError(),
         "penalty": L2(),
@@ -102,7 +106,7 @@ def recipe(task: str = "regression", **changes: Any) -> Recipe:
         "schedule_epochs": 3,
         "tol": 0.0,
     }
-    return Recipe(network=network.of_shape(N_FEATURES, N_OUTPUTS[task]), **choices | changes)
+    return Recipe(network=built, **choices | changes)
 
 
 def new_members(recipe: Recipe, seeds: Sequence[int] = (0,), dtype: torch.dtype = torch.float64) -> Members:
@@ -182,7 +186,11 @@ def factors() -> dict[str, tuple[str, dict[str, Any]]]:
     changes += [{"clipping": clipping} for clipping in (ClipNorm(0.1), ClipValue(0.05))]
     changes += [{"augmentation": augmentation} for augmentation in (Mixup(), GaussianNoise(), SwapNoise())]
     changes += [{"activation": activation} for activation in ACTIVATIONS]
+    groups = {"head": 0.1, "weight0": {"weight_decay": 3.0}, "bias": {"learning_rate": 5.0, "weight_decay": 0.0}}
     changes += [
+        {"param_groups": groups, "optimizer": AdamW(weight_decay=0.1)},
+        {"param_groups": groups, "optimizer": Muon(ns_precision="parameter"), "penalty": L1()},
+        {"param_groups": {"*1": 0.1}, "optimizer": SGD(momentum=0.9), "penalty": L1()},
         {"dropout": 0.4},
         {"normalization": "batch"},
         {"normalization": "layer"},

@@ -44,6 +44,7 @@ class FullySharded:
     ) -> None:
         self.whole, self._bf16 = whole, bf16
         self.network, self.n_features, self.n_outputs = whole.network, whole.n_features, whole.n_outputs
+        self.roles = whole.roles
         self.width, self.statistics_shapes, self.penalized = whole.width, whole.statistics_shapes, whole.penalized
         self.draws_noise, self.couples_rows = whole.draws_noise, whole.couples_rows
         self.n_products, self.recordable = whole.n_products, whole.recordable

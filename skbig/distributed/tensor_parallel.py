@@ -42,6 +42,7 @@ class TensorSplit:
     def __init__(self, whole: BuiltNetwork, mesh: DeviceMesh) -> None:
         self.whole, self._mesh = whole, mesh
         self.network, self.n_features, self.n_outputs = whole.network, whole.n_features, whole.n_outputs
+        self.roles = whole.roles
         self.width, self.draws_noise, self.couples_rows = whole.width, whole.draws_noise, whole.couples_rows
         self.penalized, self.n_products, self.recordable = whole.penalized, whole.n_products, whole.recordable
         rank, n_ranks = mesh.get_local_rank(), mesh.size()

@@ -6,7 +6,7 @@ Legend: M members, P parameters of one member, W weights among them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from skbig.components.optimizers.base import Optimizer
+from skbig.components.param_groups import ParamGroups
+from skbig.engine.blocks import Block, Move, blocks_of, moves
 from skbig.engine.reductions import WHOLE, Reductions
 from skbig.networks.network import BuiltNetwork
 
@@ -33,8 +35,10 @@ class Members:
     parameters : dict of Tensor (M, *shape), or of its shape for one member
     statistics : dict of Tensor of the same form
         Running moments of a batch norm.
+    blocks : list of Block
+        Which parameters the optimizer moves at once.
     state : list of dict of Tensor
-        The optimizer's, one dict for each of `tensors`.
+        The optimizer's, one dict for each of the blocks.
     steps, epochs, rows : int
         Updates done, whole epochs done, rows seen, since the members were made; rows may be an array (M,).
     rate_scale : ndarray (M,)
@@ -57,6 +61,7 @@ class Members:
         self.flat = flat
         self.statistics = statistics
         self.parameters = _views(flat, network.shapes)
+        self.blocks: list[Block] = []
         self.state: list[dict[str, Tensor]] = []
         self.line_search: list[dict[str, Any]] = [{} for _ in seeds]
         self.steps = self.epochs = 0
@@ -85,7 +90,12 @@ class Members:
     def start(self, optimizer: Optimizer) -> None:
         """Give the optimizer its first state."""
         if not optimizer.full_batch:
-            self.state = [optimizer.init(tensor) for tensor in self.tensors(optimizer.elementwise)]
+            self.blocks = blocks_of(self.network, optimizer)
+            self.state = [optimizer.for_role(block.role).init(block.of(self.flat)) for block in self.blocks]
+
+    def moves(self, optimizer: Optimizer, groups: ParamGroups | None, rate: Tensor) -> Iterator[Move]:
+        """Yield what an update moves alike."""
+        return moves(self.blocks, self.state, optimizer, groups, rate)
 
     def let_go(self) -> None:
         """Free the memory of everything that a step changes, until `take_up`."""

@@ -9,6 +9,7 @@ from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
+from skbig.components.param_groups import ParamGroups
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Schedule
 from skbig.networks.network import BuiltNetwork
@@ -39,6 +40,8 @@ class Recipe:
         `tol`.
     keep_best : bool
         Whether the weights of the best validation score are kept at the end.
+    param_groups : ParamGroups or None
+        Which parameters have a rate or a weight decay of their own.
     bf16 : bool
         Whether the forward and backward pass run in bfloat16; the weights themselves stay float32.
     """
@@ -60,6 +63,7 @@ class Recipe:
     tol: Any = 1e-4
     patience: Any = 10
     keep_best: bool = False
+    param_groups: ParamGroups | None = None
     bf16: bool = False
 
     @property

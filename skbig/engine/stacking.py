@@ -41,6 +41,7 @@ def cohort(training: Training) -> tuple[Any, ...]:
     return (
         (recipe.network.network.signature(), recipe.network.n_features, recipe.network.n_outputs),
         tuple(_signature(getattr(recipe, name)) for name in COMPONENTS),
+        _signature(recipe.param_groups),
         tuple(getattr(recipe, name) for name in SHARED),
         None if whole else recipe.batch_size,
         length,
@@ -152,6 +153,7 @@ def stack_recipes(recipes: Sequence[Recipe], copies: Sequence[int], max_epochs: 
     return dataclasses.replace(
         every[0],
         **{name: _stack_components([getattr(recipe, name) for recipe in every], name, like) for name in COMPONENTS},
+        param_groups=_stack_components([recipe.param_groups for recipe in every], "optimizer", like),
         network=_stack_networks([recipe.network for recipe in every], like),
         alpha=stack_values([recipe.alpha for recipe in every]),
         rate=stack_values([recipe.rate for recipe in every]),

@@ -222,28 +222,29 @@ def add_penalty_gradient(members: Members, recipe: Recipe, gradient: Tensor, str
 
 def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: StepInputs) -> None:
     """Let the optimizer change the parameters."""
-    elementwise = recipe.optimizer.elementwise
-    parameters, gradients = members.tensors(elementwise), members.tensors(elementwise, gradient)
-    for parameter, part, state in zip(parameters, gradients, members.state, strict=True):
-        recipe.optimizer.update(parameter, part, state, numbers.rate, numbers.optimizer)
+    for move in members.moves(recipe.optimizer, recipe.param_groups, numbers.rate):
+        parameter, slope = move.of(members.flat), move.of(gradient)
+        move.optimizer.update(parameter, slope, move.state, move.rate, numbers.optimizer)
 
 
 def shrink(members: Members, recipe: Recipe, numbers: StepInputs, strength: Tensor | float) -> None:
     """Take the proximal step of a penalty with a non-smooth part, in the measure of the optimizer: exact zeros."""
     if recipe.active_penalty is None or not recipe.active_penalty.proximal:
         return
-    weights = members.weight_tensors(recipe.active_penalty.elementwise and recipe.optimizer.elementwise)
-    reaches: Sequence[Tensor | float] = [recipe.optimizer.reach(state, numbers.optimizer) for state in members.state]
-    if recipe.optimizer.elementwise:
-        reaches = members.weight_tensors(recipe.active_penalty.elementwise, _spread(reaches[0], members.flat))
-    for weight, reach in zip(weights, reaches, strict=False):  # the weights come first
-        recipe.active_penalty.shrink(weight, numbers.rate * strength * reach)
-
-
-def _spread(reach: Tensor | float, flat: Tensor) -> Tensor:
-    if isinstance(reach, Tensor):
-        return reach.to(flat).expand(flat.shape)
-    return flat.new_full((1, 1, 1), reach).expand(flat.shape)
+    penalty, n_penalized = recipe.active_penalty, members.network.n_penalized
+    reaches = []
+    for move in members.moves(recipe.optimizer, recipe.param_groups, numbers.rate):
+        weight = move.of(members.flat)
+        reach = move.rate * strength * move.optimizer.reach(move.state, numbers.optimizer)
+        if not penalty.elementwise:  # it takes whole matrices, whatever the optimizer does
+            reaches.append(reach.to(weight).expand(weight.shape).reshape(members.n_members, 1, -1))
+        elif move.start < n_penalized:  # the weights come first
+            size = min(weight.shape[2], n_penalized - move.start) if move.block.rows is None else weight.shape[2]
+            penalty.shrink(weight.narrow(2, 0, size), reach if reach.shape[2] == 1 else reach.narrow(2, 0, size))
+    if reaches:
+        matrices = members.weight_tensors(False), members.weight_tensors(False, torch.cat(reaches, 2))
+        for weight, reach in zip(*matrices, strict=True):
+            penalty.shrink(weight, reach)
 
 
 def _rows_of(y: Tensor, partner: Tensor) -> Tensor:

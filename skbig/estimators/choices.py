@@ -158,10 +158,22 @@ def _check_together(choices: Choices) -> None:
             "checkpoint_dir goes on with a fit that was killed, warm_start=True with one that has ended. Use one of "
             "the two."
         )
+    _check_decays(choices)
     if choices.optimizer.full_batch:
         _check_line_search(choices)
     elif choices.backend is not None and choices.backend.shares_parameters:
         _check_sharded(choices)
+
+
+def _check_decays(choices: Choices) -> None:
+    """Refuse factors of a weight decay that the optimizer does not have."""
+    groups = (choices["param_groups"] or {}).values()
+    decays = any(isinstance(group, Mapping) and "weight_decay" in group for group in groups)
+    if decays and not hasattr(choices.optimizer, "weight_decay"):
+        raise ValueError(
+            f"param_groups={choices['param_groups']!r} changes the weight decay, and optimizer="
+            f"{choices['optimizer']!r} has none. Use optimizer='adamw', or factors of the learning_rate alone."
+        )
 
 
 def _check_sharded(choices: Choices) -> None:
@@ -185,6 +197,8 @@ def _check_line_search(choices: Choices) -> None:
         )
     if choices.clipping is not None:
         raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
+    if choices["param_groups"]:
+        raise ValueError(f"{name} moves all parameters at once. Use param_groups=None, or optimizer='adam'.")
     if choices.penalty is not None and choices.penalty.proximal:
         raise ValueError(
             f"{name} needs a smooth penalty. Use penalty='l2', or optimizer='adam' with {choices.penalty!r}."

@@ -26,6 +26,7 @@ _RENAMED: dict[str, str] = {
     "learning_rate": "lr learning_rate_init eta0 eta lr0 lr_init learn_rate base_lr",
     "optimizer": "solver opt optim algorithm",
     "loss": "criterion objective loss_function loss_fn loss_func",
+    "param_groups (factors by role or by name)": "parameter_groups layer_lrs lr_mult paramwise_cfg layer_decay",
     "schedule": "lr_scheduler lr_sched lr_schedule learning_rate_schedule learning_rate_scheduler scheduler",
     "hidden_layer_sizes": "hidden_sizes hidden_layers layers units n_units num_units hidden_units layer_sizes",
     "activation": "act nonlinearity activation_function activation_fn hidden_activation",

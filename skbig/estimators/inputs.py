@@ -17,6 +17,7 @@ from skbig._utils.memory import memory_of, readable
 from skbig._utils.random import Purpose, generator, member_seeds
 from skbig._utils.user_warning import warn_user
 from skbig.components.optimizers.base import Optimizer
+from skbig.components.param_groups import groups_of
 from skbig.data.array_rows import ArrayRows
 from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.split import split
@@ -150,6 +151,7 @@ def make_recipe(
         tol=choices["tol"],
         patience=choices["n_iter_no_change"],
         keep_best=bool(choices["early_stopping"]) and judged,
+        param_groups=groups_of(choices["param_groups"], network.roles),
         bf16=backend.bf16,
     )
 

@@ -18,6 +18,7 @@ from skbig.components.augmentations import Augmentation
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
+from skbig.components.param_groups import GroupFactors
 from skbig.components.penalties import Penalty
 from skbig.components.schedules import Schedule
 from skbig.distributed.backend import Backend
@@ -102,6 +103,18 @@ class TrainingParameters:
         Interval(0, None, "neither"),
         words="'auto' or float",
         doc="Base rate of the steps. 'auto' is the optimizer's own default, 0.001 for adam.",
+        stacks=True,
+    )
+    param_groups: Mapping[str, Any] | None = parameter(
+        None,
+        Options((None,)),
+        GroupFactors(),
+        words="dict or None",
+        doc="""Parameters that are trained at a rate of their own: by their role ('weight', 'head', which is the last
+        layer's weight, 'bias', 'scale', 'offset', 'embedding'), or by a pattern of their names, a number by which
+        `learning_rate` is multiplied, as in ``{"encoder.*": 0.1, "bias": 0}``. A dict of two numbers,
+        ``{"learning_rate": 0.1, "weight_decay": 0}``, multiplies the weight decay of the optimizer as well. Where
+        several fit, the first counts.""",
         stacks=True,
     )
     schedule: str | Schedule | Function[[float], float] = parameter(

@@ -38,9 +38,11 @@ class Parameter:
     shape : tuple of int
         Members axis left out.
     role : str
-        What it does: 'weight', 'bias', 'scale', 'offset', 'embedding', or a word of your own.
+        What it does: 'weight', 'head', 'bias', 'scale', 'offset', 'embedding', or a word of your own.
     penalized : bool
         Whether the penalty (`alpha`) acts on it.
+    outputs_first : bool
+        Whether the first dim of a weight is that of the outputs, as in torch's modules, and not the last.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class Parameter:
     shape: tuple[int, ...]
     role: str = "weight"
     penalized: bool = False
+    outputs_first: bool = False
 
 
 @dataclass(frozen=True)

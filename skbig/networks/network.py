@@ -106,9 +106,18 @@ class BuiltNetwork:
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter by name."""
         declared = self._named(layer.parameters() for layer in self.layers)
+        head = _head(self.layers[-1])
+        if head is not None:
+            name = self.network.name_of(head, len(self.layers) - 1)
+            declared[name] = replace(declared[name], role="head")
         roles = list(dict.fromkeys([*ROLES, *(parameter.role for parameter in declared.values())]))
         order = {name: (not each.penalized, roles.index(each.role)) for name, each in declared.items()}
         return {name: declared[name] for name in sorted(declared, key=order.__getitem__)}
+
+    @cached_property
+    def roles(self) -> dict[str, str]:
+        """What each parameter does: 'weight', 'head' (the weight of the last layer), 'bias', ..."""
+        return {name: parameter.role for name, parameter in self.parameters.items()}
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -241,5 +250,11 @@ class BuiltNetwork:
         )
 
 
-ROLES = ("weight", "bias", "scale", "offset")
+def _head(layer: Layer) -> str | None:
+    """Return the name of the last layer's weight, if it has one and no more."""
+    weights = [name for name, parameter in layer.parameters().items() if parameter.role == "weight"]
+    return weights[0] if len(weights) == 1 else None
+
+
+ROLES = ("weight", "head", "bias", "scale", "offset")
 """Roles in the order in which parameters lie in memory; those that a layer of a user's names besides come after."""

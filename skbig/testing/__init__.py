@@ -43,7 +43,8 @@ def check_component(component: Component) -> None:
     population as it treats it alone, in float64 and float32, also where a hyperparameter is zero for some members only.
     What else is checked depends on the kind:
 
-    - *optimizer*: shapes, updates in place, and goes down a quadratic bowl; `elementwise` is true to its word.
+    - *optimizer*: shapes, updates in place, and goes down a quadratic bowl; `elementwise` is true to its word, and
+      who moves a role reads the same factors.
     - *loss*: one number per row, which depends on that row only, with the right gradient.
     - *penalty*: smallest at zero, the right gradient, and a proximal step that never lets a weight grow.
     - *clipping*: a gradient never grows.

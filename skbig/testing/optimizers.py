@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skbig.components.optimizers.base import Optimizer
+from skbig.components.param_groups import SEVERAL_ROLES
 from skbig.testing.laws import Blindfold, Run, check_members, expect, normal, same
 
 
@@ -28,6 +29,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
         check_members(optimizer, _mean_move_from(start), "update", tolerance, rough)
         check_members(optimizer, _reach_after(start), "reach", tolerance, rough)
         _check_descent(optimizer, start)
+    _check_roles(optimizer)
     if optimizer.elementwise:
         _check_elementwise(optimizer, [normal(2, 4, 3), normal(2, 1, 3)])
 
@@ -57,6 +59,15 @@ def _check_descent(optimizer: Optimizer, start: Tensor) -> None:
     end = _descend(optimizer, start, count=20)
     lower = (end - 1).square().sum((1, 2)) < (start - 1).square().sum((1, 2))
     expect(lower.all(), optimizer, "must go down a quadratic bowl.")
+
+
+def _check_roles(optimizer: Optimizer) -> None:
+    for role in SEVERAL_ROLES:
+        other = optimizer.for_role(role)
+        expect(isinstance(other, Optimizer), optimizer, "must return an optimizer for each role.")
+        pairs = zip(_factors(optimizer, 3), _factors(other, 3), strict=False)
+        alike = len(_factors(other, 3)) <= len(_factors(optimizer, 3)) and all(same(*pair) for pair in pairs)
+        expect(alike, optimizer, "must return for a role an optimizer that reads the same factors.")
 
 
 def _check_elementwise(optimizer: Optimizer, starts: list[Tensor]) -> None:

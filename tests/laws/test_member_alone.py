@@ -34,6 +34,7 @@ from skbig.components import (
     StepDecay,
     SwapNoise,
 )
+from skbig.components.param_groups import ParamGroups
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.history import History
 from skbig.engine.members import Members
@@ -105,6 +106,17 @@ STACKS: list[tuple[str, dict[str, list[Any]]]] = [
     ("regression", {"optimizer": [AdamW(), AdamW(weight_decay=0.5), AdamW(betas=(0.0, 0.9))]}),
     ("regression", {"optimizer": [SGD(), SGD(momentum=0.9), SGD(momentum=0.5, dampening=0.5, weight_decay=0.1)]}),
     ("regression", {"optimizer": [RMSprop(), RMSprop(momentum=0.9), RMSprop(alpha=0.5, eps=0.1)]}),
+    (
+        "regression",
+        {
+            "param_groups": [
+                ParamGroups((("weight1",), ("bias0", "weight0")), rates, decays)
+                for rates, decays in (((1.0, 0.5), (1.0, 0.0)), ((0.1, 0.5), (1.0, 1.0)), ((1.0, 0.0), (0.0, 2.0)))
+            ],
+            "optimizer": [AdamW(weight_decay=0.1)] * 3,
+            "penalty": [L1()] * 3,
+        },
+    ),
     ("regression", {"schedule": [Cosine(), Cosine(end=0.5), Cosine(warmup=0.5)]}),
     ("regression", {"schedule": [StepDecay(1), StepDecay(2, gamma=0.5), StepDecay(3)]}),
     ("regression", {"penalty": [ElasticNet(0.0), ElasticNet(0.5), ElasticNet(1.0)]}),

@@ -34,8 +34,9 @@ NOT_NEGATIVE = Interval(0.0, None, closed="left")
 class Optimizer(Component):
     """Changes parameters and its own state, given gradients.
 
-    To make one, define `init` and `update`, and `factors` where the formula looks at the step number. An optimizer that
-    searches along a line over the whole data set says ``full_batch = True`` and defines `iterate` and `converged`.
+    To make one, define `init` and `update`, and `factors` where the formula looks at the step number; and `for_role`
+    where parameters of some roles are left to another optimizer. One that searches along a line over the whole data set
+    says ``full_batch = True`` and defines `iterate` and `converged`.
 
     Attributes
     ----------
@@ -93,6 +94,14 @@ class Optimizer(Component):
         *Shape*: param and grad (M, n, k) or (M, 1, P); rate and each factor (1, 1, 1) or (M, 1, 1).
         """
         raise NotImplementedError(f"{type(self).__name__} must define update(param, grad, state, rate, factors).")
+
+    def for_role(self, role: str) -> Optimizer:
+        """Return what moves parameters of a role ('weight', 'head', 'bias', 'embedding', ...): itself, or another one.
+
+        Another one reads the same factors.
+        """
+        del role
+        return self
 
     def reach(self, state: State, factors: Factors) -> Tensor | float:
         """Return how far, in units of the rate, a lasting gradient of one moves a parameter in each step.

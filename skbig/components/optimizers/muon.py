@@ -1,4 +1,4 @@
-"""Muon: momentum, made orthogonal, for the weight matrices; AdamW for the rest.
+"""Muon: momentum, made orthogonal, for the hidden weight matrices; AdamW for the rest.
 
 Legend: M members; a weight is `[M,in,out]`, where torch's own is `[out,in]`; intercepts and scales are `[M,1,out]`.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Boolean, Each, Interval, Options
-from skbig.components.optimizers.adam import adam_factors, adam_move, adam_state
+from skbig.components.optimizers.adam import AdamW, adam_factors, adam_move, adam_state
 from skbig.components.optimizers.base import (
     BELOW_ONE,
     NOT_NEGATIVE,
@@ -33,8 +33,9 @@ class Muon(Optimizer, name="muon", recordable=True):
 
     ``b = momentum * b + (1 - momentum) * g`` and ``param -= rate * r * orthogonal(b)``, where a few Newton-Schulz steps
     ``X = a X + (b X X' + c (X X')^2) X`` make the matrix orthogonal and r depends on its shape (Jordan et al., 2024,
-    "Muon: an optimizer for hidden layers in neural networks"; Liu et al., 2025, arXiv:2502.16982). Parameters with a
-    single row, such as intercepts, take AdamW's move with the same rate and weight decay.
+    "Muon: an optimizer for hidden layers in neural networks"; Liu et al., 2025, arXiv:2502.16982). As its authors
+    advise, it moves the weights of hidden layers alone; the last layer's, embeddings, intercepts and scales take
+    `AdamW`'s move with the same weight decay, and the same rate where `param_groups` of the estimator gives no other.
 
     Parameters
     ----------
@@ -79,6 +80,9 @@ class Muon(Optimizer, name="muon", recordable=True):
     adjust_rate: str = hyperparameter("original", Options(("original", "match_rms_adamw")))
     adam_betas: tuple[float, float] = hyperparameter((0.9, 0.999), Each(BELOW_ONE, 2), varies=True)
     adam_eps: float = hyperparameter(1e-8, NOT_NEGATIVE, varies=True)
+
+    def for_role(self, role: str) -> Optimizer:
+        return self if role == "weight" else AdamW(self.adam_betas, self.adam_eps, self.weight_decay)
 
     def init(self, param: Tensor) -> State:
         return {"momentum": torch.zeros_like(param)} if _is_matrix(param) else adam_state(param)

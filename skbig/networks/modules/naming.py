@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
@@ -14,20 +15,27 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
-def parameters_of(module: nn.Module) -> dict[str, Parameter]:
-    """Return shape and role of every parameter by its name in the module; one that has several names by its first."""
+def parameters_of(module: nn.Module, n_outputs: Sequence[int] = ()) -> dict[str, Parameter]:
+    """Return shape and role of every parameter by its name in the module; one that has several names by its first.
+
+    The head is the last weight, if it has a row for each of so many outputs.
+    """
     declared = {}
     for owner_name, owner in module.named_modules():
         for own_name, tensor in owner._parameters.items():
             if tensor is not None:
                 name = f"{owner_name}.{own_name}" if owner_name else own_name
                 declared[name] = _parameter(owner, own_name, tensor)
-    return {name: declared[name] for name, _ in module.named_parameters()}
+    declared = {name: declared[name] for name, _ in module.named_parameters()}
+    weights = [name for name, parameter in declared.items() if parameter.role == "weight"]
+    if weights and declared[weights[-1]].shape[0] in n_outputs:
+        declared[weights[-1]] = replace(declared[weights[-1]], role="head")
+    return declared
 
 
 def _parameter(owner: nn.Module, name: str, tensor: Tensor) -> Parameter:
     role = _role(owner, name, tensor.dim())
-    return Parameter(tuple(tensor.shape), role, penalized=role == "weight")
+    return Parameter(tuple(tensor.shape), role, penalized=role == "weight", outputs_first=tensor.dim() > 1)
 
 
 def _role(owner: nn.Module, name: str, n_dims: int) -> str:

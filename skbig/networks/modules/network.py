@@ -150,7 +150,8 @@ class ModuleNetwork(Network, recordable=True):
     def _made(self, n_features: int, n_outputs: int, seed: int) -> _Made:
         module = self._module(self._shape(n_features), n_outputs, seed)
         check_tensors(module, self.source.name)
-        return _made_of(module, self.frozen, self.source.name)
+        n_columns = (n_outputs, 2) if self.two_columns and n_outputs == 1 else (n_outputs,)
+        return _made_of(module, self.frozen, self.source.name, n_columns)
 
     def _module(self, shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
         """Return a new module, or the instance itself."""
@@ -195,12 +196,12 @@ class _Made(NamedTuple):
     first_names: dict[str, str]
 
 
-def _made_of(module: nn.Module, patterns: Sequence[str], name: str) -> _Made:
+def _made_of(module: nn.Module, patterns: Sequence[str], name: str, n_columns: Sequence[int]) -> _Made:
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     frozen = matched(list(tensors), patterns, "freeze")
     trained = {
         name: declared
-        for name, declared in parameters_of(module).items()
+        for name, declared in parameters_of(module, n_columns).items()
         if name not in frozen and tensors[name].requires_grad
     }
     if not trained:
