@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -116,6 +117,11 @@ class Rows:
         for start in range(0, order.length, length):
             yield ResidentSteps(self, [order.part(start, start + length)], batch_size)
 
+    def epochs(self, seed: int, first: int, n_epochs: int, shuffle: bool, batch_size: int) -> list[Batch]:
+        """Return the batches of some epochs of one member, one after another, as `epoch` gives them."""
+        orders = [epoch_order([seed], first + e, self.n_rows, shuffle) for e in range(n_epochs)]
+        return self._gather(np.concatenate(orders, axis=1), cut(self.n_rows, batch_size) * n_epochs)
+
     def steps_gathered(self, n_members: int, batch_size: int) -> int:
         """How many batches are gathered at once."""
         return max(1, GATHERED_BYTES // max(1, self.row_bytes(n_members) * batch_size * n_members))
@@ -138,35 +144,39 @@ class Rows:
 
     def gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
         """Return the rows `index` (M, L) in batches."""
+        return self._gather(index, cut(index.shape[1], batch_size))
+
+    def _gather(self, index: np.ndarray, sizes: list[int]) -> list[Batch]:
         on_device = torch.from_numpy(np.ascontiguousarray(index)).to(self.y.device)
         axis = 0 if index.shape[0] == 1 else 1
-        y = _select(self.y, on_device).split(batch_size, axis)
+        y = _select(self.y, on_device).split(sizes, axis)
         X = (
-            self._sparse_batches(index, batch_size)
+            self._sparse_batches(index, sizes)
             if self.is_sparse
-            else self._converted(_select(self.X, self.places(on_device))).split(batch_size, axis)
+            else self._converted(_select(self.X, self.places(on_device))).split(sizes, axis)
         )
-        share = self._shares(on_device, batch_size)
+        share = self._shares(on_device, sizes)
         return [Batch(*columns, equal=self.weight is None) for columns in zip(X, y, share, strict=True)]
 
-    def _shares(self, index: Tensor, batch_size: int) -> list[Tensor]:
-        n_members, n_rows = index.shape
+    def _shares(self, index: Tensor, sizes: list[int]) -> list[Tensor]:
+        n_members = index.shape[0]
         if self.weight is not None:
-            split = _select(self.weight, index).split(batch_size, 0 if n_members == 1 else 1)
+            split = _select(self.weight, index).split(sizes, 0 if n_members == 1 else 1)
             return [weight / weight.shape[-1] for weight in split]
-        lengths = [min(batch_size, n_rows - start) for start in range(0, n_rows, batch_size)]
-        equal = {n: self._equal_shares(n_members, n) for n in set(lengths)}
-        return [equal[n] for n in lengths]
+        equal = {n: self._equal_shares(n_members, n) for n in set(sizes)}
+        return [equal[n] for n in sizes]
 
     def _equal_shares(self, n_members: int, n_rows: int) -> Tensor:
         shape = (n_rows,) if n_members == 1 else (n_members, n_rows)
         return torch.full(shape, 1.0 / n_rows, dtype=self.dtype, device=self.y.device)
 
-    def _sparse_batches(self, index: np.ndarray, batch_size: int) -> list[Tensor | SparseRows]:
-        starts = range(0, index.shape[1], batch_size)
+    def _sparse_batches(self, index: np.ndarray, sizes: list[int]) -> list[Tensor | SparseRows]:
         if self.index is not None:
             index = self.index.numpy()[index]
-        return [self._sparse_batch(index[:, start : start + batch_size]) for start in starts]
+        return [
+            self._sparse_batch(index[:, start : start + n])
+            for start, n in zip(accumulate([0, *sizes[:-1]]), sizes, strict=True)
+        ]
 
     def _sparse_batch(self, index: np.ndarray) -> Tensor | SparseRows:
         if reads_sparse(self.X, index.shape[0]):
@@ -209,6 +219,12 @@ def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole
     if keep_whole and (X.dtype.kind in "iub" or X.dtype == np.float16):
         return as_tensor(np.ascontiguousarray(X)).to(device)
     return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
+
+
+def cut(n_rows: int, batch_size: int) -> list[int]:
+    """Return how many rows each batch of a set has."""
+    whole, rest = divmod(n_rows, batch_size)
+    return [batch_size] * whole + [rest] * (rest > 0)
 
 
 def reads_sparse(X: Any, n_members: int) -> bool:

@@ -46,6 +46,9 @@ class LineSearchEpochs:
         """How loss and gradient are computed."""
         return "recorded" if any(single.is_recorded for single in self._singles) else "written"
 
+    def settle(self) -> None:
+        """The weights are those of the last iteration."""
+
     def run(self) -> EpochResult:
         """Take one iteration."""
         members, recipe = self._members, self._recipe

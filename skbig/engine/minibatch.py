@@ -85,6 +85,9 @@ class MiniBatchEpochs:
         members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
         return EpochResult(total / seen, rate, np.zeros(members.n_members, dtype=bool))
 
+    def settle(self) -> None:
+        """The weights are those of the last epoch."""
+
     def _steps(self, epoch: int) -> Iterator[Sequence[Batch]]:
         """Yield the steps of an epoch, some at a time."""
         begun, self._begun = self._begun, {}

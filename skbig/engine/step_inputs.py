@@ -88,10 +88,10 @@ class StepTable(Sequence[StepInputs]):
     def __getitem__(self, index: int) -> StepInputs: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence[StepInputs]: ...
+    def __getitem__(self, index: slice) -> StepTable: ...
 
-    def __getitem__(self, index: int | slice) -> StepInputs | Sequence[StepInputs]:
-        return self._all[index]
+    def __getitem__(self, index: int | slice) -> StepInputs | StepTable:
+        return self._all[index] if isinstance(index, int) else self.part(*index.indices(len(self))[:2])
 
 
 def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> StepTable:

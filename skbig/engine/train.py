@@ -17,6 +17,7 @@ import numpy as np
 from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
 from skbig.engine.epoch import ADVICE, Clock, EpochResult
+from skbig.engine.epochs_ahead import EpochsAhead, may_go_ahead
 from skbig.engine.executors.threads import thread_count, useful_threads
 from skbig.engine.history import History
 from skbig.engine.line_search import LineSearchEpochs
@@ -210,7 +211,10 @@ class _Run:
         """Run the loop, once; Ctrl-C ends it early."""
         with thread_count(useful_threads(self.members, self.recipe.batch_size)):
             rows = self.processes.own_rows(self.rows, self.recipe)
-            epochs = epochs_of(self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.processes)
+            watched = self.validation is not None or bool(self.observers)
+            epochs = epochs_of(
+                self.members, rows, self.recipe, self.clock, first_epoch, self.failed, self.processes, watched=watched
+            )
             self.history.executor = epochs.executor_name
             if self.tracker.looks_again and self.validation is not None:
                 score = self.validation(self.members, self.recipe).score
@@ -224,6 +228,7 @@ class _Run:
                 message = "Training interrupted by user; the model so far is kept."
                 warn_user(message, InterruptedWarning)
             finally:
+                epochs.settle()
                 self.history.executor = epochs.executor_name
         if self.failed is None and (self.recipe.keep_best or self.members.n_members > 1):
             self.tracker.restore_best()
@@ -310,9 +315,13 @@ def epochs_of(
     first_epoch: int,
     failed: np.ndarray | None = None,
     processes: Processes = ONE_PROCESS,
+    *,
+    watched: bool = True,
 ) -> MiniBatchEpochs | LineSearchEpochs:
-    """Return the kind of epochs that the optimizer takes."""
+    """Return the kind of epochs that the optimizer takes; where the weights are not watched, short ones go ahead."""
     if recipe.optimizer.full_batch:
         assert isinstance(rows, Rows) and failed is None, "members of a line search are not stacked"
         return LineSearchEpochs(members, rows, recipe, clock, first_epoch)
-    return MiniBatchEpochs(members, rows, recipe, clock, first_epoch, failed, processes)
+    alone = processes is ONE_PROCESS and failed is None and not watched
+    kind = EpochsAhead if alone and may_go_ahead(members, rows, recipe) else MiniBatchEpochs
+    return kind(members, rows, recipe, clock, first_epoch, failed, processes)

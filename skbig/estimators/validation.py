@@ -69,7 +69,7 @@ class ValidationSet:
         A scorer is not asked, and does not warn, about one that has diverged. What is known on the device comes back in
         one copy.
         """
-        loss = self._loss(raw, member.recipe)
+        loss = self.loss(raw, member.recipe)
         scores = [score(raw, self.rows.y, self.rows.weight, member.recipe.loss) for score in self.on_device.values()]
         known = torch.stack([are_finite(raw, member.recipe.loss).to(loss), loss, *(score.to(loss) for score in scores)])
         finite, value, *values = known.tolist()
@@ -79,7 +79,7 @@ class ValidationSet:
         scored = dict(zip(self.on_device, values, strict=True)) | self._scored_on_host(raw, member)
         return value, [-value if metric.scorer is None else scored[metric.name] for metric in self.metrics]
 
-    def _loss(self, raw: Tensor, recipe: Recipe) -> Tensor:
+    def loss(self, raw: Tensor, recipe: Recipe) -> Tensor:
         """Return the mean loss by the raw predictions (N, K) of one member, in double precision."""
         home = raw.device if raw.device.type != "mps" else torch.device("cpu")  # which has no double
         with torch.no_grad():

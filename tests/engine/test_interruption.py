@@ -45,6 +45,7 @@ def test_ctrl_c_keeps_the_model_so_far(n_members: int, monkeypatch: pytest.Monke
     epochs = epochs_of(expected, rows("regression"), what, Clock(0.0, None), 0)
     epochs.run(), epochs.run()
     interrupted_at(8, monkeypatch)
+    monkeypatch.setattr("skbig.engine.epochs_ahead.STEP_PRODUCTS", 0)
     members = new_members(what, range(n_members))
     with pytest.warns(InterruptedWarning, match="so far is kept"):
         history = train(members, rows("regression"), what)

@@ -328,9 +328,10 @@ def test_a_validation_loss_may_be_infinite_for_an_epoch(monkeypatch: pytest.Monk
     """Once it has been finite it may be infinite for an epoch, also when the stack has become another one since."""
     loss_of, times = ValidationSet.loss, Counter[int]()
 
-    def infinite_once(self: Any, raw: Any, what: Any) -> float:
+    def infinite_once(self: Any, raw: Any, what: Any) -> torch.Tensor:
         times[id(self)] += 1
-        return np.inf if times[id(self)] == 3 else loss_of(self, raw, what)
+        loss = loss_of(self, raw, what)
+        return torch.full_like(loss, np.inf) if times[id(self)] == 3 else loss
 
     monkeypatch.setattr(ValidationSet, "loss", infinite_once)
     specifications: list[dict[str, Any]] = [{"judged": True, "max_epochs": n} for n in (2, 5, 5)]

@@ -19,6 +19,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import make_scorer, mean_absolute_error, mean_squared_error
@@ -239,7 +240,9 @@ def test_an_epoch_without_a_validation_loss(tmp_path: Path, monkeypatch: pytest.
     rows: dict[str, Any] = {"X_val": X, "y_val": VALUES}
     killed(tmp_path, 3, **rows)
     values = iter([np.inf] + [1.0] * 100)
-    monkeypatch.setattr("skbig.estimators.validation.ValidationSet.loss", lambda self, raw, recipe: next(values))
+    monkeypatch.setattr(
+        "skbig.estimators.validation.ValidationSet.loss", lambda *args: torch.tensor(next(values)).double()
+    )
     model = fitted(network(tmp_path), X, VALUES, **rows)
     assert model.validation_loss_curve_[3:5] == [np.inf, 1.0]
     values = iter([np.inf])
