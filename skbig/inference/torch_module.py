@@ -143,7 +143,7 @@ class _Sure(nn.Module):
 
 def torch_module(fitted: FittedNetwork) -> FittedModule:
     """Return a fitted network as a module, in evaluation mode."""
-    members = [_member(fitted, i) for i in range(fitted.n_members)]
+    members = [member_module(fitted, i) for i in range(fitted.n_members)]
     raw = members[0]
     if len(members) > 1:
         raw = Pooled(members, fitted.multiclass) if fitted.pools else Mean(members)
@@ -162,7 +162,8 @@ class UserModule(nn.Module):
         return self.layer.outputs(raw, raw.dtype, 1)
 
 
-def _member(fitted: FittedNetwork, member: int) -> nn.Module:
+def member_module(fitted: FittedNetwork, member: int) -> nn.Module:
+    """Return the raw predictions of a member as a module, (N, F) -> (N, K)."""
     network = fitted.network
     if isinstance(network.network, ModuleNetwork):
         arrays = {name: array[member] for name, array in fitted.arrays.items()}

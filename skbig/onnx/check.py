@@ -111,6 +111,8 @@ def _is_tied(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return np.abs(scores - 0.5) < TOLERANCE
     if scores.ndim == 1:
         return np.abs(scores) < TOLERANCE
+    if scores.shape[1] == 1:  # there is but one
+        return np.zeros(len(scores), dtype=bool)
     top = np.sort(scores, axis=1)[:, -2:]
     return top[:, 1] - top[:, 0] < 2 * TOLERANCE
 
@@ -119,6 +121,6 @@ def _cause(model: Any) -> str:
     if hasattr(model, "steps") or hasattr(model, "estimator"):
         return (
             "Either skl2onnx converts a step wrongly, or numbers of the rows do not fit into float32, as a date in "
-            "seconds, or lie at a border of a bin. Export the last step alone to see which."
+            "seconds, or lie at a border of a bin. Export with dtype='float64', or the last step alone, to see which."
         )
-    return "Numbers of the rows may not fit into float32: scale them first."
+    return "Numbers of the rows may not fit into float32: scale them first, or export with dtype='float64'."

@@ -16,6 +16,8 @@ from skbig.exceptions import ExportError
 from skbig.inference.fitted_network import FittedNetwork
 from skbig.onnx.graph import Graph
 from skbig.onnx.layers import convert_layer
+from skbig.onnx.modules import convert_module, is_module, row_dtype
+from skbig.onnx.tables import Input, encoded_table
 
 
 def output_shapes(operator: Any) -> None:
@@ -37,26 +39,36 @@ def add_nodes(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of a fitted estimator."""
     estimator = operator.raw_operator
     fitted = fitted_network(estimator)
-    if fitted.encodes:
-        raise ExportError(
-            f"{type(estimator).__name__} cannot become an ONNX graph: it encodes the columns of a table by itself. Use "
-            "BigNetworkClassifier(TabularMLP(...)) or BigMLPClassifier in a Pipeline with scikit-learn's encoders."
-        )
     graph = Graph(scope, container, fitted.n_members, _dtype_of(operator))
-    raw = _raw(graph, fitted, [variable.full_name for variable in operator.inputs])
+    raw = _raw(graph, fitted, _rows(graph, fitted, estimator, operator.inputs))
     outputs = [variable.full_name for variable in operator.outputs]
     if isinstance(fitted.targets, RegressionTargets):
-        prediction = _mean(graph, _prediction(graph, raw, fitted))
-        graph.node("Identity", _decoded(graph, prediction, fitted.targets), output=outputs[0])
+        predictions = _decoded(graph, _prediction(graph, raw, fitted), fitted.targets)
+        graph.node("Identity", _mean(graph, predictions), output=outputs[0])
         return
     asks_for_raw = bool(container.get_options(estimator, {"raw_scores": False})["raw_scores"])
     _add_classes(graph, fitted, raw, outputs, _labels(scope, estimator), asks_for_raw)
 
 
-def _raw(graph: Graph, fitted: FittedNetwork, inputs: list[str]) -> str:
+def _rows(graph: Graph, fitted: FittedNetwork, estimator: Any, variables: list[Any]) -> str:
+    """Add what the network reads, of one input or of several side by side: (N, F)."""
+    if hasattr(estimator, "encoding_"):
+        return encoded_table(graph, estimator.encoding_, [_input(variable) for variable in variables])
+    dtype = row_dtype(fitted, graph) if is_module(fitted) else graph.dtype
+    parts = [graph.cast(variable.full_name, dtype) for variable in variables]
+    return parts[0] if len(parts) == 1 else str(graph.node("Concat", *parts, axis=-1))
+
+
+def _input(variable: Any) -> Input:
+    shape = variable.type.shape
+    width = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else 1
+    return Input(variable.full_name, variable.raw_name, _kind(variable.type), width)
+
+
+def _raw(graph: Graph, fitted: FittedNetwork, X: str) -> str:
     """Add the network: (N, F) -> (N, K), or (M, N, K)."""
-    parts = [graph.cast(name, graph.dtype) for name in inputs]
-    X = parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=-1)
+    if is_module(fitted):
+        return convert_module(graph, fitted, X)
     if graph.n_members > 1:
         X = graph.node("Unsqueeze", X, graph.constant([0], np.int64))
     only = 0 if graph.n_members == 1 else None
@@ -125,6 +137,9 @@ def _add_classes(
     targets, threshold = fitted.targets, 0.0
     assert isinstance(targets, ClassTargets)
     scores = decisive = _mean(graph, raw)
+    if fitted.one_class:
+        _add_only_class(graph, scores, outputs, labels, fitted.loss.probabilistic and not asks_for_raw)
+        return
     if fitted.loss.probabilistic:
         probabilities = _mean(graph, _prediction(graph, raw, fitted))
         if graph.n_members > 1:
@@ -145,6 +160,15 @@ def _add_classes(
         graph.node("Identity", index, output=outputs[0])
     else:
         graph.node("Gather", _class_constant(graph, labels), index, axis=0, output=outputs[0])
+
+
+def _add_only_class(graph: Graph, scores: str, outputs: list[str], labels: np.ndarray, is_share: bool) -> None:
+    """Add the one label that there is, and that it is sure; or its score."""
+    nothing = graph.node("Sub", scores, scores)
+    shown = graph.node("Add", nothing, graph.constant(1.0)) if is_share else scores
+    graph.node("Identity", shown, output=outputs[1])
+    index = graph.reshape(graph.cast(nothing, np.int64), [-1])
+    graph.node("Gather", _class_constant(graph, labels), index, axis=0, output=outputs[0])
 
 
 def _pooled(graph: Graph, probabilities: str, fitted: FittedNetwork) -> str:
@@ -169,7 +193,14 @@ def _are_texts(classes: np.ndarray) -> bool:
 
 
 def _dtype_of(operator: Any) -> np.dtype[Any]:
-    """Return what is computed in: float64 where all inputs are."""
-    types = import_extra("skl2onnx.common.data_types", "onnx", "skbig.onnx")
-    doubles = all(isinstance(variable.type, types.DoubleTensorType) for variable in operator.inputs)
-    return np.dtype(np.float64 if doubles else np.float32)
+    """Return what is computed in: float64 where inputs are, and none is float32."""
+    kinds = {_kind(variable.type) for variable in operator.inputs}
+    return np.dtype(np.float64 if "float64" in kinds and "float32" not in kinds else np.float32)
+
+
+def _kind(type_: Any) -> str:
+    """Return what an input holds, in the words of `Input`."""
+    name = type(type_).__name__.removesuffix("TensorType")
+    if name.startswith(("Int", "UInt")):
+        return "whole"
+    return {"Double": "float64", "String": "text", "Boolean": "bool"}.get(name, "float32")

@@ -40,6 +40,7 @@ def to_onnx(
     max_loss: float = 0.01,
     y: Any = None,
     target_opset: int | None = None,
+    dtype: str = "float32",
 ) -> ModelProto:
     """Return a fitted model, or a whole Pipeline, as an ONNX graph; it is run, and must predict the same.
 
@@ -49,9 +50,9 @@ def to_onnx(
         Fitted: an estimator of this package, or whatever skl2onnx converts with one of ours in it, such as a Pipeline
         with a ColumnTransformer. Of a search the best estimator is taken.
     X : array-like or DataFrame of shape (n_samples, n_features)
-        Rows as the model reads them, on which the graph is tried: some hundred typical ones. Numbers are float32 in the
-        graph. A data frame with a column of texts, or before a ColumnTransformer, becomes one input for each column;
-        anything else becomes one input "X".
+        Rows as the model reads them, on which the graph is tried: some hundred typical ones. A table that a
+        `BigTabularClassifier` or a ColumnTransformer reads becomes one input for each column, and so does a data frame
+        with a column of texts; anything else becomes one input "X". That of a module may have any shape.
     path : path, default=None
         File to write, as a whole or not at all.
     quantize : {'int8'} or None, default=None
@@ -63,7 +64,10 @@ def to_onnx(
         Targets of X, by which that loss is measured: in accuracy, or in R². Without them predictions are compared with
         those before: the share of rows whose label changes, or one less the R².
     target_opset : int, default=None
-        Version of ONNX's operators, from 15 on; None is the newest that skl2onnx knows.
+        Version of ONNX's operators, from 15 on, for modules of your own from 18 on; None is the newest that skl2onnx
+        knows.
+    dtype : {'float32', 'float64'}, default='float32'
+        Of the numbers in the inputs, and in what is computed: 'float64' for numbers that float32 cannot tell apart.
 
     Returns
     -------
@@ -91,10 +95,10 @@ def to_onnx(
     >>> [output.name for output in graph.graph.output]
     ['label', 'probabilities']
     """
-    _check_choices(quantize, max_loss, target_opset)
+    _check_choices(quantize, max_loss, target_opset, dtype)
     model = getattr(model, "best_estimator_", model)
     check_is_fitted(model)
-    feeds = feeds_of(model, X)
+    feeds = feeds_of(model, X, dtype)
     graph = _converted(model, feeds, target_opset)
     facts = {"skbig": __version__, "max_difference": repr(check_graph(graph, model, feeds))}
     if quantize is not None:
@@ -110,9 +114,13 @@ def to_onnx(
     return graph
 
 
-def _check_choices(quantize: Any, max_loss: Any, target_opset: Any) -> None:
+def _check_choices(quantize: Any, max_loss: Any, target_opset: Any, dtype: Any) -> None:
+    if not (isinstance(dtype, str) and dtype in ("float32", "float64")):
+        raise ValueError(f"The 'dtype' parameter of to_onnx must be 'float32' or 'float64'. Got {dtype!r} instead.")
     if quantize not in (None, "int8"):
         raise ValueError(f"The 'quantize' parameter of to_onnx must be 'int8' or None. Got {quantize!r} instead.")
+    if quantize and dtype != "float32":
+        raise ValueError("quantize='int8' takes a graph with dtype='float32'. Got dtype='float64'.")
     if not isinstance(max_loss, int | float) or not max_loss >= 0:
         raise ValueError(
             f"The 'max_loss' parameter of to_onnx must be a float of at least 0. Got {max_loss!r} instead."

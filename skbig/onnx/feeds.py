@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
 
 from skbig._utils.extras import import_extra
+from skbig.estimators.module import BigModule
+from skbig.estimators.tabular import BigTabular
 from skbig.onnx.registration import parts_of
+from skbig.onnx.table_feeds import table_inputs
+from skbig.tables.cells import is_missing
+from skbig.tables.encoding import TableEncoding
+from skbig.tables.reading import as_table
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,9 @@ class Feeds:
     Attributes
     ----------
     inputs : dict of ndarray
-        By the name of the graph's input: float32, int64, bool or texts, (N, F) or (N, 1).
+        By the name of the graph's input: float32 or float64, int64, bool or texts, (N, F) or (N, 1).
     rows : array-like
-        The same rows for the model: its numbers are those of float32.
+        The same rows for the model: its numbers are those of the inputs.
     """
 
     inputs: dict[str, np.ndarray]
@@ -35,15 +42,20 @@ class Feeds:
     def types(self) -> list[tuple[str, Any]]:
         """Return the inputs as skl2onnx wants them declared."""
         types = import_extra("skl2onnx.common.data_types", "onnx", "skbig.onnx")
-        kinds = {"f": types.FloatTensorType, "i": types.Int64TensorType, "b": types.BooleanTensorType}
+        kinds = {
+            "float32": types.FloatTensorType,
+            "float64": types.DoubleTensorType,
+            "int64": types.Int64TensorType,
+            "bool": types.BooleanTensorType,
+        }
         return [
-            (name, kinds.get(array.dtype.kind, types.StringTensorType)([None, array.shape[1]]))
+            (name, kinds.get(array.dtype.name, types.StringTensorType)([None, *array.shape[1:]]))
             for name, array in self.inputs.items()
         ]
 
 
-def feeds_of(model: Any, X: Any) -> Feeds:
-    """Return rows for a graph, and for the model.
+def feeds_of(model: Any, X: Any, dtype: str) -> Feeds:
+    """Return rows for a graph, whose real numbers are of a dtype, and for the model.
 
     Raises
     ------
@@ -52,43 +64,59 @@ def feeds_of(model: Any, X: Any) -> Feeds:
     """
     if sparse.issparse(X):
         raise ValueError("X must be dense for to_onnx, since a graph reads dense rows. Use X.toarray().")
+    reader, shape = _reader(model), np.shape(X)
+    if not _fits(shape, isinstance(reader, BigModule)):
+        raise ValueError(f"X must be a table of one row or more for to_onnx. Got the shape {shape} instead.")
+    if isinstance(reader, BigTabular) and isinstance(reader.encoding_, TableEncoding):
+        return Feeds(table_inputs(reader.encoding_, as_table(X), dtype), X)
     if hasattr(X, "to_pandas") and not hasattr(X, "iloc"):
         X = X.to_pandas()
-    shape = np.shape(X)
-    if len(shape) != 2 or not shape[0]:
-        raise ValueError(f"X must be a table of one row or more for to_onnx. Got the shape {shape} instead.")
     if hasattr(X, "iloc"):
-        return _of_frame(model, X)
+        return _of_frame(model, X, dtype)
     array = np.asarray(X)
     if array.dtype.kind == "f":
-        array = array.astype(np.float32)
-        return Feeds({"X": array}, array.astype(np.asarray(X).dtype))
-    return Feeds({"X": _as_fed(array)}, X)
+        fed = array.astype(dtype)
+        return Feeds({"X": fed}, fed.astype(array.dtype))
+    return Feeds({"X": _as_fed(array, dtype)}, X)
 
 
-def _of_frame(model: Any, X: Any) -> Feeds:
-    columns = {str(name): _as_fed(X[name].to_numpy()[:, None]) for name in X.columns}
+def _fits(shape: tuple[int, ...], any_shape: bool) -> bool:
+    return bool(shape and shape[0]) and (len(shape) == 2 or (any_shape and len(shape) > 1))
+
+
+def _reader(model: Any) -> Any:
+    """Return the estimator that reads the rows: the model, or its first part that does more than hand them on."""
+    if isinstance(model, Pipeline):
+        return _reader(next(step for _, step in model.steps if step is not None and step != "passthrough"))
+    for name in ("best_estimator_", "regressor_", "estimator_"):
+        if hasattr(model, name):
+            return _reader(getattr(model, name))
+    return model
+
+
+def _of_frame(model: Any, X: Any, dtype: str) -> Feeds:
+    columns = {str(name): _as_fed(X[name].to_numpy()[:, None], dtype) for name in X.columns}
     rounded = X.astype({name: X[name].dtype for name in X.columns})
     for name in X.columns:
         fed = columns[str(name)]
-        if fed.dtype == np.float32:
+        if fed.dtype.kind == "f":
             rounded[name] = fed[:, 0].astype(np.float64)
     kinds = {array.dtype.kind for array in columns.values()}
-    by_column = "O" in kinds or any(isinstance(part, ColumnTransformer) for part in parts_of(model))
+    by_column = "O" in kinds or any(isinstance(part, ColumnTransformer | BigTabular) for part in parts_of(model))
     if by_column:
         return Feeds(columns, rounded)
-    whole = np.hstack([array.astype(np.float32) for array in columns.values()])
+    whole = np.hstack([array.astype(dtype) for array in columns.values()])
     return Feeds({"X": whole}, rounded)
 
 
-def _as_fed(array: np.ndarray) -> np.ndarray:
+def _as_fed(array: np.ndarray, dtype: str) -> np.ndarray:
     """Return an array in the dtype of a graph's input."""
     if array.dtype.kind == "O" and not any(isinstance(value, str) for value in _known(array)):
-        array = array.astype(np.float64)
+        array = np.where(_missing(array), np.nan, array).astype(np.float64)
     kind = array.dtype.kind
     if kind in "OUS":
         return np.where(_missing(array), "", array.astype(object)).astype(object)
-    return array.astype({"f": np.float32, "b": np.bool_}.get(kind, np.int64))
+    return array.astype({"f": dtype, "b": "bool"}.get(kind, "int64"))
 
 
 def _known(array: np.ndarray) -> Iterator[Any]:
@@ -96,4 +124,4 @@ def _known(array: np.ndarray) -> Iterator[Any]:
 
 
 def _missing(array: np.ndarray) -> np.ndarray:
-    return np.array([value is None or value != value for value in array.flat], dtype=bool).reshape(array.shape)
+    return np.array([is_missing(value) for value in array.flat], dtype=bool).reshape(array.shape)

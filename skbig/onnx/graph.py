@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from skbig._utils.extras import import_extra
+from skbig.exceptions import ExportError
 
 
 class Graph:
@@ -40,6 +41,11 @@ class Graph:
     def rank(self) -> int:
         """How many axes a value has."""
         return 2 if self.n_members == 1 else 3
+
+    @property
+    def opset(self) -> int:
+        """Which version of ONNX's operators the graph is for."""
+        return int(self._container.target_opset_any_domain(""))
 
     def constant(self, array: Any, dtype: Any = None) -> str:
         """Add numbers, in the dtype of the graph unless another is given; texts as they are."""
@@ -94,3 +100,16 @@ class Graph:
         """Take some features."""
         bounds = (self.constant([number], np.int64) for number in (start, stop, -1))
         return str(self.node("Slice", value, *bounds))
+
+    def model(self, model: Any, value: str) -> str:
+        """Add the nodes of an ONNX model of one input and one output, and of the same version of the operators."""
+        prefix = str(self._scope.get_unique_variable_name("model"))
+        inner = import_extra("onnx.compose", "onnx", "skbig.onnx").add_prefix(model, f"{prefix}/")
+        versions = {each.domain: each.version for each in inner.opset_import}
+        if versions != {"": self.opset}:
+            raise ExportError(f"The graph is one of opset {self.opset}, and what is put into it needs {versions}.")
+        self.node("Identity", value, output=inner.graph.input[0].name)
+        self._container.initializers.extend(inner.graph.initializer)
+        self._container.nodes.extend(inner.graph.node)
+        self._container.node_domain_version_pair_sets.add(("", self.opset))
+        return str(inner.graph.output[0].name)

@@ -81,7 +81,8 @@ def _dense(layer: Dense, graph: Graph, X: str, arrays: Mapping[str, np.ndarray])
     Z = _affine(graph, X, weight, bias)
     if layer.normalization == "layer":
         Z = _layer_norm(graph, Z, layer.n_out, arrays)
-    return _ACTIVATIONS[layer.activation](graph, Z)
+    known = _ACTIVATIONS if graph.dtype == np.float32 else _ACTIVATIONS | _IN_FLOAT64
+    return known[layer.activation](graph, Z)
 
 
 def _affine(graph: Graph, X: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
@@ -98,9 +99,18 @@ def _layer_norm(graph: Graph, Z: str, width: int, arrays: Mapping[str, np.ndarra
 
 
 def _gelu(graph: Graph, Z: str) -> str:
-    error = graph.node("Erf", graph.node("Mul", Z, graph.constant(math.sqrt(0.5))))
-    half = graph.node("Mul", Z, graph.constant(0.5))
-    return str(graph.node("Mul", half, graph.node("Add", error, graph.constant(1.0))))
+    error = graph.node("Erf", _times(graph, Z, math.sqrt(0.5)))
+    return _gelu_of(graph, Z, error)
+
+
+def _gelu_by_float32(graph: Graph, Z: str) -> str:
+    """Add a GELU in float64 whose error function is exact to float32, as is all that there is of it."""
+    error = graph.node("Erf", graph.cast(_times(graph, Z, math.sqrt(0.5)), np.float32))
+    return _gelu_of(graph, Z, graph.cast(error, graph.dtype))
+
+
+def _gelu_of(graph: Graph, Z: str, error: str) -> str:
+    return str(graph.node("Mul", _times(graph, Z, 0.5), graph.node("Add", error, graph.constant(1.0))))
 
 
 def _silu(graph: Graph, Z: str) -> str:
@@ -108,9 +118,31 @@ def _silu(graph: Graph, Z: str) -> str:
 
 
 def _mish(graph: Graph, Z: str) -> str:
-    return str(graph.node("Mul", Z, graph.node("Tanh", graph.node("Softplus", Z))))
+    """Add ``z tanh(log(1 + e^z))``, by ``max(z, 0) + log(1 + e^-|z|)``, which is finite."""
+    tail = graph.node("Exp", graph.node("Neg", graph.node("Abs", Z)))
+    tail = graph.node("Log", graph.node("Add", tail, graph.constant(1.0)))
+    return str(graph.node("Mul", Z, graph.node("Tanh", graph.node("Add", graph.node("Relu", Z), tail))))
 
 
+def _elu(graph: Graph, Z: str, factor: float = 1.0) -> str:
+    below = graph.node("Exp", graph.node("Min", Z, graph.constant(0.0)))
+    below = _times(graph, graph.node("Sub", below, graph.constant(1.0)), factor)
+    return str(graph.node("Add", graph.node("Relu", Z), below))
+
+
+def _times(graph: Graph, Z: str, factor: float) -> str:
+    return str(graph.node("Mul", Z, graph.constant(factor)))
+
+
+_SELU = (1.0507009873554805, 1.6732632423543772)
+# ONNX Runtime has these for float32 only.
+_IN_FLOAT64: dict[str, Callable[[Graph, str], str]] = {
+    "gelu": _gelu_by_float32,
+    "mish": _mish,
+    "selu": lambda graph, Z: _times(graph, _elu(graph, Z, _SELU[1]), _SELU[0]),
+    "elu": _elu,
+    "leaky_relu": lambda graph, Z: graph.node("Max", Z, _times(graph, Z, 0.01)),
+}
 _ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "identity": lambda graph, Z: Z,
     "logistic": lambda graph, Z: graph.node("Sigmoid", Z),
@@ -118,8 +150,8 @@ _ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "relu": lambda graph, Z: graph.node("Relu", Z),
     "gelu": _gelu,
     "silu": _silu,
-    "mish": _mish,
-    "selu": lambda graph, Z: graph.node("Selu", Z, alpha=1.6732632423543772, gamma=1.0507009873554805),
+    "mish": lambda graph, Z: graph.node("Mul", Z, graph.node("Tanh", graph.node("Softplus", Z))),
+    "selu": lambda graph, Z: graph.node("Selu", Z, alpha=_SELU[1], gamma=_SELU[0]),
     "elu": lambda graph, Z: graph.node("Elu", Z, alpha=1.0),
     "leaky_relu": lambda graph, Z: graph.node("LeakyRelu", Z, alpha=0.01),
 }

@@ -65,7 +65,7 @@ class TableEncoding:
         return [NUMBER if isinstance(column, Numbers) else CATEGORY for column in self.columns]
 
     @cached_property
-    def _parts(self) -> tuple[list[tuple[int, Categories]], list[tuple[int, Numbers]], list[tuple[int, Numbers]]]:
+    def parts(self) -> tuple[list[tuple[int, Categories]], list[tuple[int, Numbers]], list[tuple[int, Numbers]]]:
         """Return the columns of categories, of numbers, and those of numbers with missing ones, with their places."""
         numbers = [(i, column) for i, column in enumerate(self.columns) if isinstance(column, Numbers)]
         categories = [(i, column) for i, column in enumerate(self.columns) if isinstance(column, Categories)]
@@ -79,12 +79,12 @@ class TableEncoding:
     @property
     def layout(self) -> Layout:
         """What the columns of the matrix are."""
-        codes, numbers, flags = self._parts
+        codes, numbers, flags = self.parts
         return Layout(tuple(column.n_codes for _, column in codes), len(numbers), len(flags))
 
     def sources(self) -> list[int]:
         """Return of each feature of the matrix from which column of the table it comes."""
-        return [place for part in self._parts for place, _ in part]
+        return [place for part in self.parts for place, _ in part]
 
     def encode(self, table: Table, dtype: Any) -> np.ndarray:
         """Return a table as a matrix (N, F).
@@ -94,8 +94,8 @@ class TableEncoding:
         ValueError
             When columns are missing or there are others, or when a cell holds what its column cannot hold.
         """
-        places = self._places(table)
-        codes, numbers, flags = self._parts
+        places = self.places(table)
+        codes, numbers, flags = self.parts
         X = np.empty((table.n_rows, self.layout.n_features), dtype=dtype)
         for feature, (place, levels) in enumerate(codes):
             X[:, feature] = levels.codes(table.categories(places[place]))
@@ -111,7 +111,7 @@ class TableEncoding:
                 X[:, flag_of[place]] = np.isnan(values)
         return X
 
-    def _places(self, table: Table) -> list[int]:
+    def places(self, table: Table) -> list[int]:
         """Return where each column is now: by name, if it has one."""
         if self.names is not None and table.names is not None:
             return columns_named(table, self.names)

@@ -44,7 +44,6 @@ from skbig import (
     BigMLPRegressor,
     BigNetworkClassifier,
     BigNetworkRegressor,
-    BigTabularClassifier,
 )
 from skbig.components import Loss
 from skbig.exceptions import ExportError
@@ -59,6 +58,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 skl2onnx = pytest.importorskip("skl2onnx")
 runtime = pytest.importorskip("onnxruntime")
 
+NO_MAPS: dict[str, Any] = {task: {"zipmap": False} for task in ("binary", "multiclass", "multilabel")}
+NO_MAPS |= {"regression": None, "multi-output": None}
 OPSETS = (15, 18, skl2onnx.__max_supported_opset__)
 
 
@@ -101,6 +102,8 @@ def test_every_activation(activation: str) -> None:
     estimator = trained("multiclass", activation=activation, n_members=2, hidden_layer_sizes=(6, 5))
     for opset in OPSETS:
         assert_same(to_onnx(estimator, X, target_opset=opset), estimator)
+    exact = run(to_onnx(estimator, X, dtype="float64"), X=X)[1]
+    np.testing.assert_allclose(exact, estimator.predict_proba(X), atol=1e-7 if activation == "gelu" else 1e-13)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma", "squared_log_error", "huber", "quantile"])
@@ -123,6 +126,28 @@ def test_links_of_classifiers(task: str, n_members: int, loss: str) -> None:
     else:
         found = run(graph)[1]
         np.testing.assert_allclose(found[:, -1], estimator.decision_function(X).reshape(len(X), -1)[:, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "multi-output"])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_in_float64(task: str, n_members: int) -> None:
+    """From float64 rows the graph computes in float64, as the model does."""
+    estimator = trained(task, n_members=n_members, normalization="batch")
+    for graph in (to_onnx(estimator, X, dtype="float64"), skl2onnx.to_onnx(estimator, X, options=NO_MAPS[task])):
+        found = run(graph, X=X)[-1]
+        wanted = estimator.predict(X) if "output" in task or task == "regression" else estimator.predict_proba(X)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "hinge"])
+def test_one_class(loss: str) -> None:
+    """The only class there is is sure."""
+    estimator = fitted(BigMLPClassifier((4,), loss=loss, max_iter=2), X, np.full(len(X), "all"))
+    label, score = run(to_onnx(estimator, X))
+    assert set(label) == {"all"}
+    wanted = np.ones((len(X), 1)) if loss == "log_loss" else estimator.decision_function(X)[:, None]
+    np.testing.assert_allclose(score, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("labels", [WORDS, WORDS.astype(object), MULTICLASS - 3, MULTICLASS.astype(float), BINARY > 0])
@@ -343,6 +368,9 @@ def test_a_date_in_seconds_is_refused() -> None:
     model = fitted(make_pipeline(StandardScaler(), values()), rows, VALUES)
     with pytest.raises(ExportError, match="do not fit into float32"):
         to_onnx(model, rows)
+    graph = to_onnx(model, rows, dtype="float64")
+    assert float(facts(graph)["max_difference"]) < 1e-12
+    np.testing.assert_allclose(run(graph, X=rows)[0].ravel(), model.predict(rows), rtol=1e-9)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
@@ -395,6 +423,12 @@ class Softsign(Loss):
     [
         ({"quantize": "int4"}, ValueError, "'quantize' parameter of to_onnx must be 'int8' or None. Got 'int4'"),
         ({"max_loss": -1}, ValueError, "'max_loss' parameter of to_onnx must be a float of at least 0"),
+        (
+            {"dtype": "float16"},
+            ValueError,
+            "'dtype' parameter of to_onnx must be 'float32' or 'float64'",
+        ),
+        ({"dtype": "float64", "quantize": "int8"}, ValueError, "quantize='int8' takes a graph with dtype='float32'"),
         ({"target_opset": 9}, ValueError, "'target_opset' parameter of to_onnx must be an int from 15 to"),
         ({"X": X[:0]}, ValueError, "X must be a table of one row or more"),
         ({"X": X[0]}, ValueError, "X must be a table of one row or more"),
@@ -405,13 +439,6 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], messag
     """What is asked for must be there."""
     with pytest.raises(error, match=message):
         to_onnx(**({"model": trained("binary"), "X": X} | arguments))
-
-
-def test_tables_are_refused_by_name() -> None:
-    """An estimator that encodes tables by itself says so."""
-    estimator = fitted(BigTabularClassifier("fast", max_iter=2), TABLE, CHEAP)
-    with pytest.raises(ExportError, match="BigTabularClassifier cannot become an ONNX graph"):
-        to_onnx(estimator, TABLE)
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
