@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors test-coverage fuzz lint docs bench gpu dist clean
+.PHONY: help example test test-oldest test-cluster test-doors test-text test-coverage fuzz lint docs bench gpu dist clean
 
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-oldest   the same with the oldest supported scikit-learn and torch (on Linux 3 GB are pulled)"
 	@echo "make test-cluster  what runs inside Ray, on Dask and on several machines"
 	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime, captum, SHAP and Triton's client make of ours"
+	@echo "make test-text     texts and images with pretrained models; one of 83 MB is pulled"
 	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
 	@echo "make fuzz          random calls, for SECONDS=60; what breaks a law is told with its seed"
 	@echo "make lint          ruff and mypy"
@@ -41,6 +42,11 @@ test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
 	.venv-doors/bin/python -m pytest tests/doors
 	.venv-doors/bin/python -m pytest tests/test_documents.py -k "onnx or out_into_the_world"
 	.venv-mlserver/bin/python -m pytest tests/doors/test_mlserver.py
+
+# Models are folders here: no hub is asked.
+test-text: .venv-text/.pretrained
+	HF_HUB_OFFLINE=1 .venv-text/bin/python -m pytest tests/pretrained
+	HF_HUB_OFFLINE=1 .venv-text/bin/python -m pytest tests/test_documents.py -k "pretrained or text/ or image/"
 
 test-coverage: .venv/.coverage
 	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-report=html
@@ -74,7 +80,7 @@ dist: .venv/.dist
 	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
 
 clean:
-	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage*
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
@@ -97,8 +103,12 @@ clean:
 	.venv-doors/bin/python -m pip install --quiet --constraint constraints-doors.txt --editable ".[test,plot,progress,$*]"
 	@touch $@
 
+.venv-text/.%: pyproject.toml constraints.txt constraints-text.txt | .venv-text/bin/python
+	.venv-text/bin/python -m pip install --quiet --constraint constraints-text.txt --editable ".[test,plot,progress,$*]"
+	@touch $@
+
 .venv-mlserver/.%: pyproject.toml constraints-mlserver.txt | .venv-mlserver/bin/python
 	.venv-mlserver/bin/python -m pip install --quiet --constraint constraints-mlserver.txt --editable ".[$*]"
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.%
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.%

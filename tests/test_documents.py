@@ -33,6 +33,12 @@ NEEDED = {
     "examples/with_ray.py": ["ray", "pydantic"],
     "examples/out_into_the_world.py": ["skl2onnx", "onnxruntime"],
     "docs/guide/onnx.md": ["skl2onnx", "onnxruntime"],
+    "docs/guide/pretrained.md": ["transformers", "tokenizers", "PIL"],
+    "examples/pretrained_texts.py": ["transformers", "tokenizers"],
+    "examples/pretrained_images.py": ["transformers", "PIL"],
+    "skbig/testing/pretrained.py": ["transformers", "tokenizers", "PIL"],
+    "skbig/text/encoder.py": ["transformers", "tokenizers"],
+    "skbig/image/encoder.py": ["transformers", "PIL"],
     "skbig/onnx/export.py": ["skl2onnx", "onnxruntime"],
 }
 

@@ -14,10 +14,13 @@ import skbig
 import skbig.callbacks
 import skbig.components
 import skbig.data
+import skbig.image
 import skbig.networks
 import skbig.onnx
 import skbig.secure
 import skbig.serving
+import skbig.testing
+import skbig.text
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,6 +52,9 @@ DOORS = {
         *("generate_key", "generate_signing_keys"),
     },
     skbig.serving: {"serve", "create_app", "predictor", "ServedModel", "TensorSpec", "Trust", "Limits"},
+    skbig.testing: {"check_component", "tiny_text_model", "tiny_image_model"},
+    skbig.text: {"TextEncoder"},
+    skbig.image: {"ImageEncoder"},
 }
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {

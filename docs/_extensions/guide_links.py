@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import skbig
-from skbig import components, data, exceptions, networks, plots, testing
+from skbig import components, data, exceptions, image, networks, plots, testing, text
 
 SECTIONS = {
     "optimizer": "guide-optimizers",
@@ -27,6 +27,10 @@ PAGES = {
     "skbig.exceptions.DivergenceError": ["/faq"],
     "skbig.exceptions.MemorySplitWarning": ["/guide/large_data"],
     "skbig.testing.check_component": ["your-own"],
+    "skbig.testing.tiny_text_model": ["/guide/pretrained"],
+    "skbig.testing.tiny_image_model": ["/guide/pretrained"],
+    "skbig.text.TextEncoder": ["/guide/pretrained"],
+    "skbig.image.ImageEncoder": ["/guide/pretrained"],
 }
 ESTIMATOR = ["/guide/tables", "/guide/training", "/guide/validation", "/guide/data", "/guide/state"]
 
@@ -51,6 +55,6 @@ def guide_links() -> dict[str, list[str]]:
     """Return them for every public name, by its full one."""
     return {
         f"{module.__name__}.{name}": links_of(f"{module.__name__}.{name}", getattr(module, name))
-        for module in (skbig, components, data, exceptions, networks, plots, testing)
+        for module in (skbig, components, data, exceptions, networks, plots, testing, text, image)
         for name in getattr(module, "__all__", vars(module))
     }
