@@ -8,8 +8,6 @@ import pytest
 
 from skbig.testing import tiny_image_model, tiny_text_model
 
-pytest.importorskip("transformers")
-
 GOOD = ["a good day", "what a good book that is", "good", "the day was good and long", "a good long day it was"]
 BAD = ["a bad day", "what a bad book that is", "bad", "the day was bad and long", "a bad long day it was"]
 TEXTS = [text for pair in zip(GOOD, BAD, strict=True) for text in pair]
