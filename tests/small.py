@@ -113,7 +113,9 @@ def new_members(recipe: Recipe, seeds: Sequence[int] = (0,), dtype: torch.dtype 
     network = recipe.network
     arrays = network.initial(list(seeds)) | network.initial_statistics(len(seeds))
     members = make_members(network, list(seeds), arrays, CPU, dtype)
-    members.start(recipe.optimizer)
+    if recipe.keeps_zeros:
+        members.flat[..., ::2] = 0.0
+    members.start(recipe.optimizer, anchored=recipe.anchored)
     return members
 
 
@@ -196,6 +198,8 @@ def factors() -> dict[str, tuple[str, dict[str, Any]]]:
         {"normalization": "layer"},
         {"hidden_layer_sizes": ()},
         {"shuffle": False},
+        {"fedprox": 5.0},
+        {"keeps_zeros": True, "clipping": ClipNorm(0.1)},
     ]
     changes += [{"hidden_layer_sizes": (6, 5, 3), "dropout": 0.2, "normalization": "batch"}]
     changes += [{"hidden_layer_sizes": (6, 5), "dropout": 0.2, "normalization": "layer", "augmentation": Mixup()}]

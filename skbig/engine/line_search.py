@@ -22,7 +22,18 @@ from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.recipe import Recipe
 from skbig.engine.recorder import NotReplayable, record
-from skbig.engine.step import StepInputs, add_penalty_gradient, forward, loss_and_gradient, penalty_values, with_penalty
+from skbig.engine.step import (
+    StepInputs,
+    add_penalty_gradient,
+    add_proximal_gradient,
+    forward,
+    loss_and_gradient,
+    penalty_values,
+    put_zeros,
+    with_penalty,
+    with_proximal_term,
+    zeros_to_keep,
+)
 from skbig.engine.step_inputs import inputs_of_steps
 from skbig.exceptions import DivergenceError
 from skbig.networks.layer import TrainingPass
@@ -89,6 +100,7 @@ class _Single:
             statistics = {name: value[m] for name, value in statistics.items()}
         self._all, self._m = members, m
         self._member = Members(members.network, members.seeds[own], members.flat[own], statistics)
+        self._member.anchor = None if members.anchor is None else members.anchor[own]
         self._batch, self._recipe, self._strength = batch, recipe, recipe.alpha / (batch.n_rows * mean_weight)
         self._scale = recipe.loss.reporting_scale(recipe.network.n_outputs)
         self._objective = Remembered(self._evaluate)
@@ -123,8 +135,9 @@ class _Single:
     def _reported(self, loss: float) -> float:
         """Scale the loss at the members' point for the curve, but not its penalty."""
         none = torch.zeros(1, dtype=self._member.flat.dtype, device=self._member.flat.device)
-        penalty = with_penalty(none, penalty_values(self._member, self._recipe), self._strength).item()
-        return (loss - penalty) * self._scale + penalty
+        penalty = with_penalty(none, penalty_values(self._member, self._recipe), self._strength)
+        added = with_proximal_term(penalty, self._member, self._recipe).item()
+        return (loss - added) * self._scale + added
 
     def _draw(self, number: StepInputs) -> None:
         """Take this iteration's random numbers; with new ones, old evaluations are worth nothing."""
@@ -167,6 +180,9 @@ class _Single:
         loss = loss / self._scale  # the search needs the loss that the gradient is of
         loss = with_penalty(loss, penalty_values(self._member, self._recipe), self._strength)
         add_penalty_gradient(self._member, self._recipe, gradient, self._strength)
+        loss = with_proximal_term(loss, self._member, self._recipe)
+        add_proximal_gradient(self._member, self._recipe, gradient)
+        put_zeros(zeros_to_keep(self._member, self._recipe), self._member, gradient)  # so that no line leads off them
         return torch.cat([loss.view(1).to(gradient.dtype), gradient.view(-1)])
 
     def _loss_and_gradient(self, number: StepInputs) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,8 @@ class Members:
         Updates done, whole epochs done, rows seen, since the members were made; rows may be an array (M,).
     rate_scale : ndarray (M,)
         What a plateau has made of the base rate.
+    anchor : Tensor (M, 1, P) or None
+        The parameters with which the training began, where they are held near them.
     reductions : Reductions
         What is asked of all parameters at once.
     """
@@ -67,6 +69,7 @@ class Members:
         self.steps = self.epochs = 0
         self.rows: Any = 0
         self.rate_scale = np.ones(len(seeds))
+        self.anchor: Tensor | None = None
 
     @property
     def n_members(self) -> int:
@@ -87,11 +90,12 @@ class Members:
         """Return the parameters in another dtype, rounded all at once."""
         return _views(self.flat.to(dtype), self.network.shapes)
 
-    def start(self, optimizer: Optimizer) -> None:
-        """Give the optimizer its first state."""
+    def start(self, optimizer: Optimizer, *, anchored: bool = False) -> None:
+        """Give the optimizer its first state, and remember where training begins if the members are `anchored`."""
         if not optimizer.full_batch:
             self.blocks = blocks_of(self.network, optimizer)
             self.state = [optimizer.for_role(block.role).init(block.of(self.flat)) for block in self.blocks]
+        self.anchor = self.flat.clone() if anchored else None
 
     def moves(self, optimizer: Optimizer, groups: ParamGroups | None, rate: Tensor) -> Iterator[Move]:
         """Yield what an update moves alike."""
@@ -102,6 +106,7 @@ class Members:
         for tensors in (self.statistics, *self.state):
             tensors.update({name: _shadow(tensor) for name, tensor in tensors.items()})
         self.flat = _shadow(self.flat)
+        self.anchor = None if self.anchor is None else _shadow(self.anchor)
         self.parameters = _views(self.flat, self.network.shapes)
 
     def take_up(self, device: torch.device) -> None:
@@ -111,6 +116,7 @@ class Members:
         for tensors in (self.statistics, *self.state):
             tensors.update({name: torch.empty_like(tensor, device=device) for name, tensor in tensors.items()})
         self.flat = torch.empty_like(self.flat, device=device)
+        self.anchor = None if self.anchor is None else torch.empty_like(self.anchor, device=device)
         self.parameters = _views(self.flat, self.network.shapes)
 
     def changing(self) -> list[Tensor]:

@@ -44,6 +44,10 @@ class Recipe:
         Which parameters have a rate or a weight decay of their own.
     bf16 : bool
         Whether the forward and backward pass run in bfloat16; the weights themselves stay float32.
+    fedprox : float, or tensor of shape (M, 1, 1) where members differ
+        How strongly the parameters are held near those with which the training began.
+    keeps_zeros : bool
+        Whether penalized parameters that are exactly zero stay so: those of a pruned network.
     """
 
     network: BuiltNetwork
@@ -65,11 +69,18 @@ class Recipe:
     keep_best: bool = False
     param_groups: ParamGroups | None = None
     bf16: bool = False
+    fedprox: Any = 0.0
+    keeps_zeros: bool = False
 
     @property
     def active_penalty(self) -> Penalty | None:
         """The penalty, unless its strength is zero for all members."""
         return None if isinstance(self.alpha, float) and self.alpha == 0 else self.penalty
+
+    @property
+    def anchored(self) -> bool:
+        """Whether the members are held near where they began."""
+        return not (isinstance(self.fedprox, float) and self.fedprox == 0)
 
     @property
     def draws_noise(self) -> bool:

@@ -25,7 +25,7 @@ from skbig.networks.network import BuiltNetwork
 
 COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation")
 PLACED = ("loss", "penalty", "clipping", "augmentation")
-SHARED = ("shuffle", "keep_best", "bf16")
+SHARED = ("shuffle", "keep_best", "bf16", "anchored", "keeps_zeros")
 
 
 def cohort(training: Training) -> tuple[Any, ...]:
@@ -113,12 +113,18 @@ def stack_members(parts: Sequence[Members], recipe: Recipe) -> Members:
     }
     members = Members(recipe.network, seeds, torch.cat([part.flat for part in parts]), statistics)
     members.start(recipe.optimizer)
+    members.anchor = torch.cat([_anchor(part) for part in parts]) if recipe.anchored else None
     for i, state in enumerate(members.state):
         _fill(state, [part.state[i] for part in parts], [part.n_members for part in parts])
     members.steps, members.epochs = first.steps, first.epochs
     members.rows = np.concatenate([np.broadcast_to(part.rows, part.n_members) for part in parts])
     members.rate_scale = np.concatenate([part.rate_scale for part in parts])
     return members
+
+
+def _anchor(part: Members) -> Tensor:
+    assert part.anchor is not None
+    return part.anchor
 
 
 def _fill(state: dict[str, Tensor], parts: Sequence[dict[str, Tensor]], copies: Sequence[int]) -> None:
@@ -157,6 +163,7 @@ def stack_recipes(recipes: Sequence[Recipe], copies: Sequence[int], max_epochs: 
         network=_stack_networks([recipe.network for recipe in every], like),
         alpha=stack_values([recipe.alpha for recipe in every]),
         rate=stack_values([recipe.rate for recipe in every]),
+        fedprox=_placed_value(stack_values([recipe.fedprox for recipe in every]), like),
         batch_size=max(recipe.batch_size for recipe in every),
         max_epochs=max_epochs,
         **{
@@ -184,6 +191,10 @@ def _stack_networks(networks: Sequence[BuiltNetwork], like: Tensor) -> BuiltNetw
 def _of_doubles(like: Tensor) -> Tensor:
     """Return a tensor of float64 where `like` is, so that a step copies nothing from the host; Apple's have none."""
     return torch.empty((), dtype=torch.float64, device="cpu" if like.device.type == "mps" else like.device)
+
+
+def _placed_value(value: Any, like: Tensor) -> Any:
+    return value.to(like) if isinstance(value, Tensor) else value
 
 
 def _one_or_array(values: Sequence[Any]) -> Any:

@@ -70,10 +70,11 @@ def load_state_dict(training: Training, arrays: Mapping[str, np.ndarray], facts:
 
 
 def _tensors(training: Training) -> dict[str, Tensor]:
-    """Every tensor that a step changes, by name."""
+    """Every tensor that a step changes, and the one that it may be held near, by name."""
     members = training.members
     state = {f"state/{i}/{name}": tensor for i, own in enumerate(members.state) for name, tensor in own.items()}
-    return {"flat": members.flat, **members.statistics, **state}
+    anchor = {} if members.anchor is None else {"anchor": members.anchor}
+    return {"flat": members.flat, **anchor, **members.statistics, **state}
 
 
 def _weights(training: Training) -> dict[str, Tensor | None]:

@@ -58,11 +58,16 @@ def step(
     loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts, differentiate)
     loss = with_penalty(loss, penalty, strength)
     add_penalty_gradient(members, recipe, gradient, strength)
+    loss = with_proximal_term(loss, members, recipe)
+    add_proximal_gradient(members, recipe, gradient)
+    zeros = zeros_to_keep(members, recipe)
+    put_zeros(zeros, members, gradient)
     if recipe.clipping is not None:
         norm = members.norm(gradient) if recipe.clipping.needs_norm else None
         recipe.clipping.apply(members.tensors(True, gradient), norm)
     update(members, recipe, gradient, numbers)
     shrink(members, recipe, numbers, strength)
+    put_zeros(zeros, members, members.flat)
     return loss
 
 
@@ -218,6 +223,30 @@ def add_penalty_gradient(members: Members, recipe: Recipe, gradient: Tensor, str
     gradients = members.weight_tensors(recipe.active_penalty.elementwise, gradient)
     for part, weight in zip(gradients, members.weight_tensors(recipe.active_penalty.elementwise), strict=True):
         recipe.active_penalty.add_gradient(part, weight, strength)
+
+
+def with_proximal_term(loss: Tensor, members: Members, recipe: Recipe) -> Tensor:
+    """Return the losses, (M,), with ``fedprox / 2 * |w - w0|^2`` added, where w0 is the members' anchor."""
+    if members.anchor is None:
+        return loss
+    return loss + (members.norm(members.flat - members.anchor).square() * (recipe.fedprox / 2)).view(-1)
+
+
+def add_proximal_gradient(members: Members, recipe: Recipe, gradient: Tensor) -> None:
+    """Add the gradient of that term, ``fedprox * (w - w0)``."""
+    if members.anchor is not None:
+        gradient.add_((members.flat - members.anchor) * recipe.fedprox)
+
+
+def zeros_to_keep(members: Members, recipe: Recipe) -> Tensor | None:
+    """Return which penalized parameters are zero and shall stay so, (M, 1, W) of bool, or None."""
+    return members.weight_tensors(True)[0] == 0 if recipe.keeps_zeros else None
+
+
+def put_zeros(zeros: Tensor | None, members: Members, flat: Tensor) -> None:
+    """Put zeros back into parameters, or what is laid out like them."""
+    if zeros is not None:
+        members.weight_tensors(True, flat)[0].masked_fill_(zeros, 0.0)
 
 
 def update(members: Members, recipe: Recipe, gradient: Tensor, numbers: StepInputs) -> None:

@@ -30,12 +30,13 @@ from skbig.estimators.prediction import raw_predictions
 from skbig.estimators.row_checks import check_rows, check_training_rows, check_validation_rows
 from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.session import prepare
+from skbig.estimators.shared_weights import SharedWeights
 from skbig.estimators.sklearn_compat import CallbackSupportMixin, with_callbacks
 from skbig.estimators.tensors import on_host
 from skbig.networks.network import BuiltNetwork, Network
 
 
-class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
+class NetworkEstimator(Documented, SharedWeights, Exits, CallbackSupportMixin, BaseEstimator):
     """Base of all estimators; a task (classification, regression) and a network make one of it."""
 
     def set_params(self, **params: Any) -> Self:
@@ -143,6 +144,9 @@ class NetworkEstimator(Documented, Exits, CallbackSupportMixin, BaseEstimator):
             raise AttributeError(message, name=name, obj=self)
 
     # What the rows and a training come to, for an estimator that makes nothing more of them.
+
+    def _check_initializable(self) -> None:
+        pass
 
     def _stands_for(self, name: str, value: Any) -> Any:
         del name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable as Function
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ from skbig.estimators.class_weights import row_weights
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
+from skbig.estimators.initialize import begin
 from skbig.estimators.prediction import pooled
 from skbig.estimators.row_checks import check_validation_labels
 from skbig.estimators.sklearn_compat import with_callbacks
@@ -71,6 +72,47 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     )
 
     _for_classes = True
+
+    def initialize(self, n_features: int | Sequence[int], classes: Any, *, multilabel: bool = False) -> Self:
+        """Begin without rows: with the first weights that `fit` would draw, from which training can go on.
+
+        A server and its clients agree in this way on a network, on its first weights and on the classes, of which a
+        client may have few. Go on with `partial_fit`, or with ``warm_start=True`` and `fit`.
+
+        Parameters
+        ----------
+        n_features : int
+            Columns of X; of a module also the shape of a row, as ``(3, 32, 32)``.
+        classes : array-like of shape (n_classes,)
+            All labels that will ever occur; for multilabel targets the numbers of the labels, ``range(n_labels)``.
+        multilabel : bool, default=False
+            Whether a row may have several labels.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            When the parameters are invalid, or rows are needed to begin, as by `BigTabularClassifier`; the estimator
+            stays as it was.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skbig import BigMLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = BigMLPClassifier((8,), random_state=0).initialize(n_features=4, classes=[0, 1, 2])
+        >>> model.n_iter_, model.partial_fit(X[:100], y[:100]).n_iter_
+        (0, 1)
+        """
+        self._check_initializable()
+        labels = sorted_labels(classes)
+        if multilabel and not np.array_equal(labels, np.arange(len(labels))):
+            raise ValueError(f"With multilabel=True, classes must be range(n_labels). Got {classes!r} instead.")
+        begin(self, ClassTargets(labels, bool(multilabel)), n_features)
+        return self
 
     @with_hints
     @with_callbacks

@@ -37,6 +37,8 @@ def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, 
         "optimizer": _identity(recipe.optimizer),
         "state": [_to_arrays(state) for state in members.state],
         "line_search": [_to_arrays(state) for state in members.line_search],
+        "anchor": None if members.anchor is None else _array(members.anchor),
+        "keeps_zeros": recipe.keeps_zeros,
         "tracker": {
             "best_loss": tracker.best_loss,
             "best_score": tracker.best_score,
@@ -48,11 +50,16 @@ def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, 
     }
 
 
-def import_progress(members: Members, recipe: Recipe, kept: Mapping[str, Any]) -> None:
-    """Put back counts and optimizer state; another optimizer than before starts afresh."""
+def import_progress(members: Members, recipe: Recipe, kept: Mapping[str, Any], incremental: bool) -> None:
+    """Put back counts and optimizer state; another optimizer than before starts afresh.
+
+    All calls of `partial_fit` are one training, held near where the first began; a `fit` is held near its own start.
+    """
     members.steps, members.epochs, members.rows = kept["counts"]
     members.rate_scale = np.array(kept["rate_scale"])
-    members.start(recipe.optimizer)
+    members.start(recipe.optimizer, anchored=recipe.anchored)
+    if members.anchor is not None and incremental and kept.get("anchor") is not None:
+        members.anchor.copy_(torch.from_numpy(np.array(kept["anchor"])))
     if kept["optimizer"] != _identity(recipe.optimizer) or not _same_names(members.state, kept["state"]):
         members.steps = 0
         return
@@ -85,7 +92,12 @@ def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], in
 
 
 def continued_members(
-    recipe: Recipe, backend: SingleDevice, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], n_members: int
+    recipe: Recipe,
+    backend: SingleDevice,
+    arrays: Mapping[str, np.ndarray],
+    progress: Mapping[str, Any],
+    n_members: int,
+    incremental: bool,
 ) -> Members:
     """Go on with fitted weights.
 
@@ -104,7 +116,7 @@ def continued_members(
             "warm_start=False."
         )
     members = make_members(recipe.network, progress["seeds"], arrays, backend.device, backend.dtype)
-    import_progress(members, recipe, progress)
+    import_progress(members, recipe, progress, incremental)
     return members
 
 

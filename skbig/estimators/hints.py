@@ -122,7 +122,7 @@ _SENTENCES: dict[str, str] = {
 _ATTRIBUTES: dict[str, str] = {
     "The weights are NumPy arrays: coefs_ and intercepts_, of linear models coef_ and intercept_, of others weights_."
     " skbig.save_weights writes them.": """
-        module_ module model_ net_ network_ state_dict parameters get_weights""",
+        module_ module model_ net_ network_ state_dict parameters""",
     "The curves are loss_curve_, validation_loss_curve_, validation_scores_ and learning_rates_; "
     "skbig.plots.TrainingDisplay draws them.": """
         history_ history evals_result_ evals_result train_history""",

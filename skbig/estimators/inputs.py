@@ -153,6 +153,7 @@ def make_recipe(
         keep_best=bool(choices["early_stopping"]) and judged,
         param_groups=groups_of(choices["param_groups"], network.roles),
         bf16=backend.bf16,
+        fedprox=float(choices["fedprox"]),
     )
 
 
@@ -190,5 +191,5 @@ def _batch_rows(batch_size: Any, n_rows: int) -> int:
 def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int], arrays: Mapping[str, np.ndarray]) -> Members:
     """Begin with the first parameters and running statistics of each member, (M, *shape) by name."""
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
-    members.start(recipe.optimizer)
+    members.start(recipe.optimizer, anchored=recipe.anchored)
     return members

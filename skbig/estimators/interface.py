@@ -32,6 +32,10 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     # What it makes of rows, and what it asks for once it has seen them.
 
     @abstractmethod
+    def _check_initializable(self) -> None:
+        """Raise ValueError where it cannot begin before it has seen rows."""
+
+    @abstractmethod
     def _stands_for(self, name: str, value: Any) -> Any:
         """Return what the value of a parameter stands for: most are what they are."""
 

@@ -132,6 +132,15 @@ class TrainingParameters:
         [-1, 1]; other bounds by ``ClipNorm(max_norm=5.0)``.""",
         kind=Clipping,
     )
+    fedprox: float = parameter(
+        0.0,
+        Interval(0, None),
+        words="float",
+        doc="""Strength of FedProx's proximal term, which holds a client of a federation near the weights w0 that it was
+        given: ``loss + fedprox / 2 * |w - w0|^2``, over all parameters. w0 are the weights with which the training
+        began: those of `fit`, of the first `partial_fit`, or the last of `initialize` and `set_weights`.""",
+        stacks=True,
+    )
     augmentation: str | Augmentation | None = parameter(
         None,
         words="{'mixup', 'gaussian_noise', 'swap_noise'}, Augmentation or None",

@@ -6,6 +6,7 @@ Legend: M members, N rows, K outputs.
 from __future__ import annotations
 
 from collections.abc import Callable as Function
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skbig._utils.validation import check
 from skbig.components.losses.base import Loss
 from skbig.data.targets import RegressionTargets
 from skbig.engine.recipe import Recipe
@@ -21,6 +23,7 @@ from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
+from skbig.estimators.initialize import COUNT, begin
 from skbig.estimators.row_checks import check_targets
 from skbig.estimators.sklearn_compat import with_callbacks
 from skbig.estimators.stand_ins import PredictedRegressor
@@ -41,6 +44,42 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
     )
 
     _for_classes = False
+
+    def initialize(self, n_features: int | Sequence[int], n_outputs: int = 1) -> Self:
+        """Begin without rows: with the first weights that `fit` would draw, from which training can go on.
+
+        A server and its clients agree in this way on a network and on its first weights. Go on with `partial_fit`, or
+        with ``warm_start=True`` and `fit`.
+
+        Parameters
+        ----------
+        n_features : int
+            Columns of X; of a module also the shape of a row, as ``(3, 32, 32)``.
+        n_outputs : int, default=1
+            Columns of y.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            When the parameters are invalid, or rows are needed to begin, as by `BigTabularRegressor` or
+            ``standardize_target=True``; the estimator stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skbig import BigMLPRegressor
+        >>> model = BigMLPRegressor((8,), random_state=0).initialize(n_features=4)
+        >>> model.predict(np.zeros((2, 4))).shape
+        (2,)
+        """
+        self._check_initializable()
+        check("n_outputs", f"{type(self).__name__}.initialize", n_outputs, COUNT)
+        begin(self, RegressionTargets(int(n_outputs), n_outputs == 1), n_features)
+        return self
 
     @with_hints
     @with_callbacks

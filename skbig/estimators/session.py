@@ -244,6 +244,7 @@ def _prepare(
         checked, validation = held_out(estimator, checked, seeds[0], incremental)
     checked = _weighted(estimator, checked, targets, incremental)
     recipe = make_recipe(choices, backend, network, checked.X, one_epoch=incremental, judged=validation is not None)
+    recipe = replace(recipe, keeps_zeros=goes_on and bool(estimator._progress.get("keeps_zeros", False)))
     resolved = resolved._replace(checked=checked)
     members, tracker = _members(estimator, resolved, recipe, seeds, goes_on=goes_on, incremental=incremental)
     first_epoch = 0 if incremental else members.epochs
@@ -307,7 +308,7 @@ def _members(
     choices, targets, checked, _, network, _, home = resolved
     if goes_on:
         arrays, n_members = estimator._network_arrays(), choices["n_members"]
-        members = continued_members(recipe, home, arrays, estimator._progress, n_members)
+        members = continued_members(recipe, home, arrays, estimator._progress, n_members, incremental)
         return members, import_tracker(members, recipe, estimator._progress, incremental)
     first = estimator._begun(network, network.first_values(seeds), checked, targets, choices.loss)
     members = new_members(recipe, home, seeds, first)

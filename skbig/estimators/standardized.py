@@ -37,6 +37,14 @@ class StandardizedRegressor(Regressor):
         stacks=True,
     )
 
+    def _check_initializable(self) -> None:
+        super()._check_initializable()
+        if self.standardize_target:
+            raise ValueError(
+                "standardize_target=True takes the mean and the deviation of y from rows, and initialize has none. Use "
+                "standardize_target=False, and train on a y that is scaled by numbers on which all clients agree."
+            )
+
     @property
     def target_mean_(self) -> np.ndarray:
         """What was taken from each output before training, of shape (n_outputs_,): zeros without standardization."""

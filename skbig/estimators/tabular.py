@@ -263,6 +263,13 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
             choices = dataclasses.replace(choices, schedule=Constant())
         return dataclasses.replace(choices, network=network).with_parameters(**settled), targets
 
+    def _check_initializable(self) -> None:
+        raise ValueError(
+            f"{type(self).__name__} learns from rows how it encodes a table, so it cannot begin before it has seen "
+            "some. Fit one estimator, for instance on public rows, and give copies of it to all clients: they go on "
+            "with partial_fit, and get_weights and set_weights exchange what they learn."
+        )
+
     # What becomes of rows.
 
     def _check_training_rows(

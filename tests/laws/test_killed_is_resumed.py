@@ -94,6 +94,7 @@ CASES = {
     "rows that are read where they lie": Case("multiclass", {**EARLY, "n_members": 2}, "sliced"),
     "single precision": Case("multiclass", {"optimizer": "muon"}, "single"),
     "bfloat16": Case("multiclass", {"precision": "bf16"}),
+    "held near its start": Case("multiclass", {"fedprox": 3.0}),
     "in order": Case("binary", {"shuffle": False}),
     "whole batches": Case("binary", {"batch_size": "full"}),
 }

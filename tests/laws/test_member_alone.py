@@ -101,6 +101,7 @@ STACKS: list[tuple[str, dict[str, list[Any]]]] = [
     ("regression", {"rate": [0.1, 0.01, 0.001]}),
     ("regression", {"alpha": [0.0, 0.1, 3.0]}),
     ("regression", {"dropout": [0.0, 0.2, 0.6]}),
+    ("regression", {"fedprox": [0.1, 1.0, 20.0]}),
     ("regression", {"rate": [0.1, 0.01, 0.001], "alpha": [0.0, 0.1, 3.0], "penalty": [L1(), L1(), L1()]}),
     ("regression", {"optimizer": [Adam(betas=(0.5, 0.9)), Adam(), Adam(eps=0.1, weight_decay=0.1)]}),
     ("regression", {"optimizer": [AdamW(), AdamW(weight_decay=0.5), AdamW(betas=(0.0, 0.9))]}),

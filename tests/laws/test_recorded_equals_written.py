@@ -201,6 +201,8 @@ LINE_SEARCHES: dict[str, dict[str, Any]] = {
     "moments": {"normalization": "batch"},
     "lasso": {"penalty": L1()},
     "no penalty": {"penalty": None},
+    "held near its start": {"fedprox": 5.0},
+    "zeros": {"keeps_zeros": True},
 }
 
 
