@@ -95,8 +95,7 @@ _INSTEAD: dict[str, str] = {
     "Every layer has intercepts; they cannot be left out.": "fit_intercept use_bias bias",
     "The first weights are Glorot's, as in scikit-learn, and drawn from random_state.": """
         kernel_initializer bias_initializer init initializer weight_init""",
-    "Averaged weights are not offered; a schedule that falls to zero, as schedule='cosine', has a like effect.": """
-        average ema use_ema swa""",
+    "Use average='ema', or average=EMA(decay=...).": "ema use_ema swa ema_decay model_ema averaging weight_averaging",
     "Use backend=DDP(n_workers=...).": "n_workers n_gpus num_gpus gpus nproc_per_node num_processes world_size",
     "Use backend=DDP(sync_every=...).": "sync_every local_steps",
     "Use backend='fsdp'.": "fsdp fully_shard zero_stage zero deepspeed",
@@ -126,8 +125,8 @@ _ATTRIBUTES: dict[str, str] = {
     "The curves are loss_curve_, validation_loss_curve_, validation_scores_ and learning_rates_; "
     "skbig.plots.TrainingDisplay draws them.": """
         history_ history evals_result_ evals_result train_history""",
-    "summary() tells of layers, shapes, parameters and memory.": """
-        count_params n_parameters n_params num_parameters n_parameters_ num_params summarize layers""",
+    "The parameters are get_params(), the shapes of the layers those of coefs_, and the number of epochs n_iter_.": """
+        summary""",
     "early_stopping=True keeps the best weights; validation_scores_ tells which epoch they are of.": """
         best_iteration_ best_iteration best_epoch_ best_ntree_limit""",
     "sklearn.inspection.permutation_importance gives the importances of the features for any model.": """
