@@ -32,11 +32,12 @@ from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.session import prepare
 from skbig.estimators.shared_weights import SharedWeights
 from skbig.estimators.sklearn_compat import CallbackSupportMixin, with_callbacks
+from skbig.estimators.summarized import Summarized
 from skbig.estimators.tensors import on_host
 from skbig.networks.network import BuiltNetwork, Network
 
 
-class NetworkEstimator(Documented, SharedWeights, Exits, CallbackSupportMixin, BaseEstimator):
+class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, CallbackSupportMixin, BaseEstimator):
     """Base of all estimators; a task (classification, regression) and a network make one of it."""
 
     def set_params(self, **params: Any) -> Self:

@@ -125,8 +125,8 @@ _ATTRIBUTES: dict[str, str] = {
     "The curves are loss_curve_, validation_loss_curve_, validation_scores_ and learning_rates_; "
     "skbig.plots.TrainingDisplay draws them.": """
         history_ history evals_result_ evals_result train_history""",
-    "The parameters are get_params(), the shapes of the layers those of coefs_, and the number of epochs n_iter_.": """
-        summary""",
+    "summary() tells of layers, shapes, parameters and memory.": """
+        count_params n_parameters n_params num_parameters n_parameters_ num_params summarize layers""",
     "early_stopping=True keeps the best weights; validation_scores_ tells which epoch they are of.": """
         best_iteration_ best_iteration best_epoch_ best_ntree_limit""",
     "sklearn.inspection.permutation_importance gives the importances of the features for any model.": """
