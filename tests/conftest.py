@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import torch
 
+from skbig.engine import kept_recordings
+
 
 def global_state() -> dict[str, Any]:
     """Return what a library could move behind its user's back, by name."""
@@ -50,6 +52,12 @@ def _of_an_import(category: type[Warning]) -> bool:
 
 def _cuda_generators() -> list[torch.Tensor]:
     return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+
+@pytest.fixture(autouse=True)
+def no_recordings_of_other_tests() -> None:
+    """Begin without what other tests have recorded, so that a test says the same alone and among others."""
+    kept_recordings.forget()
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ DOORS = {
     skbig.text: {"TextEncoder"},
     skbig.image: {"ImageEncoder"},
 }
-INTERFACES = {"Augmentation", "Average", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
+INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
     *("LogLoss", "FocalLoss", "Hinge", "SquaredHinge", "ModifiedHuber", "ClassFunctionLoss"),
     *("SquaredError", "AbsoluteError", "Huber", "LogCosh", "SquaredLogError", "Poisson", "Gamma", "Quantile"),
@@ -64,10 +64,9 @@ COMPONENTS = {
     *("L1", "L2", "ElasticNet"),
     *("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "Lion", "Muon", "LBFGS"),
     *("Constant", "Exponential", "Linear", "Cosine", "StepDecay", "InverseTime", "InvScaling", "OneCycle", "Plateau"),
-    *("FunctionSchedule", "FlatCosine", "CosLog4"),
+    *("FunctionSchedule",),
     *("ClipNorm", "ClipValue"),
     *("Mixup", "GaussianNoise", "SwapNoise"),
-    "EMA",
 }
 # What a component of one's own is declared with, or is handed.
 TOOLS = {"hyperparameter", "Mix", "Progress"}

@@ -94,6 +94,11 @@ def constraints_of(owner: type, name: str) -> tuple[Constraint, ...]:
     return allowed
 
 
+def registered(kind: str, name: Any) -> Any:
+    """Return the class of a registered name now; a class that is defined anew takes the place of the old one."""
+    return _REGISTRY.get(kind, {}).get(name) if isinstance(name, str) else None
+
+
 def names(kind: str) -> list[str]:
     """Return the registered names of a kind."""
     return sorted(_REGISTRY.get(kind, {}))

@@ -170,6 +170,8 @@ class RegressionTargets:
 
 
 def _labels(y: Any) -> np.ndarray:
+    if type(y) is np.ndarray and y.ndim == 1:  # scikit-learn would look for what else it may be
+        return y
     return np.asarray(column_or_1d(y, warn=True))
 
 

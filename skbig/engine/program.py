@@ -33,11 +33,14 @@ class Program:
     lines : list of Line
     gradients : set of Value
         The places that gradients are gathered in.
+    buffers : list of Value
+        The memory of these places, of which every step writes all before it reads it.
     """
 
     inputs: Sequence[Tensor]
     lines: list[Line] = field(default_factory=list)
     gradients: set[Value] = field(default_factory=set)
+    buffers: list[Value] = field(default_factory=list)
     _values: dict[int, Value] = field(default_factory=dict)
     _transposed: dict[Value, Value] = field(default_factory=dict)
     _ones: set[Value] = field(default_factory=set)
@@ -123,6 +126,7 @@ class Program:
             if joined is None or not _is_gathered(line, sources) or not _all_plain(sources, makers):
                 continue
             joined.tensor, joined.constant = torch.empty_like(joined.tensor), True
+            self.buffers.append(joined)
             self._write_into(joined, sources, makers)
             self.lines.remove(line)
 
@@ -167,11 +171,18 @@ class Program:
             self.lines.remove(product)
 
     def compile(self, result: Tensor, branches: Branches | None = None) -> Callable[..., Tensor]:
-        """Write the lines that matter as a Python function."""
+        """Write the lines that matter as a Python function.
+
+        It tells its `source`, where the lasting memory lies that it writes to, `written`, and which is `buffers`.
+        """
         last = self.value(result)
         lines = self._needed(last)
         arranged = None if branches is None else arrange(lines, last, self.gradients)
-        return write(lines, last, len(self.inputs), branches, arranged)
+        replay: Any = write(lines, last, len(self.inputs), branches, arranged)
+        replay.written = {value.place for line in lines for value in line.changes() if value.constant}
+        replay.buffers = {value.place for value in self.buffers}
+        compiled: Callable[..., Tensor] = replay
+        return compiled
 
     def _needed(self, last: Value) -> list[Line]:
         needed, kept = {last}, []

@@ -29,15 +29,12 @@ class StepInputs(NamedTuple):
     keys : Tensor (2, M) of int32, or None where no noise is drawn
     optimizer, augmentation : tuple of Tensor (1, 1, 1) or (M, 1, 1)
         What these components make of the step number, and of a random number.
-    average : tuple of Tensor (1, 1, 1) or (M, 1, 1)
-        The share of the step in averaged weights; empty where there are none.
     """
 
     rate: Tensor
     keys: Tensor | None
     optimizer: tuple[Tensor, ...]
     augmentation: tuple[Tensor, ...]
-    average: tuple[Tensor, ...] = ()
 
 
 Differentiate = Callable[[Members, Batch, Recipe, StepInputs], tuple[Tensor, Tensor]]
@@ -71,8 +68,6 @@ def step(
     update(members, recipe, gradient, numbers)
     shrink(members, recipe, numbers, strength)
     put_zeros(zeros, members, members.flat)
-    for share in numbers.average:
-        members.move_average(share)
     return loss
 
 

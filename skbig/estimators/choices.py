@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Integral
 from typing import Any
 
 import torch
 
-from skbig._utils.component import Component, resolve
+from skbig._utils.component import Component, registered, resolve
 from skbig._utils.device import choose_device
 from skbig._utils.validation import Constraint, check
 from skbig.components.augmentations import Augmentation
-from skbig.components.averages import Average
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss, resolve_loss
 from skbig.components.optimizers.base import Optimizer
@@ -27,7 +26,7 @@ from skbig.estimators.hints import hint_for_value
 from skbig.estimators.interface import EstimatorInterface
 from skbig.networks.network import Network
 
-OPTIONAL = (Penalty, Clipping, Augmentation, Average)
+OPTIONAL = (Penalty, Clipping, Augmentation)
 """Kinds of which None is a choice."""
 
 
@@ -37,7 +36,7 @@ class Choices:
 
     Attributes
     ----------
-    network, loss, penalty, optimizer, schedule, clipping, augmentation, average : component or None
+    network, loss, penalty, optimizer, schedule, clipping, augmentation : component or None
     rate : float
         Base rate of the optimizer.
     backend : Backend or None
@@ -52,7 +51,6 @@ class Choices:
     schedule: Schedule
     clipping: Clipping | None
     augmentation: Augmentation | None
-    average: Average | None
     rate: float
     backend: Backend | None
     parameters: Mapping[str, Any]
@@ -85,15 +83,17 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
     ValueError
         Naming the parameter, what it must be and what it is.
     """
-    owner, fields = type(estimator).__name__, declared(estimator)
+    made: Any = type(estimator)
+    owner, kinds = made.__name__, _kinds(made)
     parameters = {name: estimator._stands_for(name, value) for name, value in parameters_of(estimator).items()}
     components: dict[str, Any] = {}
     for name, value in parameters.items():
-        allowed, kind = fields[name].metadata["allowed"], fields[name].metadata["kind"]
-        if allowed:
-            _named(name, value, owner, partial(_check, name, owner, allowed))
-        if kind is not None and kind is not Network:
-            components[name] = _resolved(name, value, owner, _way(kind, estimator._for_classes))
+        kind = kinds[name]
+        check_it = _checked if type(value) in PLAIN else _checked.__wrapped__
+        named = None if kind is None else registered(kind.kind, value)
+        component = check_it(made, name, value, estimator._for_classes, named)
+        if kind is not None:
+            components[name] = component
     rate = parameters["learning_rate"]
     choices = Choices(
         network=estimator._make_network(),
@@ -104,6 +104,32 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
     )
     _check_together(choices)
     return choices
+
+
+PLAIN = (bool, int, float, str, type(None))
+"""Types of values that are what they are: what has been checked once need not be again."""
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _checked(owner: type, name: str, value: Any, for_classes: bool, named: Any) -> Any:
+    """Check a parameter of a class of estimators; return the component that the value stands for, if it is one.
+
+    A name stands for the class that is `named` so now.
+    """
+    del named
+    allowed, kind = declared(owner)[name].metadata["allowed"], _kinds(owner)[name]
+    if allowed:
+        _named(name, value, owner.__name__, partial(_check, name, owner.__name__, allowed))
+    if kind is None:
+        return None
+    return _resolved(name, value, owner.__name__, _way(kind, for_classes))
+
+
+@lru_cache(maxsize=256)
+def _kinds(owner: type) -> dict[str, Any]:
+    """Return the kind of component that each parameter of a class is, or None; networks are made of several."""
+    kinds = {name: field.metadata["kind"] for name, field in declared(owner).items()}
+    return {name: None if kind is Network else kind for name, kind in kinds.items()}
 
 
 def component_of(estimator: EstimatorInterface, name: str) -> Component | Backend | None:
@@ -199,8 +225,6 @@ def _check_line_search(choices: Choices) -> None:
         )
     if choices.clipping is not None:
         raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
-    if choices.average is not None:
-        raise ValueError(f"{name} has no noise to average out. Use average=None, or optimizer='adam'.")
     if choices["param_groups"]:
         raise ValueError(f"{name} moves all parameters at once. Use param_groups=None, or optimizer='adam'.")
     if choices.penalty is not None and choices.penalty.proximal:

@@ -87,6 +87,11 @@ def _take_over(cls: Any) -> None:
 
 def declared(cls: Any) -> dict[str, dataclasses.Field[Any]]:
     """Return the declared parameters of an estimator or of its class; those given by position come first."""
+    return _declared(cls if isinstance(cls, type) else type(cls))
+
+
+@functools.lru_cache(maxsize=256)
+def _declared(cls: type) -> dict[str, dataclasses.Field[Any]]:
     fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     return {field.name: field for field in sorted(fields, key=lambda field: bool(field.kw_only))}
 

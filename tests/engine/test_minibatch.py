@@ -14,6 +14,7 @@ from torch import Tensor
 from skbig.components import LBFGS, SGD, Adam, Cosine, Linear, Mixup, NAdam, Poisson
 from skbig.engine import step
 from skbig.engine.executors.recorded import RecordedExecutor
+from skbig.engine.kept_recordings import forget
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import train
@@ -259,6 +260,7 @@ def test_too_little_memory_splits_the_batch(
     what = recipe(task, **changes)
     expected, members = new_members(what, range(n_members)), new_members(what, range(n_members))
     expected_history = train(expected, rows(task), what)
+    forget()  # as written steps alone know of the memory here
     memory["rows"] = 6
     with pytest.warns(MemorySplitWarning, match="batch_size") as caught:
         history = train(members, rows(task), what)

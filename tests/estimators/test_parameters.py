@@ -211,6 +211,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("checkpoint_every", 0.0, "in the range (0, inf)"),
     ("checkpoint_every", "epoch", "an int in the range"),
     ("loss", "squared", "one of ["),
+    ("param_groups", {"bias": -1}, "a dict whose keys are roles or patterns"),
+    ("fedprox", -1.0, "in the range [0, inf)"),
 ]
 
 

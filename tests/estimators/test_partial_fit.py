@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skbig import BigMLPClassifier
 from skbig.components import SGD
+from skbig.engine.kept_recordings import forget
 from tests.fitting import (
     ANY_TASK,
     BINARY,
@@ -269,8 +270,9 @@ def test_many_calls_are_as_one_curve() -> None:
 
 @pytest.mark.parametrize(("max_iter", "executor"), [(7, "written"), (8, "recorded")])
 def test_a_few_steps_are_not_recorded(max_iter: int, executor: str) -> None:
-    """To record a step takes the time of several, so that a short training, as a call of `partial_fit`, does not."""
+    """To record a step takes the time of several, so a short training, as a call of `partial_fit`, does not."""
     y = target("binary")
     model = small("binary", max_iter=max_iter, tol=0.0, batch_size=len(X), device="cpu")
     assert fitted(model, X, y).executor_ == executor
+    forget()
     assert model.partial_fit(X, y).executor_ == "written"

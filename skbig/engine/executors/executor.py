@@ -55,10 +55,6 @@ class Executor(Protocol):
         ...
 
 
-MIN_STEPS_TO_RECORD = 8
-"""Recording a step takes the time of about five as written."""
-
-
 def choose_executor(members: Members, recipe: Recipe, mean_weight: Any, *, n_steps: int, is_sparse: bool) -> Executor:
     """Return the fastest way to take so many steps, or fewer, on the members' device that is right for them."""
     device = members.flat.device
@@ -66,6 +62,6 @@ def choose_executor(members: Members, recipe: Recipe, mean_weight: Any, *, n_ste
         return WrittenExecutor(members, recipe, mean_weight)
     if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
         return GraphedExecutor(members, recipe, mean_weight, CudaCapture(device))
-    if device.type == "cpu" and n_steps >= MIN_STEPS_TO_RECORD:
-        return RecordedExecutor(members, recipe, mean_weight)
+    if device.type == "cpu":
+        return RecordedExecutor(members, recipe, mean_weight, n_steps)
     return WrittenExecutor(members, recipe, mean_weight)

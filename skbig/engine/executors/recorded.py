@@ -17,14 +17,19 @@ from torch import Tensor
 from skbig.data.batch import Batch
 from skbig.engine.branches import Branches
 from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
+from skbig.engine.kept_recordings import form_of_step, keep, kept, steps_taken
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.recorder import NotReplayable, record
 from skbig.engine.step import StepInputs
 
+MIN_STEPS_TO_RECORD = 8
+"""Recording a step takes the time of about five as written. A training of fewer steps records where trainings of its
+form have come to as many together, as calls of `partial_fit` do."""
+
 
 class RecordedExecutor:
-    """Records the first step with a batch of each form, and replays it for those that follow.
+    """Records the first step with a batch of each form, and replays it for those that follow, in later trainings, too.
 
     Attributes
     ----------
@@ -37,15 +42,16 @@ class RecordedExecutor:
     differentiate = None
     steps_at_once = 256
 
-    def __init__(self, members: Members, recipe: Recipe, mean_weight: Any) -> None:
-        self._members = members
+    def __init__(self, members: Members, recipe: Recipe, mean_weight: Any, n_steps: int = MIN_STEPS_TO_RECORD) -> None:
+        self._members, self._recipe, self._n_steps = members, recipe, n_steps
         self._written = WrittenExecutor(members, recipe, mean_weight)
         self._programs: dict[Any, Callable[..., Tensor]] = {}
         self.records = True
 
     @property
     def name(self) -> str:
-        return "recorded" if self.records else "written"
+        short = self._n_steps < MIN_STEPS_TO_RECORD and not self._programs
+        return "written" if short or not self.records else "recorded"
 
     @property
     def n_parts(self) -> int:
@@ -69,17 +75,38 @@ class RecordedExecutor:
         """Update the members by one batch."""
         if not self.records or self.n_parts > 1:
             return self.step_as_written(batch, numbers)
-        program = self._programs.get(form_of(batch))
-        return self._record(batch, numbers) if program is None else program(*tensors_of(batch, numbers))
+        program = self._programs.get(form_of(batch)) or self._kept(batch, numbers)
+        return self._first(batch, numbers) if program is None else program(*tensors_of(batch, numbers))
+
+    def _kept(self, batch: Batch, numbers: StepInputs) -> Callable[..., Tensor] | None:
+        """Return the program of an earlier training of the same form, if there was one."""
+        program = kept(self._form(batch, numbers), self._members)
+        if program is not None:
+            self._programs[form_of(batch)] = program
+        return program
+
+    def _form(self, batch: Batch, numbers: StepInputs) -> Any:
+        inputs, strength = tensors_of(batch, numbers), self._written.strength(batch)
+        step = form_of_step(self._recipe, self._members, strength, inputs)
+        return None if step is None else (form_of(batch), step)
+
+    def _first(self, batch: Batch, numbers: StepInputs) -> Tensor:
+        """Take a step of a form that was not recorded yet: record it, if it pays."""
+        form = self._form(batch, numbers)
+        if self._n_steps < MIN_STEPS_TO_RECORD > steps_taken(form, 1):
+            return self.step_as_written(batch, numbers)
+        return self._record(batch, numbers, form)
 
     def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """The reference."""
         return self._written.step_as_written(batch, numbers)
 
-    def _record(self, batch: Batch, numbers: StepInputs) -> Tensor:
+    def _record(self, batch: Batch, numbers: StepInputs, form: Any) -> Tensor:
         before = self._members.copy()
         try:
-            loss, self._programs[form_of(batch)] = recorded(self._written, batch, numbers)
+            loss, program = recorded(self._written, batch, numbers)
+            self._programs[form_of(batch)] = program
+            keep(form, program, self._members)
         except NotReplayable:
             self.records = False
             self._members.restore(before)

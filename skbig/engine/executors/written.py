@@ -84,5 +84,4 @@ def tensors_of(batch: Batch, numbers: StepInputs) -> list[Tensor]:
     """All that a step reads besides the members, as the inputs of a program."""
     assert isinstance(batch.X, Tensor)
     keys = () if numbers.keys is None else (numbers.keys,)
-    own = (numbers.rate, *keys, *numbers.optimizer, *numbers.augmentation, *numbers.average)
-    return [batch.X, batch.y, batch.share, *own]
+    return [batch.X, batch.y, batch.share, numbers.rate, *keys, *numbers.optimizer, *numbers.augmentation]

@@ -1,0 +1,168 @@
+"""Recordings that are kept by their form: the next fit of the same form has no need to record.
+
+A recording names tensors that last: those of the members, which each training has of its own, memory that its lines
+write to, and constants. Bound to other members, it is given views of their tensors, and memory of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skbig.engine.members import Members
+from skbig.engine.recipe import Recipe
+from skbig.engine.reductions import WHOLE
+
+Replay = Callable[..., Tensor]
+
+MOST = 128
+"""So many recordings, of some kilobytes each, are kept."""
+
+_kept: dict[Any, KeptRecording] = {}
+_taken: dict[Any, int] = {}
+
+PLAIN = (bool, int, float, str, type(None))
+NOT_OF_A_STEP = {
+    *("network", "rate", "schedule", "batch_size", "max_epochs", "schedule_epochs", "max_time", "shuffle", "tol"),
+    *("patience", "keep_best"),
+}
+"""Fields of a recipe that decide nothing of a step but what its inputs are; the network is looked at by itself."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """Where a lasting tensor lies: in which memory, and how."""
+
+    source: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    def of(self, sources: Sequence[Tensor]) -> Tensor:
+        source = sources[self.source]
+        return source.as_strided(self.size, self.stride, self.offset + source.storage_offset())
+
+
+@dataclass(frozen=True)
+class KeptRecording:
+    """A recording without the tensors of its training.
+
+    Attributes
+    ----------
+    code : code object
+        Defines the function.
+    names : dict
+        What it names, and is the same for all members: operations and constants.
+    views : dict of _View
+        Names of what lies in the members' tensors, or in memory of its own.
+    memory : list of (int, dtype)
+        Sizes of that memory.
+    """
+
+    code: Any
+    names: dict[str, Any]
+    views: dict[str, _View]
+    memory: list[tuple[int, torch.dtype]]
+
+    def bind(self, members: Members) -> Replay:
+        """Return the recording as a function that changes other members."""
+        with torch.inference_mode(False):
+            own = [torch.empty(size, dtype=dtype) for size, dtype in self.memory]
+            sources = [*members.held(), *own]
+            namespace = self.names | {name: view.of(sources) for name, view in self.views.items()}
+        exec(self.code, namespace)
+        replay: Replay = namespace.pop("replay")
+        return replay
+
+
+def kept(form: Any, members: Members) -> Replay | None:
+    """Return the recording of a form, bound to some members, if there is one."""
+    recording = None if form is None else _kept.get(form)
+    return None if recording is None else recording.bind(members)
+
+
+def keep(form: Any, replay: Any, members: Members) -> None:
+    """Keep what has been recorded with some members."""
+    recording = None if form is None else _without_members(replay, members)
+    if recording is None:
+        return
+    if len(_kept) >= MOST:
+        _kept.clear()
+    _kept[form] = recording
+
+
+def steps_taken(form: Any, n_steps: int) -> int:
+    """Count steps of a form, of all trainings of this process; return how many there were, these included."""
+    if form is None:
+        return n_steps
+    if len(_taken) >= 8 * MOST:
+        _taken.clear()
+    _taken[form] = _taken.get(form, 0) + n_steps
+    return _taken[form]
+
+
+def forget() -> None:
+    """Keep nothing any more, and begin to count anew."""
+    _kept.clear()
+    _taken.clear()
+
+
+def _without_members(replay: Any, members: Members) -> KeptRecording | None:
+    """Return a recording that names no tensor of its members, or None where it writes to memory of somebody else."""
+    sources = members.held()
+    places = {_place(tensor): i for i, tensor in enumerate(sources)}
+    if replay.written - replay.buffers - places.keys():
+        return None
+    tensors = {name: item for name, item in replay.__globals__.items() if isinstance(item, Tensor)}
+    memory: list[tuple[int, torch.dtype]] = []
+    for tensor in tensors.values():
+        if _place(tensor) in replay.buffers and _place(tensor) not in places:
+            places[_place(tensor)] = len(sources) + len(memory)
+            memory.append((tensor.untyped_storage().nbytes() // tensor.itemsize, tensor.dtype))
+    starts = [int(source.storage_offset()) for source in sources] + [0] * len(memory)
+    views = {name: _view(tensor, places, starts) for name, tensor in tensors.items() if _place(tensor) in places}
+    names = {name: item for name, item in replay.__globals__.items() if name not in (*views, "__builtins__")}
+    return KeptRecording(compile(replay.source, "<recording>", "exec"), names, views, memory)
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _view(tensor: Tensor, places: dict[int, int], starts: list[int]) -> _View:
+    source = places[_place(tensor)]
+    return _View(source, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()) - starts[source])
+
+
+def form_of_step(recipe: Recipe, members: Members, strength: Any, inputs: Sequence[Tensor]) -> Any:
+    """Return all that decides which operations a step comes down to, or None where that is not known.
+
+    It is known of one member, and of components of this package that hold plain numbers.
+    """
+    names = [field.name for field in dataclasses.fields(recipe) if field.name not in NOT_OF_A_STEP]
+    network, parts = recipe.network, [_plain(getattr(recipe, name)) for name in names]
+    whole = members.n_members == 1 and members.reductions is WHOLE and isinstance(strength, float)
+    if not whole or None in (parts := [_plain(network.network), *parts]):
+        return None
+    tensors = tuple((tensor.dtype, tensor.shape, tensor.stride()) for tensor in inputs)
+    held = tuple((tensor.dtype, tensor.shape) for tensor in members.held())
+    return (*parts, network.n_features, network.n_outputs, strength, held, tensors, torch.get_num_threads())
+
+
+def _plain(value: Any) -> Any:
+    """A number, or a component by its class and fields, as a value to be compared; None where it is another one."""
+    if _is_plain(value):
+        return (value,)
+    if not (dataclasses.is_dataclass(value) and type(value).__module__.startswith("skbig.")):
+        return None
+    values = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+    return (type(value), values) if _is_plain(values) else None
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
