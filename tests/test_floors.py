@@ -30,6 +30,7 @@ FLOORS = {
     "search": 4,
     "plots": 4,
     "onnx": 5,
+    "explain": 5,
     "secure": 4,
     "callbacks": 4,
     "trusted": 5,
@@ -162,7 +163,7 @@ def test_importing_needs_no_more_than_is_declared() -> None:
 def test_what_few_need_is_loaded_when_it_is_needed() -> None:
     """Loading the package loads no compiler, no sharding and no extra."""
     heavy = ["torch._dynamo", "sympy", "torch.distributed.tensor", "torch.distributed.fsdp"]
-    heavy += ["matplotlib", "h5py", "zarr", "dask", "ray", "cryptography", "skops", "starlette", "uvicorn"]
+    heavy += ["matplotlib", "shap", "h5py", "zarr", "dask", "ray", "cryptography", "skops", "starlette", "uvicorn"]
     program = f"import sys, skbig; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

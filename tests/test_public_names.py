@@ -14,6 +14,7 @@ import skbig
 import skbig.callbacks
 import skbig.components
 import skbig.data
+import skbig.explain
 import skbig.image
 import skbig.networks
 import skbig.onnx
@@ -46,6 +47,10 @@ OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.
 DOORS = {
     skbig.callbacks: {"EpochCallback", "TrainingRun", "CSVLogger", "TensorBoardLogger", "MLflowLogger"},
+    skbig.explain: {
+        *("gradients", "integrated_gradients", "expected_gradients"),
+        *("Explanation", "ExplanationDisplay"),
+    },
     skbig.onnx: {"to_onnx", "convert_layer", "Graph"},
     skbig.secure: {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),

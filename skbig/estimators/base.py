@@ -201,7 +201,7 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, CallbackSup
     def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
         """Return raw predictions (M, N, K), or what a function makes of them where they are computed."""
         check_is_fitted(self)
-        X, dtype, device = on_host(X, "X"), self._row_dtype(), _device_for_prediction(self.device, self._dtype)
+        X, dtype, device = on_host(X, "X"), self._row_dtype(), device_for_prediction(self.device, self._dtype)
         with plain_torch():
             parameters, statistics = self._tensors(device)
             rows = self._check_rows(X, dtype, finite=device.type != "cuda")
@@ -233,7 +233,7 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, CallbackSup
         return tags
 
 
-def _device_for_prediction(name: str, dtype: str) -> torch.device:
+def device_for_prediction(name: str, dtype: str) -> torch.device:
     """The device asked for, or the CPU where the model was loaded on a machine without it, or one without its dtype."""
     try:
         device = choose_device(name)

@@ -195,6 +195,13 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         targets = self._class_targets()
         return self._in_blocks(X, lambda raw: self._log_probabilities(raw, targets, self._loss)[None])[0]
 
+    def __call__(self, X: Any) -> np.ndarray:
+        """Return probabilities, or the raw prediction where the loss has none.
+
+        So a classifier is a function of rows, as tools that explain functions take one: ``shap.Explainer(model, X)``.
+        """
+        return self.predict_proba(X) if hasattr(self, "predict_proba") else self.decision_function(X)
+
     @as_the_rows
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the raw prediction: positive means the second class, or the largest is the class.

@@ -6,12 +6,15 @@ import copy
 from functools import partial
 from typing import Any
 
+import numpy as np
+from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skbig.estimators.choices import component_of
 from skbig.estimators.interface import EstimatorInterface
+from skbig.estimators.tensors import on_host
 from skbig.inference.fitted_network import FittedNetwork
 from skbig.inference.predictor import Predictor
 
@@ -155,3 +158,18 @@ def fitted_network(estimator: Any) -> FittedNetwork:
         temperature=getattr(estimator, "temperature_", 1.0),
         encodes=hasattr(estimator, "encoding_"),
     )
+
+
+def rows_as_read(estimator: Any, X: Any) -> Any:
+    """Return checked rows as the network of a fitted estimator reads them: dense (N, F), or sparse (CSR).
+
+    Raises
+    ------
+    ValueError
+        When they are not valid, or are not in memory.
+    """
+    check_is_fitted(estimator)
+    rows = estimator._check_rows(on_host(X, "X"), estimator._row_dtype())
+    if not (isinstance(rows, np.ndarray) or sparse.issparse(rows)):
+        raise ValueError("X must be rows in memory. Take some of them: ``X[:100]``.")
+    return rows

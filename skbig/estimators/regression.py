@@ -149,6 +149,10 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         mean, *std = (flat(values, self._one_dimensional) for values in self._in_blocks(X, moments))
         return (mean, *std) if return_std else mean
 
+    def __call__(self, X: Any) -> np.ndarray:
+        """Return what `predict` does: a regressor is a function of rows, as ``shap.Explainer(model, X)`` takes one."""
+        return self.predict(X)
+
     def _answer(self, method: str, targets: RegressionTargets, raw: np.ndarray) -> np.ndarray:
         """Return predictions (N,) or (N, K) of raw ones (M, N, K)."""
         del method  # there is one
