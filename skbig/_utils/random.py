@@ -33,6 +33,9 @@ class Purpose(IntEnum):
     NOISE_RADIUS = 9
     SWAP_WHETHER = 10
     SWAP_PARTNER = 11
+    PRIVACY_RADIUS = 12
+    PRIVACY_ANGLE = 13
+    PRIVACY_ROWS = 14
     DROPOUT = 64
 
 

@@ -59,6 +59,12 @@ class _Lines:
     positions: Tensor
     values: Tensor
 
+    @property
+    def line_of_each(self) -> Tensor:
+        """In which line each value is."""
+        ends = torch.cat([self.starts, self.starts.new_tensor([len(self.values)])])
+        return self.which.repeat_interleave(ends.diff())
+
     def weighted_sums(self, table: Tensor) -> Tensor:
         """For each line the sum of ``value * table[position]``."""
         return embedding_bag(self.positions, table, self.starts, mode="sum", per_sample_weights=self.values)
@@ -107,12 +113,15 @@ class SparseRows:
         assert self.columns is not None, "made without the columns"
         return self.columns.product(gradient, self.shape[1])
 
+    def squared_norms(self) -> Tensor:
+        """Return the squared norm of each row, (R,)."""
+        result = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
+        return result.index_add_(0, self.rows.line_of_each, self.rows.values.square())
+
     def dense(self) -> Tensor:
         """Return the rows as a dense tensor (R, F)."""
         lines, result = self.rows, torch.zeros(self.shape, dtype=self.dtype, device=self.device)
-        ends = torch.cat([lines.starts, lines.starts.new_tensor([len(lines.values)])])
-        which = lines.which.repeat_interleave(ends.diff())
-        return result.index_put_((which, lines.positions), lines.values)
+        return result.index_put_((lines.line_of_each, lines.positions), lines.values)
 
     def part(self, start: int, stop: int) -> SparseRows:
         """Return some of the rows."""

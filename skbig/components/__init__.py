@@ -30,6 +30,7 @@ from skbig.components.optimizers.muon import Muon
 from skbig.components.optimizers.rmsprop import RMSprop
 from skbig.components.optimizers.sgd import SGD
 from skbig.components.penalties import L1, L2, ElasticNet, Penalty
+from skbig.components.privacy import DPSGD
 from skbig.components.schedules import (
     Constant,
     Cosine,
@@ -46,6 +47,7 @@ from skbig.components.schedules import (
 )
 
 __all__ = [
+    "DPSGD",
     "L1",
     "L2",
     "LBFGS",

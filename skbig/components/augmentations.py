@@ -9,7 +9,7 @@ Legend: S steps looked at together, M members, R rows of a batch, F features. X 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from scipy.special import betaincinv
@@ -58,6 +58,8 @@ class Augmentation(Component):
     """
 
     kind = "augmentation"
+    mixes_rows: ClassVar[bool] = True
+    """Whether a row may get parts of others; one that says it does not is used under privacy."""
 
     def factors(self, uniform: Tensor) -> tuple[Tensor, ...]:
         """Return the numbers of each step and member, computed ahead on the host, each of shape [S,M,1,1].
@@ -124,6 +126,8 @@ class GaussianNoise(Augmentation, name="gaussian_noise", recordable=True):
     >>> GaussianNoise(scale=0.05)
     GaussianNoise(scale=0.05)
     """
+
+    mixes_rows = False
 
     scale: float = hyperparameter(0.1, Interval(0, None, closed="left"), varies=True)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skbig.components.schedules import Progress
 from skbig.data.batch import Batch
+from skbig.data.poisson_rows import PoissonRows
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import ResidentSteps
@@ -28,6 +29,8 @@ from skbig.engine.step_inputs import StepTable, inputs_of_steps
 from skbig.exceptions import DivergenceError
 
 STEPS_AT_ONCE_ON_TIME = 8
+
+IN_MEMORY = Rows | StackedRows | PoissonRows
 
 PLANNED_STEPS = 64
 """Numbers of so many steps are computed together, over the epochs to come, where an epoch has fewer steps."""
@@ -83,7 +86,8 @@ class MiniBatchEpochs:
         rate = numbers.rates[-1].view(-1).expand(members.n_members).numpy()
         members.epochs += 1
         members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
-        return EpochResult(total / seen, rate, np.zeros(members.n_members, dtype=bool))
+        loss = total / seen if self._recipe.privacy is None else np.full(members.n_members, np.nan)  # it tells of rows
+        return EpochResult(loss, rate, np.zeros(members.n_members, dtype=bool))
 
     def settle(self) -> None:
         """The weights are those of the last epoch."""
@@ -121,7 +125,7 @@ class MiniBatchEpochs:
     def _plans(self, n_steps: int) -> bool:
         """Whether all epochs have these few steps, and nothing but their number decides what they need."""
         recipe, lengths = self._recipe, self._rows.lengths
-        if recipe.max_time is not None or recipe.schedule.reacts or not isinstance(self._rows, Rows | StackedRows):
+        if recipe.max_time is not None or recipe.schedule.reacts or not isinstance(self._rows, IN_MEMORY):
             return False
         alike = len(lengths) == 1 or bool((lengths == lengths[0]).all())
         return alike and 2 * n_steps <= PLANNED_STEPS and n_steps == -(-int(lengths[0]) // recipe.batch_size)

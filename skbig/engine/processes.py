@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from skbig.data.poisson_rows import PoissonRows
 from skbig.data.rank_rows import RankRows
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
@@ -20,7 +21,7 @@ from skbig.engine.recipe import Recipe
 
 T = TypeVar("T")
 
-AnyRows = Rows | StackedRows | StreamedRows | RankRows
+AnyRows = Rows | StackedRows | StreamedRows | RankRows | PoissonRows
 
 
 class Processes(Protocol):
@@ -68,8 +69,10 @@ class OneProcess:
     repeats_steps = True
 
     def own_rows(self, rows: AnyRows, recipe: Recipe) -> AnyRows:
-        del recipe
-        return rows
+        if recipe.privacy is None:
+            return rows
+        assert isinstance(rows, Rows | StackedRows), "rows that are drawn by chance are in memory"
+        return PoissonRows(rows, recipe.batch_size, recipe.privacy.secure)
 
     def executor(self, members: Members, recipe: Recipe, rows: AnyRows) -> Executor:
         n_steps = recipe.max_epochs * -(-int(np.max(rows.lengths)) // recipe.batch_size)

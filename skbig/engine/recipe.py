@@ -11,6 +11,7 @@ from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.param_groups import ParamGroups
 from skbig.components.penalties import Penalty
+from skbig.components.privacy import DPSGD
 from skbig.components.schedules import Schedule
 from skbig.networks.network import BuiltNetwork
 
@@ -48,6 +49,8 @@ class Recipe:
         How strongly the parameters are held near those with which the training began.
     keeps_zeros : bool
         Whether penalized parameters that are exactly zero stay so: those of a pruned network.
+    privacy : DPSGD or None
+        With its noise settled.
     """
 
     network: BuiltNetwork
@@ -71,6 +74,7 @@ class Recipe:
     bf16: bool = False
     fedprox: Any = 0.0
     keeps_zeros: bool = False
+    privacy: DPSGD | None = None
 
     @property
     def active_penalty(self) -> Penalty | None:
@@ -85,7 +89,7 @@ class Recipe:
     @property
     def draws_noise(self) -> bool:
         """Whether a step needs random numbers."""
-        return self.network.draws_noise or self.augmentation is not None
+        return self.network.draws_noise or self.augmentation is not None or self.privacy is not None
 
     @property
     def recordable(self) -> bool:

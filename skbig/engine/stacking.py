@@ -23,8 +23,8 @@ from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
 from skbig.networks.network import BuiltNetwork
 
-COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation")
-PLACED = ("loss", "penalty", "clipping", "augmentation")
+COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation", "privacy")
+PLACED = ("loss", "penalty", "clipping", "augmentation", "privacy")
 SHARED = ("shuffle", "keep_best", "bf16", "anchored", "keeps_zeros")
 
 
@@ -43,7 +43,7 @@ def cohort(training: Training) -> tuple[Any, ...]:
         tuple(_signature(getattr(recipe, name)) for name in COMPONENTS),
         _signature(recipe.param_groups),
         tuple(getattr(recipe, name) for name in SHARED),
-        None if whole else recipe.batch_size,
+        None if whole and recipe.privacy is None else recipe.batch_size,  # noise is over the rows of a batch
         length,
         None if training.validation is None else tuple(training.validation.more),
         training.members.epochs,

@@ -15,6 +15,7 @@ from skbig._utils.random import Noise
 from skbig._utils.sparse import SparseRows
 from skbig.data.batch import Batch
 from skbig.engine.members import Members
+from skbig.engine.private_step import add_noise, clipped_gradient
 from skbig.engine.recipe import Recipe
 from skbig.networks.layer import Total, TrainingPass, itself
 from skbig.networks.network import BuiltNetwork
@@ -29,12 +30,15 @@ class StepInputs(NamedTuple):
     keys : Tensor (2, M) of int32, or None where no noise is drawn
     optimizer, augmentation : tuple of Tensor (1, 1, 1) or (M, 1, 1)
         What these components make of the step number, and of a random number.
+    private_noise : Tensor (M, 1, P) or None
+        That of a private step, where it is drawn beforehand.
     """
 
     rate: Tensor
     keys: Tensor | None
     optimizer: tuple[Tensor, ...]
     augmentation: tuple[Tensor, ...]
+    private_noise: Tensor | None = None
 
 
 Differentiate = Callable[[Members, Batch, Recipe, StepInputs], tuple[Tensor, Tensor]]
@@ -57,6 +61,8 @@ def step(
     penalty = penalty_values(members, recipe)
     loss, gradient = loss_and_gradient(members, batch, recipe, numbers, n_parts, differentiate)
     loss = with_penalty(loss, penalty, strength)
+    if recipe.privacy is not None:
+        add_noise(gradient, recipe, numbers.keys, numbers.private_noise, batch.counted_rows)
     add_penalty_gradient(members, recipe, gradient, strength)
     loss = with_proximal_term(loss, members, recipe)
     add_proximal_gradient(members, recipe, gradient)
@@ -96,6 +102,8 @@ def loss_and_gradient(
 
 def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs) -> tuple[Tensor, Tensor]:
     """Return loss and gradient of all rows at hand, computed in this process."""
+    if recipe.privacy is not None:
+        return differentiate_privately(members, augmented(batch, members, recipe, numbers).batch, recipe, numbers)
     rounds = recipe.bf16 and not members.network.network.autocasts
     parameters = members.rounded(torch.bfloat16) if rounds else members.parameters
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
@@ -104,6 +112,14 @@ def differentiate_here(members: Members, batch: Batch, recipe: Recipe, numbers: 
         # Summed over members, never averaged: none may feel another. (A sum also spares torch the import of sympy.)
         gradients = gradients_of(loss.sum() if loss.dim() else loss, list(leaves.values()))
     return loss.detach(), flattened(gradients, members)
+
+
+def differentiate_privately(
+    members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs
+) -> tuple[Tensor, Tensor]:
+    """Return loss and gradient of all rows at hand, none of which counts more than the privacy allows."""
+    loss, gradients = clipped_gradient(members, batch, recipe, numbers.keys)
+    return loss, flattened(gradients, members)
 
 
 def gradients_of(loss: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from skbig._utils.random import Noise, Purpose, step_keys
 from skbig.components.schedules import Progress
 from skbig.engine.members import Members
+from skbig.engine.private_noise import StepNoise
 from skbig.engine.recipe import Recipe
 from skbig.engine.step import StepInputs
 
@@ -32,10 +33,20 @@ class StepTable(Sequence[StepInputs]):
         How many columns are the optimizer's.
     like : Tensor
         On the device and in the dtype of the steps.
+    private_noise : StepNoise or None
+        Draws the noise of private steps when they are gone through; without it a step draws its own.
     """
 
-    def __init__(self, columns: list[Tensor], keys: Tensor | None, n_optimizer: int, like: Tensor) -> None:
+    def __init__(
+        self,
+        columns: list[Tensor],
+        keys: Tensor | None,
+        n_optimizer: int,
+        like: Tensor,
+        private_noise: StepNoise | None = None,
+    ) -> None:
         self.columns, self.keys, self.n_optimizer, self.like = columns, keys, n_optimizer, like
+        self.private_noise = private_noise
 
     @property
     def rates(self) -> Tensor:
@@ -50,7 +61,8 @@ class StepTable(Sequence[StepInputs]):
     def part(self, start: int, stop: int) -> StepTable:
         """Return the table of some of the steps."""
         keys = None if self.keys is None else self.keys[start:stop]
-        part = StepTable([column[start:stop] for column in self.columns], keys, self.n_optimizer, self.like)
+        columns = [column[start:stop] for column in self.columns]
+        part = StepTable(columns, keys, self.n_optimizer, self.like, self.private_noise)
         if self.like.device.type == "cpu":
             part._all = self._all[start:stop]
         return part
@@ -82,7 +94,10 @@ class StepTable(Sequence[StepInputs]):
         return int(self.columns[0].shape[0])
 
     def __iter__(self) -> Iterator[StepInputs]:
-        return iter(self._all)
+        if self.private_noise is None or self.keys is None:
+            return iter(self._all)
+        drawn = self.private_noise.of_steps(self.keys)
+        return (inputs._replace(private_noise=noise) for inputs, noise in zip(self._all, drawn, strict=True))
 
     @overload
     def __getitem__(self, index: int) -> StepInputs: ...
@@ -102,7 +117,15 @@ def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> Ste
     augmentation = () if recipe.augmentation is None else recipe.augmentation.factors(_uniforms(keys))
     tables = (rate_table(members, recipe, progress), *optimizer, *augmentation)
     columns = [table.expand(n_steps, *table.shape[1:]).to("cpu", torch.float64) for table in tables]
-    return StepTable(columns, keys, len(optimizer), members.flat)
+    return StepTable(columns, keys, len(optimizer), members.flat, _private_noise(members, recipe))
+
+
+def _private_noise(members: Members, recipe: Recipe) -> StepNoise | None:
+    """Return what draws the noise of many private steps on the host; on a device a step draws its own."""
+    privacy, flat = recipe.privacy, members.flat
+    if privacy is None or not (privacy.secure or flat.device.type == "cpu"):
+        return None
+    return StepNoise(flat.shape[-1], flat, secure=privacy.secure)
 
 
 def rate_table(members: Members, recipe: Recipe, progress: Progress) -> Tensor:

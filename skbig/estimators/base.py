@@ -27,6 +27,7 @@ from skbig.estimators.given import Given
 from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
 from skbig.estimators.html_repr import Documented
 from skbig.estimators.prediction import raw_predictions
+from skbig.estimators.private_fit import Accounted
 from skbig.estimators.row_checks import check_rows, check_training_rows, check_validation_rows
 from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.session import prepare
@@ -37,7 +38,9 @@ from skbig.estimators.tensors import on_host
 from skbig.networks.network import BuiltNetwork, Network
 
 
-class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, CallbackSupportMixin, BaseEstimator):
+class NetworkEstimator(
+    Documented, SharedWeights, Exits, Summarized, Accounted, CallbackSupportMixin, BaseEstimator
+):
     """Base of all estimators; a task (classification, regression) and a network make one of it."""
 
     def set_params(self, **params: Any) -> Self:

@@ -19,6 +19,7 @@ from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss, resolve_loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
+from skbig.components.privacy import DPSGD
 from skbig.components.schedules import Schedule, resolve_schedule
 from skbig.distributed.backend import Backend, resolve_backend
 from skbig.estimators.declaration import declared, parameters_of
@@ -26,7 +27,7 @@ from skbig.estimators.hints import hint_for_value
 from skbig.estimators.interface import EstimatorInterface
 from skbig.networks.network import Network
 
-OPTIONAL = (Penalty, Clipping, Augmentation)
+OPTIONAL = (Penalty, Clipping, Augmentation, DPSGD)
 """Kinds of which None is a choice."""
 
 
@@ -36,7 +37,7 @@ class Choices:
 
     Attributes
     ----------
-    network, loss, penalty, optimizer, schedule, clipping, augmentation : component or None
+    network, loss, penalty, optimizer, schedule, clipping, augmentation, privacy : component or None
     rate : float
         Base rate of the optimizer.
     backend : Backend or None
@@ -51,6 +52,7 @@ class Choices:
     schedule: Schedule
     clipping: Clipping | None
     augmentation: Augmentation | None
+    privacy: DPSGD | None
     rate: float
     backend: Backend | None
     parameters: Mapping[str, Any]

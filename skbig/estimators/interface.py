@@ -29,6 +29,9 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     _takes_any_shape: ClassVar[bool] = False
     """Whether rows may have several axes, and hold whole numbers."""
 
+    _learns_columns: ClassVar[bool] = False
+    """Whether it learns from the rows what their columns hold."""
+
     # What it makes of rows, and what it asks for once it has seen them.
 
     @abstractmethod

@@ -20,6 +20,7 @@ from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.param_groups import GroupFactors
 from skbig.components.penalties import Penalty
+from skbig.components.privacy import DPSGD
 from skbig.components.schedules import Schedule
 from skbig.distributed.backend import Backend
 from skbig.estimators.declaration import declared, estimator, parameter
@@ -146,6 +147,14 @@ class TrainingParameters:
         words="{'mixup', 'gaussian_noise', 'swap_noise'}, Augmentation or None",
         doc="What changes training batches. Validation and prediction see the rows as they are.",
         kind=Augmentation,
+    )
+    privacy: str | DPSGD | None = parameter(
+        None,
+        words="DPSGD or None",
+        doc="""Differential privacy of the training rows: ``DPSGD(noise_multiplier=1.0)`` or
+        ``DPSGD(target_epsilon=3.0)``. It reads rows by chance and runs all epochs; what it has spent is `epsilon_`, and
+        curves of the training loss are NaN, as they would tell of rows.""",
+        kind=DPSGD,
     )
     n_members: int = parameter(
         1,

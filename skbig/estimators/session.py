@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skbig._utils.device import SingleDevice, choose_backend, plain_torch
+from skbig.components.privacy import DPSGD
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.history import History, continued_history
 from skbig.engine.members import Members
@@ -37,6 +38,14 @@ from skbig.estimators.inputs import (
     seeds_of,
 )
 from skbig.estimators.interface import EstimatorInterface
+from skbig.estimators.private_fit import (
+    Ledger,
+    check_noise_is_fresh,
+    check_private,
+    ledger_after,
+    ledger_before,
+    privately,
+)
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.rank_training import RankValidation
 from skbig.estimators.row_checks import check_weight
@@ -63,6 +72,12 @@ class Session(EstimatorTraining):
         Epochs of the whole training: `max_iter`, or what it was settled to be.
     runner : FitRunner
         What carries the training out.
+    privacy : DPSGD or None
+        As the user asked for it; that of the recipe has its noise settled.
+    ledger : Ledger or None
+        What earlier calls have spent of it.
+    steps_before : int
+        Steps of each member that they have taken.
     """
 
     before: dict[str, Any]
@@ -70,6 +85,9 @@ class Session(EstimatorTraining):
     incremental: bool
     n_epochs: int
     runner: FitRunner = LOCAL
+    privacy: DPSGD | None = None
+    ledger: Ledger | None = None
+    steps_before: int = 0
 
     @property
     def has_stopped(self) -> bool:
@@ -84,7 +102,8 @@ class Session(EstimatorTraining):
     @property
     def ran_out(self) -> bool:
         """Whether `max_iter` ended it before it converged, and no schedule was to end there."""
-        return self.history.stop_reason == "max_iter" and not (self.incremental or self.recipe.schedule.ends)
+        by_plan = self.incremental or self.recipe.schedule.ends or self.privacy is not None
+        return self.history.stop_reason == "max_iter" and not by_plan
 
     def limit(self, n_epochs: int, schedule_epochs: int) -> None:
         """Train up to so many epochs in all, of a schedule that may go on further."""
@@ -120,7 +139,7 @@ class Session(EstimatorTraining):
             **self.estimator._public_weights(network, self.members.arrays()),
             "loss_curve_": loss,
             "loss_": loss[-1] if loss else np.nan,
-            "best_loss_": None if self.recipe.keep_best else float(tracker.best_loss.mean()),
+            "best_loss_": None if self.recipe.keep_best or self.privacy else float(tracker.best_loss.mean()),
             "validation_loss_curve_": self._means("validation_loss", "validation_loss_curve_") or None,
             "validation_scores_": scores or None,
             "validation_curves_": self._validation_curves(),
@@ -135,11 +154,16 @@ class Session(EstimatorTraining):
             "_dtype": str(self.backend.dtype).removeprefix("torch."),
             "_network": network,
             "_loss": self.recipe.loss,
+            "_ledger": self._ledger(),
             "_progress": export_progress(self.members, tracker, self.recipe, self.incremental),
             "_curves": {name: list(curve) for name, curve in history.curves().items()},
             **self.estimator._describe(self.targets, self.recipe),
             **self.estimator._concluded(self, self.targets, self.held),
         }
+
+    def _ledger(self) -> Ledger | None:
+        n_steps = (self.members.steps - self.steps_before) * self.members.n_members
+        return ledger_after(self.ledger, self.privacy, self.recipe, self.rows.n_rows, n_steps)
 
     def _means(self, name: str, public: str) -> list[float]:
         old = self.before.get("_curves", {}).get(name, [])
@@ -237,6 +261,7 @@ def _prepare(
         estimator, wanted, given, held, runner, goes_on=goes_on, incremental=incremental, classes=classes
     )
     choices, targets, checked, validation, network, backend, home = resolved
+    check_private(estimator, choices, checked, network, backend, judged=validation is not None)
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = _newest(saves, runner)
     seeds = _seeds(estimator, choices["n_members"], goes_on, saved, runner)
@@ -245,8 +270,11 @@ def _prepare(
     checked = _weighted(estimator, checked, targets, incremental)
     recipe = make_recipe(choices, backend, network, checked.X, one_epoch=incremental, judged=validation is not None)
     recipe = replace(recipe, keeps_zeros=goes_on and bool(estimator._progress.get("keeps_zeros", False)))
+    ledger = ledger_before(estimator, choices, goes_on=goes_on)
+    recipe = privately(recipe, choices, checked.X.shape[0], ledger, one_epoch=incremental)
     resolved = resolved._replace(checked=checked)
     members, tracker = _members(estimator, resolved, recipe, seeds, goes_on=goes_on, incremental=incremental)
+    check_noise_is_fresh(choices, members.steps, members.epochs)
     first_epoch = 0 if incremental else members.epochs
     judge = validation_of(estimator, validation, targets, choices.loss, home, first_epoch)
     session = Session(
@@ -267,6 +295,9 @@ def _prepare(
         held=validation,
         runner=runner,
         stacks=runner.stacks,
+        privacy=choices.privacy,
+        ledger=ledger,
+        steps_before=members.steps,
     )
     return _checkpointed(session, saves, saved, choices)
 

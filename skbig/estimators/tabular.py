@@ -59,6 +59,8 @@ def _given(name: str) -> tuple[Any, ...]:
 class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     """What the estimators of tables share."""
 
+    _learns_columns = True
+
     preset: str = parameter(
         "default",
         Options(tuple(PRESETS)),

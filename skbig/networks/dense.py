@@ -17,8 +17,11 @@ from skbig.networks.activations import ACTIVATIONS
 from skbig.networks.functional import affine, batch_moments, batch_norm, layer_norm
 from skbig.networks.initialization import glorot_uniform
 from skbig.networks.layer import Layer, Parameter, TrainingPass
+from skbig.networks.product_tap import tap_of_product
+from skbig.networks.row_gradients import Tap, copies
 
 NORMALIZATIONS = (None, "batch", "layer")
+SCALING = ("scale", "offset")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Dense(Layer):
         }
         if self.normalization is None:
             return own
-        return own | {name: Parameter((1, self.n_out), name) for name in ("scale", "offset")}
+        return own | {name: Parameter((1, self.n_out), name) for name in SCALING}
 
     def statistics(self) -> dict[str, np.ndarray]:
         if self.normalization != "batch":
@@ -94,6 +97,23 @@ class Dense(Layer):
         Z = affine(X, parameters["weight"], parameters["bias"])
         Z = self._normalized(Z, parameters, statistics, training)
         return self._dropped(ACTIVATIONS[self.activation](Z), training)
+
+    @property
+    def has_row_gradients(self) -> bool:
+        return self.normalization != "batch"
+
+    def tapped(
+        self, X: Tensor | SparseRows, parameters: Mapping[str, Tensor], training: TrainingPass
+    ) -> tuple[Tensor, list[Tap]]:
+        Z = tap_of_product(X, parameters["weight"], parameters["bias"])
+        taps: list[Tap] = [Z]
+        own = {}
+        if self.normalization is not None:
+            of_rows = [copies(name, parameters[name], Z.tensor.shape[-2], (1, self.n_out)) for name in SCALING]
+            own = {tap.name: tap.tensor.squeeze(-2) for tap in of_rows}
+            taps += of_rows
+        normal = self._normalized(Z.tensor, own, {}, training)
+        return self._dropped(ACTIVATIONS[self.activation](normal), training), taps
 
     def _normalized(
         self,

@@ -31,11 +31,27 @@ def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
         return _affine_on_device(X, weight, bias)
     if X.dim() == 3:
         return torch.baddbmm(bias, X, weight)
-    if _prefers_onednn(X, weight):
+    if _prefers_onednn(X, weight.shape[1]):
         return _OneDnnAffine.apply(X, weight, bias)
-    if _is_narrow(X, weight):
+    if _is_narrow(X, weight.shape[1]):
         return _NarrowAffine.apply(X, weight, bias)
     return torch.addmm(bias, X, weight)
+
+
+def transposed_product(X: Tensor | SparseRows, gradient: Tensor) -> Tensor:
+    """``X.T @ gradient``, as the backward pass of `affine` computes it.
+
+    Shape: X (M, R, I), gradient (M, R, O) -> (M, I, O); or the same without M, where X may be sparse.
+    """
+    if isinstance(X, SparseRows):
+        return X.transposed_times(gradient.contiguous())
+    if X.dim() == 3:
+        return torch.bmm(X.transpose(1, 2), gradient)
+    if _prefers_onednn(X, gradient.shape[1]):
+        return _onednn_product(X.t(), gradient.t())
+    if _is_narrow(X, gradient.shape[1]):
+        return torch.mm(gradient.t(), X).t()
+    return torch.mm(X.t(), gradient)
 
 
 def _affine_on_device(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -114,14 +130,14 @@ def _onednn_product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> 
     return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
 
 
-def _prefers_onednn(X: Tensor, weight: Tensor) -> bool:
+def _prefers_onednn(X: Tensor, n_out: int) -> bool:
     # Below some million multiplications oneDNN's set-up costs more than it saves.
-    large = X.shape[0] * weight.shape[0] * weight.shape[1] >= 3_000_000
+    large = X.shape[0] * X.shape[1] * n_out >= 3_000_000
     return large and X.device.type == "cpu" and X.dtype == torch.float32 and _has_onednn() and _mkl_is_slow()
 
 
-def _is_narrow(X: Tensor, weight: Tensor) -> bool:
-    n_in, n_out = weight.shape
+def _is_narrow(X: Tensor, n_out: int) -> bool:
+    n_in = X.shape[1]
     narrow = 1 < n_out <= 32 and n_in >= 2 * n_out and X.shape[0] * n_in * n_out >= 30_000
     return narrow and X.device.type == "cpu" and _mkl_is_slow()
 

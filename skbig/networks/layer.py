@@ -16,6 +16,7 @@ from torch import Tensor
 
 from skbig._utils.random import Noise, Purpose
 from skbig._utils.sparse import SparseRows
+from skbig.networks.row_gradients import Tap, copies
 
 BATCH_NORM_RATE = 0.1
 """How far the running mean and variance move towards those of a batch, as torch's ``momentum``."""
@@ -188,6 +189,24 @@ class Layer(ABC):
 
         A parameter is ``(M, *shape)``, or its declared shape for one member.
         """
+
+    @property
+    def has_row_gradients(self) -> bool:
+        """Whether `tapped` gives the gradients of single rows."""
+        return self.stacks and not (self.couples_rows or self.draws_noise or self.statistics())
+
+    def tapped(
+        self, X: Tensor | SparseRows, parameters: Mapping[str, Tensor], training: TrainingPass
+    ) -> tuple[Tensor, list[Tap]]:
+        """Return what the layer makes of its input, and what tells the gradients of single rows by its parameters.
+
+        Here each row is a member of its own, of one row and with a copy of the parameters.
+        """
+        assert isinstance(X, Tensor)
+        rows = X.reshape(-1, 1, X.shape[-1])
+        taps = [copies(name, parameters[name], X.shape[-2], own.shape) for name, own in self.parameters().items()]
+        each = {tap.name: tap.tensor.reshape(-1, *tap.shape) for tap in taps}
+        return self.forward(rows, each, {}, training).view(*X.shape[:-1], -1), list(taps)
 
     def cuts(self, *, by_outputs: bool) -> dict[str, int | None] | None:
         """Say how the layer is cut over processes, of which each has a part of its outputs, or else of its inputs.

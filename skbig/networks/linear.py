@@ -14,6 +14,8 @@ from skbig._utils.validation import Boolean
 from skbig.networks.functional import affine
 from skbig.networks.layer import Layer, Parameter, TrainingPass
 from skbig.networks.network import Network
+from skbig.networks.product_tap import tap_of_product
+from skbig.networks.row_gradients import Tap
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,13 @@ class LinearLayer(Layer):
         weight = parameters["weight"]
         bias = parameters["bias"] if self.fit_intercept else weight.new_zeros(1, self.n_out)
         return affine(X, weight, bias)
+
+    def tapped(
+        self, X: Tensor | SparseRows, parameters: Mapping[str, Tensor], training: TrainingPass
+    ) -> tuple[Tensor, list[Tap]]:
+        del training
+        tap = tap_of_product(X, parameters["weight"], parameters.get("bias"))
+        return tap.tensor, [tap]
 
     def cuts(self, *, by_outputs: bool) -> dict[str, int | None]:
         return {name: 1 if by_outputs else 0 if name == "weight" else None for name in self.parameters()}

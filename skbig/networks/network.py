@@ -17,6 +17,7 @@ from torch import Tensor
 from skbig._utils.component import Component
 from skbig._utils.sparse import SparseRows
 from skbig.networks.layer import Layer, Parameter, TrainingPass
+from skbig.networks.row_gradients import NamedTap
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,11 @@ class BuiltNetwork:
         return any(layer.couples_rows for layer in self.layers)
 
     @cached_property
+    def without_row_gradients(self) -> list[Layer]:
+        """The layers that do not tell the gradients of single rows."""
+        return [layer for layer in self.layers if not layer.has_row_gradients]
+
+    @cached_property
     def draws_noise(self) -> bool:
         """Whether a forward pass needs random numbers while training."""
         return any(layer.draws_noise for layer in self.layers)
@@ -229,6 +235,18 @@ class BuiltNetwork:
             X = self.layer(i, X, parameters, statistics, training)
         assert isinstance(X, Tensor)
         return X
+
+    def tapped(
+        self, parameters: Mapping[str, Tensor], X: Tensor | SparseRows, training: TrainingPass
+    ) -> tuple[Tensor, list[NamedTap]]:
+        """Return the raw prediction, and what tells the gradients of single rows by all parameters."""
+        taps: list[NamedTap] = []
+        for i, (layer, (names, _)) in enumerate(zip(self.layers, self.layer_names, strict=True)):
+            own = {name: parameters[full] for name, full in names.items()}
+            X, of_layer = layer.tapped(X, own, replace(training, layer=i))
+            taps += [NamedTap(tap, names) for tap in of_layer]
+        assert isinstance(X, Tensor)
+        return X, taps
 
     def layer(
         self,

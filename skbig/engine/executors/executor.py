@@ -60,7 +60,8 @@ def choose_executor(members: Members, recipe: Recipe, mean_weight: Any, *, n_ste
     device = members.flat.device
     if not recipe.recordable or is_sparse:
         return WrittenExecutor(members, recipe, mean_weight)
-    if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+    drawn_outside = recipe.privacy is not None and recipe.privacy.secure
+    if device.type == "cuda" and not (drawn_outside or torch.cuda.is_current_stream_capturing()):
         return GraphedExecutor(members, recipe, mean_weight, CudaCapture(device))
     if device.type == "cpu":
         return RecordedExecutor(members, recipe, mean_weight, n_steps)

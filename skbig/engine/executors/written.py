@@ -83,5 +83,5 @@ def form_of(batch: Batch) -> tuple[Any, ...]:
 def tensors_of(batch: Batch, numbers: StepInputs) -> list[Tensor]:
     """All that a step reads besides the members, as the inputs of a program."""
     assert isinstance(batch.X, Tensor)
-    keys = () if numbers.keys is None else (numbers.keys,)
-    return [batch.X, batch.y, batch.share, numbers.rate, *keys, *numbers.optimizer, *numbers.augmentation]
+    drawn = [tensor for tensor in (numbers.keys, numbers.private_noise) if tensor is not None]
+    return [batch.X, batch.y, batch.share, numbers.rate, *drawn, *numbers.optimizer, *numbers.augmentation]

@@ -1,0 +1,156 @@
+"""Batches of random size: each row comes by itself, with the same probability, as private training needs them.
+
+Legend: M members, N rows of a set, R rows of a batch, S steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from skbig._utils.random import Purpose, generator
+from skbig.data.batch import Batch
+from skbig.data.rows import Rows
+from skbig.data.stacked_rows import StackedRows
+from skbig.data.steps import Order
+
+Draw = Callable[[], np.ndarray]
+"""Returns which rows the next step reads."""
+
+
+@dataclass(frozen=True)
+class PoissonRows:
+    """The rows of a private training.
+
+    In every step each of a member's N rows is read with the probability ``batch_size / N``. A batch is filled up with
+    rows of share zero, so that there are few forms of batches; a row's share is one over `batch_size`, whatever the
+    number of rows that came.
+
+    Attributes
+    ----------
+    rows : Rows or StackedRows
+    batch_size : int
+        Rows of a step on average.
+    secure : bool
+        Whether the operating system draws them.
+    """
+
+    rows: Rows | StackedRows
+    batch_size: int
+    secure: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        return self.rows.n_rows
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.n_rows // self.batch_size)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows that each member reads in an epoch on average, or all of them: (1,)."""
+        return np.full_like(self.rows.lengths, self.n_steps * self.batch_size)
+
+    @property
+    def mean_weight(self) -> Any:
+        return self.rows.mean_weight
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.rows.is_sparse
+
+    def epoch(
+        self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
+    ) -> Iterator[list[Batch]]:
+        """Yield at most `max_steps` batches at a time, as each member's seed and the epoch give them."""
+        del shuffle, batch_size
+        draws = self._draws(seeds, epoch)
+        at_once = min(max_steps, self.rows.steps_gathered(len(seeds), self.batch_size))
+        for start in range(0, self.n_steps, at_once):
+            steps = range(start, min(start + at_once, self.n_steps))
+            yield self._batches([self._step(seeds, draws) for _ in steps])
+
+    def _draws(self, seeds: list[int], epoch: int) -> dict[tuple[int, int], Draw]:
+        """Return what draws for members of one seed and one number of rows."""
+        sizes = np.broadcast_to(self.rows.lengths, len(seeds))
+        owners = set(zip(seeds, sizes.tolist(), strict=True))
+        return {owner: self._draw(*owner, epoch) for owner in owners}
+
+    def _draw(self, seed: int, n_rows: int, epoch: int) -> Draw:
+        probability = min(1.0, self.batch_size / n_rows)
+        if probability == 1.0:
+            return lambda: np.arange(n_rows)
+        if self.secure:
+            return lambda: secure_sample(n_rows, probability)
+        random = generator(seed, Purpose.PRIVACY_ROWS, epoch)
+        return lambda: poisson_sample(random, n_rows, probability)
+
+    def _step(self, seeds: list[int], draws: dict[tuple[int, int], Draw]) -> list[np.ndarray]:
+        """Return the rows that each member reads in a step."""
+        sizes = np.broadcast_to(self.rows.lengths, len(seeds)).tolist()
+        if self.secure:
+            return [draws[owner]() for owner in zip(seeds, sizes, strict=True)]
+        drawn = {owner: draw() for owner, draw in draws.items()}
+        return [drawn[owner] for owner in zip(seeds, sizes, strict=True)]
+
+    def _batches(self, steps: Sequence[Sequence[np.ndarray]]) -> list[Batch]:
+        """Gather steps, in each of which every member has rows of its own: together, or sparse ones one by one."""
+        if self.is_sparse:
+            return [batch for step in steps for batch in self._gathered([step])]
+        return self._gathered(steps)
+
+    def _gathered(self, steps: Sequence[Sequence[np.ndarray]]) -> list[Batch]:
+        counts = np.array([[len(rows) for rows in step] for step in steps])
+        sizes = [self._form(n) for n in counts.max(axis=1).tolist()]
+        length = max(sizes)
+        index = np.zeros((counts.shape[1], len(steps), length), dtype=np.int64)
+        for s, step in enumerate(steps):
+            for m, rows in enumerate(step):
+                index[m, s, : len(rows)] = rows
+        batches = self.rows.gather_orders(self._orders(index), length)
+        shares = self._shares(counts, length)
+        if len(index) > 1:
+            sizes = [length] * len(sizes)  # parts of what has a members axis would have to be copied
+        return [
+            batch._replace(share=share, sizes=None, equal=False, n_whole=self.batch_size).narrowed(size)
+            for batch, share, size in zip(batches, shares, sizes, strict=True)
+        ]
+
+    def _form(self, n_rows: int) -> int:
+        """Round up to a number of rows that batches have."""
+        step = max(8, 8 * round(math.sqrt(self.batch_size) / 4))
+        return max(step, -(-n_rows // step) * step)
+
+    def _orders(self, index: np.ndarray) -> list[Order]:
+        """Return the rows (M, S, R) as orders of the sets."""
+        lines = index.reshape(len(index), -1)
+        counts = self.rows.counts if isinstance(self.rows, StackedRows) else (len(index),)
+        bounds = np.cumsum([0, *counts])
+        return [Order(lines[start:stop], np.arange(stop - start)) for start, stop in itertools.pairwise(bounds)]
+
+    def _shares(self, counts: np.ndarray, length: int) -> torch.Tensor:
+        """Return the share of each row: (S, M, R), or (S, R) for one member."""
+        first = self.rows.sets[0]
+        inside = torch.from_numpy(np.arange(length) < counts[..., None]).to(first.y.device)
+        shares = inside.to(first.dtype).div_(self.batch_size)
+        return shares.squeeze(1) if counts.shape[1] == 1 else shares
+
+
+def poisson_sample(random: np.random.Generator, n_rows: int, probability: float) -> np.ndarray:
+    """Return the rows that come, each by itself with the same probability: how many, and then which."""
+    return random.choice(n_rows, random.binomial(n_rows, probability), replace=False, shuffle=False)
+
+
+def secure_sample(n_rows: int, probability: float) -> np.ndarray:
+    """Return the same from the operating system's generator; the probability is rounded down to 64 bits."""
+    drawn = np.frombuffer(os.urandom(8 * n_rows), dtype=np.uint64)
+    return np.flatnonzero(drawn < np.uint64(int(probability * 2**64)))

@@ -1,0 +1,70 @@
+"""What makes a step private: the gradient of each row is clipped before they are summed, and noise is added.
+
+Legend: M members (left out of batches when there is one), R rows, P parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skbig._utils.random import Noise
+from skbig.data.batch import Batch
+from skbig.engine.members import Members
+from skbig.engine.private_noise import normal_of
+from skbig.engine.recipe import Recipe
+from skbig.networks.layer import TrainingPass
+
+TINY = 1e-30
+
+
+def clipped_gradient(
+    members: Members, batch: Batch, recipe: Recipe, keys: Tensor | None
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the loss, (M,) or () for one member, and the gradient by each parameter, summed over clipped rows.
+
+    A row counts by its share, and no row more than ``max_grad_norm * share``. What padding is has the share zero.
+    """
+    assert recipe.privacy is not None
+    noise = None if keys is None else Noise(keys, batch.first_row)
+    with torch.enable_grad():
+        raw, taps = members.network.tapped(members.parameters, batch.X, TrainingPass(noise, batch.share))
+        per_row = recipe.loss.per_row(raw, batch.y)
+        gradients = torch.autograd.grad(per_row.sum(), [tap.tensor for tap in taps])
+    norms = _total([tap.squared_norms(own) for tap, own in zip(taps, gradients, strict=True)]).sqrt_()
+    factors = norms.clamp_min_(TINY).reciprocal_().mul_(_like_rows(recipe.privacy.max_grad_norm, norms)).clamp_max_(1.0)
+    factors = factors.mul_(batch.share)
+    sums: dict[str, Tensor] = {}
+    for tap, own in zip(taps, gradients, strict=True):
+        sums |= tap.sums(own, factors)
+    loss = (per_row.detach() * batch.share).sum(-1)
+    return loss, [sums[name] for name in members.parameters]
+
+
+def add_noise(gradient: Tensor, recipe: Recipe, keys: Tensor | None, noise: Tensor | None, n_rows: int) -> None:
+    """Add to the gradient (M, 1, P) the noise of a step that reads `n_rows` rows on average.
+
+    The noise (M, 1, P) may have been drawn already; else it is drawn here from the keys.
+    """
+    assert recipe.privacy is not None and keys is not None
+    if noise is None:
+        noise = normal_of(keys, gradient.shape[-1], gradient.dtype)
+    deviation = recipe.privacy.noise_multiplier * recipe.privacy.max_grad_norm / n_rows
+    if isinstance(deviation, Tensor):
+        gradient.addcmul_(noise, deviation.to(gradient))
+    else:
+        gradient.add_(noise, alpha=deviation)
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total.add_(part)
+    return total
+
+
+def _like_rows(value: Any, rows: Tensor) -> Any:
+    """A number, or the numbers of the members (M, 1, 1) as they are multiplied by rows (M, R)."""
+    return value.to(rows).view(-1, 1) if isinstance(value, Tensor) else value
