@@ -13,6 +13,7 @@ import torch
 
 from skbig._utils.component import names, resolve
 from skbig.components import (
+    DPSGD,
     L1,
     L2,
     SGD,
@@ -187,6 +188,7 @@ def factors() -> dict[str, tuple[str, dict[str, Any]]]:
     changes += [{"penalty": penalty} for penalty in (None, L1(), ElasticNet(0.5))]
     changes += [{"clipping": clipping} for clipping in (ClipNorm(0.1), ClipValue(0.05))]
     changes += [{"augmentation": augmentation} for augmentation in (Mixup(), GaussianNoise(), SwapNoise())]
+    changes += [{"privacy": DPSGD(0.5, 0.2)}, {"privacy": DPSGD(0.5, 0.2), "dropout": 0.3, "normalization": "layer"}]
     changes += [{"activation": activation} for activation in ACTIVATIONS]
     groups = {"head": 0.1, "weight0": {"weight_decay": 3.0}, "bias": {"learning_rate": 5.0, "weight_decay": 0.0}}
     changes += [
@@ -216,5 +218,7 @@ def networks() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def _describe(change: dict[str, Any]) -> str:
-    shown = {name: "function" if isinstance(value, FunctionSchedule) else value for name, value in change.items()}
+    shown = dict(change)
+    shown |= {name: "function" for name, value in change.items() if isinstance(value, FunctionSchedule)}
+    shown |= {name: "DPSGD" for name, value in change.items() if isinstance(value, DPSGD)}
     return ", ".join(f"{name}={value}" for name, value in shown.items())

@@ -21,6 +21,9 @@ from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import Order
 
+N_FORMS = 4
+"""Batches of random size are filled up to one of about so many sizes."""
+
 Draw = Callable[[], np.ndarray]
 """Returns which rows the next step reads."""
 

@@ -101,4 +101,4 @@ def _box_muller(radius: Tensor, angle: Tensor, dtype: torch.dtype) -> list[Tenso
 def _side_by_side(pairs: Sequence[Sequence[Tensor]], width: int) -> Tensor:
     """Return chunks (M, n, 1) of the one number and then of the other as (M, 1, P)."""
     columns = [chunk for column in zip(*pairs, strict=True) for chunk in column]
-    return torch.cat(columns, 1)[:, :width].transpose(1, 2)
+    return torch.cat(columns, 1).narrow(1, 0, width).transpose(1, 2)

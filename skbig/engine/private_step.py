@@ -33,13 +33,13 @@ def clipped_gradient(
         raw, taps = members.network.tapped(members.parameters, batch.X, TrainingPass(noise, batch.share))
         per_row = recipe.loss.per_row(raw, batch.y)
         gradients = torch.autograd.grad(per_row.sum(), [tap.tensor for tap in taps])
-    norms = _total([tap.squared_norms(own) for tap, own in zip(taps, gradients, strict=True)]).sqrt_()
-    factors = norms.clamp_min_(TINY).reciprocal_().mul_(_like_rows(recipe.privacy.max_grad_norm, norms)).clamp_max_(1.0)
-    factors = factors.mul_(batch.share)
-    sums: dict[str, Tensor] = {}
-    for tap, own in zip(taps, gradients, strict=True):
-        sums |= tap.sums(own, factors)
-    loss = (per_row.detach() * batch.share).sum(-1)
+    with torch.no_grad():
+        norms = _total([tap.squared_norms(own) for tap, own in zip(taps, gradients, strict=True)]).sqrt_()
+        factors = batch.share * _factors(norms, recipe.privacy.max_grad_norm)
+        sums: dict[str, Tensor] = {}
+        for tap, own in zip(taps, gradients, strict=True):
+            sums |= tap.sums(own, factors)
+        loss = (per_row * batch.share).sum(-1)
     return loss, [sums[name] for name in members.parameters]
 
 
@@ -58,13 +58,15 @@ def add_noise(gradient: Tensor, recipe: Recipe, keys: Tensor | None, noise: Tens
         gradient.add_(noise, alpha=deviation)
 
 
+def _factors(norms: Tensor, bound: Any) -> Tensor:
+    """Return by what gradients of these norms (M, R) are multiplied, so that none is longer than the bound."""
+    if isinstance(bound, Tensor):  # of members that differ, (M, 1, 1)
+        bound = bound.to(norms).view(-1, 1)
+    return norms.clamp_min_(TINY).reciprocal_().mul_(bound).clamp_max_(1.0)
+
+
 def _total(parts: list[Tensor]) -> Tensor:
     total = parts[0]
     for part in parts[1:]:
         total.add_(part)
     return total
-
-
-def _like_rows(value: Any, rows: Tensor) -> Any:
-    """A number, or the numbers of the members (M, 1, 1) as they are multiplied by rows (M, R)."""
-    return value.to(rows).view(-1, 1) if isinstance(value, Tensor) else value

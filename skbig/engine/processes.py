@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from skbig.data.poisson_rows import PoissonRows
+from skbig.data.poisson_rows import N_FORMS, PoissonRows
 from skbig.data.rank_rows import RankRows
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
@@ -76,6 +76,7 @@ class OneProcess:
 
     def executor(self, members: Members, recipe: Recipe, rows: AnyRows) -> Executor:
         n_steps = recipe.max_epochs * -(-int(np.max(rows.lengths)) // recipe.batch_size)
+        n_steps //= N_FORMS if isinstance(rows, PoissonRows) else 1  # each form is recorded
         return choose_executor(members, recipe, rows.mean_weight, n_steps=n_steps, is_sparse=rows.is_sparse)
 
     def agreed(self, number: float) -> float:

@@ -139,7 +139,7 @@ def _faults(
         (
             choices.schedule.reacts and not best_kept,
             f"schedule={choices['schedule']!r} is refused: it watches the loss of private rows. Use "
-            "early_stopping=True with X_val and y_val that need no protection, or a schedule that is a function of the epochs.",
+            "early_stopping=True with X_val and y_val that need no protection, or a schedule that follows the epochs.",
         ),
         (
             not choices["shuffle"],
@@ -195,7 +195,8 @@ def check_noise_is_fresh(choices: Choices, steps: int, epochs: int) -> None:
     if choices.privacy is not None and epochs > 0 and steps == 0:
         raise ValueError(
             "Under privacy a training goes on with the optimizer that it began with: with another one steps are "
-            f"counted anew, and their noise would be the same again. Call fit to begin anew with {choices['optimizer']!r}."
+            "counted anew, and their noise would be the same again. Call fit with warm_start=False to begin anew with "
+            f"optimizer={choices['optimizer']!r}."
         )
 
 
@@ -227,7 +228,8 @@ def ledger_after(
     rate = min(1.0, recipe.batch_size / n_rows)
     noise = 0.0 if recipe.privacy is None else recipe.privacy.noise_multiplier
     spent = together([*(spent_of(before) if before is not None else []), Spent(noise, rate, n_steps)])
-    kept = {"spent": [list(each) for each in spent], "noise_multiplier": float(noise)}
-    if privacy is not None:
-        return Ledger(**kept, delta=privacy.delta, accountant=privacy.accountant)
-    return Ledger(**{**before, **kept})
+    plain, noise = [list(each) for each in spent], float(noise)
+    if privacy is None:
+        assert before is not None
+        return {**before, "spent": plain, "noise_multiplier": noise}
+    return Ledger(spent=plain, noise_multiplier=noise, delta=privacy.delta, accountant=privacy.accountant)

@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.metrics import make_scorer, median_absolute_error
 
 from skbig._utils.component import names
-from skbig.components import SGD, AdamW, Cosine, LogLoss, Plateau
+from skbig.components import DPSGD, SGD, AdamW, Cosine, LogLoss, Plateau
 from tests.fitting import N_ROWS, X, small, target
 from tests.killing import (
     Died,
@@ -75,6 +75,7 @@ CASES = {
     "members that stop one by one": Case(
         "multiclass", {**EARLY, "n_members": 3, "learning_rate": 0.1, "max_iter": 50, "n_iter_no_change": 1}
     ),
+    "privacy": Case("multiclass", {"privacy": DPSGD(1.0), "n_members": 2}),
     "batch norm": Case("multi-output", {"normalization": "batch"}),
     "layer norm": Case("multi-output", {"normalization": "layer"}),
     "dropout": Case("multiclass", {"dropout": 0.5, "hidden_layer_sizes": (6, 5)}),
