@@ -38,10 +38,12 @@ test-oldest: .venv-oldest/.test
 test-cluster: .venv/.cluster
 	.venv/bin/python -m pytest tests/test_documents.py tests/distributed/test_machines.py -k "with_ or machines"
 
-test-doors: .venv-doors/.doors .venv-mlserver/.mlserver
+test-doors: .venv-doors/.doors .venv-mlserver/.mlserver .venv-privacy/.privacy
 	.venv-doors/bin/python -m pytest tests/doors
 	.venv-doors/bin/python -m pytest tests/test_documents.py -k "onnx or out_into_the_world"
 	.venv-mlserver/bin/python -m pytest tests/doors/test_mlserver.py
+	.venv-privacy/bin/python -m pytest tests/doors/test_accounting.py
+	.venv-privacy/bin/python -m pytest tests/test_documents.py -k "privacy"
 
 # Models are folders here: no hub is asked.
 test-text: .venv-text/.pretrained
@@ -80,7 +82,7 @@ dist: .venv/.dist
 	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
 
 clean:
-	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage*
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
@@ -111,4 +113,8 @@ clean:
 	.venv-mlserver/bin/python -m pip install --quiet --constraint constraints-mlserver.txt --editable ".[$*]"
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.%
+.venv-privacy/.%: pyproject.toml constraints-privacy.txt | .venv-privacy/bin/python
+	.venv-privacy/bin/python -m pip install --quiet --constraint constraints-privacy.txt --editable ".[test,plot,progress,$*]"
+	@touch $@
+
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.%

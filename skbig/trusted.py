@@ -7,7 +7,7 @@ from types import ModuleType
 from sklearn import model_selection
 
 from skbig import components, networks, search
-from skbig.components import Component
+from skbig.components import DPSGD, Component
 from skbig.distributed.ddp import DDP
 from skbig.distributed.fsdp import FSDP
 from skbig.distributed.tensor import TensorParallel
@@ -61,7 +61,8 @@ def trusted_types() -> list[str]:
     >>> (loaded.predict(X) == model.predict(X)).all()
     np.True_
     """
-    ours = [*_ESTIMATORS, *_BACKENDS, BuiltNetwork, OneVersusRestLogLoss, *_concrete(components), *_concrete(networks)]
+    ours = [*_ESTIMATORS, *_BACKENDS, BuiltNetwork, OneVersusRestLogLoss, DPSGD]
+    ours += [*_concrete(components), *_concrete(networks)]
     ours += [getattr(search, name) for name in search.__all__]
     splitters = [kind for kind in vars(model_selection).values() if isinstance(kind, type) and hasattr(kind, "split")]
     return sorted({*(f"{kind.__module__}.{kind.__qualname__}" for kind in (*ours, *splitters)), *scorer_types()})

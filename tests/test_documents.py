@@ -33,6 +33,8 @@ NEEDED = {
     "examples/with_ray.py": ["ray", "pydantic"],
     "examples/out_into_the_world.py": ["skl2onnx", "onnxruntime"],
     "docs/guide/onnx.md": ["skl2onnx", "onnxruntime"],
+    "docs/guide/privacy.md": ["dp_accounting"],
+    "skbig/privacy/budget.py": ["dp_accounting"],
     "docs/guide/pretrained.md": ["transformers", "tokenizers", "PIL"],
     "examples/pretrained_texts.py": ["transformers", "tokenizers"],
     "examples/pretrained_images.py": ["transformers", "PIL"],

@@ -29,6 +29,7 @@ FLOORS = {
     "pretrained": 3.5,
     "search": 4,
     "plots": 4,
+    "privacy": 4,
     "onnx": 5,
     "explain": 5,
     "secure": 4,

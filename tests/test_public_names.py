@@ -18,6 +18,7 @@ import skbig.explain
 import skbig.image
 import skbig.networks
 import skbig.onnx
+import skbig.privacy
 import skbig.secure
 import skbig.serving
 import skbig.testing
@@ -52,6 +53,7 @@ DOORS = {
         *("Explanation", "ExplanationDisplay"),
     },
     skbig.onnx: {"to_onnx", "convert_layer", "Graph"},
+    skbig.privacy: {"epsilon"},
     skbig.secure: {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),
         *("generate_key", "generate_signing_keys"),
@@ -72,6 +74,7 @@ COMPONENTS = {
     *("FunctionSchedule",),
     *("ClipNorm", "ClipValue"),
     *("Mixup", "GaussianNoise", "SwapNoise"),
+    "DPSGD",
 }
 # What a component of one's own is declared with, or is handed.
 TOOLS = {"hyperparameter", "Mix", "Progress"}

@@ -12,6 +12,7 @@ SECTIONS = {
     "loss": "guide-losses",
     "penalty": "guide-penalties",
     "augmentation": "guide-augmentations",
+    "privacy": "guide-privacy",
 }
 """Of a component, by its kind."""
 

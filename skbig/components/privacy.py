@@ -32,12 +32,12 @@ class DPSGD(Component, name="dpsgd", recordable=True):
     Parameters
     ----------
     noise_multiplier : float or None, default=None
-        Standard deviation of the noise, in units of `max_grad_norm`.
+        Standard deviation of the noise, in units of `max_grad_norm`. None is 1.0, or what `target_epsilon` asks for.
     max_grad_norm : float, default=1.0
         The greatest norm of a row's gradient, in the unit of the loss over that of a weight.
     target_epsilon : float or None, default=None
-        In place of `noise_multiplier`: what all `max_iter` epochs of all members may spend. It needs the extra
-        ``privacy``, as `epsilon_` does.
+        What all `max_iter` epochs of all members may spend: the noise is computed for it, so `noise_multiplier` is left
+        out. It needs the extra ``privacy``, as `epsilon_` does.
     delta : float in (0, 1), default=1e-05
         By how much the probability of an outcome may differ beyond `epsilon_`; less than one over the number of rows.
     accountant : {'pld', 'rdp'}, default='pld'
@@ -75,13 +75,18 @@ class DPSGD(Component, name="dpsgd", recordable=True):
     secure: bool = hyperparameter(False, Boolean())
 
     def check(self) -> None:
-        """Raise ValueError when a hyperparameter is out of its range, or not exactly one says how much noise."""
+        """Raise ValueError when a hyperparameter is out of its range, or two of them say how much noise."""
         super().check()
-        if (self.noise_multiplier is None) == (self.target_epsilon is None):
+        if self.noise_multiplier is not None and self.target_epsilon is not None:
             raise ValueError(
-                "DPSGD needs either noise_multiplier, or target_epsilon for which it is computed. "
+                "DPSGD takes noise_multiplier, or target_epsilon for which it is computed, and not both. "
                 f"Got noise_multiplier={self.noise_multiplier!r} and target_epsilon={self.target_epsilon!r}."
             )
+
+    @property
+    def noise(self) -> Any:
+        """The noise multiplier, a number or that of each member, (M, 1, 1); of a budget it is yet to be settled."""
+        return 1.0 if self.noise_multiplier is None else self.noise_multiplier
 
     def settled(self, noise_multiplier: float) -> DPSGD:
         """Return what a training needs: how much noise, and nothing of what it was computed from."""

@@ -51,7 +51,7 @@ def add_noise(gradient: Tensor, recipe: Recipe, keys: Tensor | None, noise: Tens
     assert recipe.privacy is not None and keys is not None
     if noise is None:
         noise = normal_of(keys, gradient.shape[-1], gradient.dtype)
-    deviation = recipe.privacy.noise_multiplier * recipe.privacy.max_grad_norm / n_rows
+    deviation = recipe.privacy.noise * recipe.privacy.max_grad_norm / n_rows
     if isinstance(deviation, Tensor):
         gradient.addcmul_(noise, deviation.to(gradient))
     else:

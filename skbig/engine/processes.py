@@ -71,7 +71,8 @@ class OneProcess:
     def own_rows(self, rows: AnyRows, recipe: Recipe) -> AnyRows:
         if recipe.privacy is None:
             return rows
-        assert isinstance(rows, Rows | StackedRows), "rows that are drawn by chance are in memory"
+        if not isinstance(rows, Rows | StackedRows):
+            raise ValueError("Under privacy each step draws from all rows by chance, and these do not fit in memory.")
         return PoissonRows(rows, recipe.batch_size, recipe.privacy.secure)
 
     def executor(self, members: Members, recipe: Recipe, rows: AnyRows) -> Executor:

@@ -47,6 +47,7 @@ def cohort(training: Training) -> tuple[Any, ...]:
         length,
         None if training.validation is None else tuple(training.validation.more),
         training.members.epochs,
+        training.members.steps_forgotten,
         training.members.flat.dtype,
         training.members.flat.device,
         rows.X.dtype,
@@ -117,6 +118,7 @@ def stack_members(parts: Sequence[Members], recipe: Recipe) -> Members:
     for i, state in enumerate(members.state):
         _fill(state, [part.state[i] for part in parts], [part.n_members for part in parts])
     members.steps, members.epochs = first.steps, first.epochs
+    members.steps_forgotten = first.steps_forgotten
     members.rows = np.concatenate([np.broadcast_to(part.rows, part.n_members) for part in parts])
     members.rate_scale = np.concatenate([part.rate_scale for part in parts])
     return members

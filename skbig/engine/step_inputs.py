@@ -144,7 +144,7 @@ def _step_numbers(members: Members, n_steps: int) -> Tensor:
 
 
 def _keys(members: Members, n_steps: int) -> Tensor:
-    return torch.from_numpy(step_keys(members.seeds, members.steps, n_steps))
+    return torch.from_numpy(step_keys(members.seeds, members.steps + members.steps_forgotten, n_steps))
 
 
 def _uniforms(keys: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbig._utils.device import SingleDevice
 from skbig.components.privacy import DPSGD
 from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.engine.members import Members
 from skbig.engine.privacy_ledger import Spent, epsilon_of, noise_multiplier_for, together
 from skbig.engine.recipe import Recipe
 from skbig.estimators.choices import Choices
@@ -179,7 +180,7 @@ def privately(recipe: Recipe, choices: Choices, n_rows: int, before: Ledger | No
         return recipe
     rate = min(1.0, recipe.batch_size / n_rows)
     per_epoch = -(-n_rows // recipe.batch_size) * choices["n_members"]
-    noise = privacy.noise_multiplier
+    noise = privacy.noise
     if privacy.target_epsilon is not None:
         n_steps = per_epoch * choices["max_iter"]
         noise = noise_multiplier_for(privacy.target_epsilon, privacy.delta, rate, n_steps, privacy.accountant)
@@ -190,14 +191,15 @@ def privately(recipe: Recipe, choices: Choices, n_rows: int, before: Ledger | No
     return replace(recipe, privacy=privacy.settled(float(noise)), patience=patience)
 
 
-def check_noise_is_fresh(choices: Choices, steps: int, epochs: int) -> None:
-    """Refuse a training that goes on and counts its steps anew: its noise would be that of the first steps again."""
-    if choices.privacy is not None and epochs > 0 and steps == 0:
-        raise ValueError(
-            "Under privacy a training goes on with the optimizer that it began with: with another one steps are "
-            "counted anew, and their noise would be the same again. Call fit with warm_start=False to begin anew with "
-            f"optimizer={choices['optimizer']!r}."
-        )
+def steps_forgotten(before: Ledger | None, members: Members) -> int:
+    """Return how many steps of each member have been noisy and are not counted any more.
+
+    They are counted anew with another optimizer, or other weights; what they drew must not be drawn again.
+    """
+    if before is None:
+        return 0
+    n_steps = sum(each.n_steps for each in spent_of(before)) // members.n_members
+    return max(0, n_steps - members.steps)
 
 
 def _check_budget(privacy: DPSGD, spent: Sequence[Spent]) -> None:
@@ -212,7 +214,7 @@ def _check_budget(privacy: DPSGD, spent: Sequence[Spent]) -> None:
 def ledger_before(estimator: Any, choices: Choices, *, goes_on: bool) -> Ledger | None:
     """Return what a training that goes on has spent; all, where it had no noise."""
     kept: Ledger | None = vars(estimator).get("_ledger") if goes_on else None
-    if kept is not None or choices.privacy is None or not goes_on:
+    if kept is not None or choices.privacy is None or not goes_on or estimator._progress["counts"][1] == 0:
         return kept
     return Ledger(
         spent=[[0.0, 1.0, 1]], noise_multiplier=0.0, delta=choices.privacy.delta, accountant=choices.privacy.accountant
@@ -226,7 +228,7 @@ def ledger_after(
     if before is None and privacy is None:
         return None
     rate = min(1.0, recipe.batch_size / n_rows)
-    noise = 0.0 if recipe.privacy is None else recipe.privacy.noise_multiplier
+    noise = 0.0 if recipe.privacy is None else recipe.privacy.noise
     spent = together([*(spent_of(before) if before is not None else []), Spent(noise, rate, n_steps)])
     plain, noise = [list(each) for each in spent], float(noise)
     if privacy is None:

@@ -40,11 +40,11 @@ from skbig.estimators.inputs import (
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.private_fit import (
     Ledger,
-    check_noise_is_fresh,
     check_private,
     ledger_after,
     ledger_before,
     privately,
+    steps_forgotten,
 )
 from skbig.estimators.progress import ProgressLine
 from skbig.estimators.rank_training import RankValidation
@@ -274,7 +274,7 @@ def _prepare(
     recipe = privately(recipe, choices, checked.X.shape[0], ledger, one_epoch=incremental)
     resolved = resolved._replace(checked=checked)
     members, tracker = _members(estimator, resolved, recipe, seeds, goes_on=goes_on, incremental=incremental)
-    check_noise_is_fresh(choices, members.steps, members.epochs)
+    members.steps_forgotten = steps_forgotten(ledger, members)
     first_epoch = 0 if incremental else members.epochs
     judge = validation_of(estimator, validation, targets, choices.loss, home, first_epoch)
     session = Session(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from typing import Any
+
+from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.validation import Interval, Options, check
 from skbig.engine.privacy_ledger import Spent, epsilon_of
 from skbig.estimators.private_fit import Accounted, spent_of
 
 
-def epsilon(*estimators: Any, delta: float = 1e-5, accountant: str = "pld") -> float:
+def epsilon(estimators: Iterable[Any], *, delta: float = 1e-5, accountant: str = "pld") -> float:
     """Return what the trainings of several estimators on the same rows have spent in all.
 
     Every model that is trained on the same rows spends of the same budget, also those that are thrown away afterwards.
@@ -18,7 +21,7 @@ def epsilon(*estimators: Any, delta: float = 1e-5, accountant: str = "pld") -> f
 
     Parameters
     ----------
-    *estimators : estimator
+    estimators : iterable of estimator
         Fitted ones; of one without privacy the result is infinite.
     delta : float in (0, 1), default=1e-05
         By how much the probability of an outcome may differ beyond the result.
@@ -31,14 +34,15 @@ def epsilon(*estimators: Any, delta: float = 1e-5, accountant: str = "pld") -> f
 
     Examples
     --------
+    >>> from sklearn.base import clone
     >>> from sklearn.datasets import load_iris
     >>> from skbig import BigMLPClassifier
     >>> from skbig.components import DPSGD
     >>> from skbig.privacy import epsilon
     >>> X, y = load_iris(return_X_y=True)
     >>> network = BigMLPClassifier(privacy=DPSGD(noise_multiplier=2.0), batch_size=30, max_iter=5)
-    >>> first, second = network.fit(X, y), BigMLPClassifier(**network.get_params()).fit(X, y)
-    >>> first.epsilon_ < epsilon(first, second) < 2 * first.epsilon_
+    >>> first, second = clone(network).fit(X, y), clone(network).fit(X, y)
+    >>> first.epsilon_ < epsilon([first, second]) < 2 * first.epsilon_
     True
     """
     check("delta", "epsilon", delta, Interval(0, 1, "neither"))
@@ -46,9 +50,9 @@ def epsilon(*estimators: Any, delta: float = 1e-5, accountant: str = "pld") -> f
     spent: list[Spent] = []
     for estimator in estimators:
         if not isinstance(estimator, Accounted):
-            raise TypeError(f"epsilon takes fitted estimators of skbig. Got {estimator!r} instead.")
-        try:
-            spent += spent_of(estimator._private_ledger())
-        except AttributeError:  # it was trained without privacy
+            raise TypeError(f"epsilon takes a list of fitted estimators of skbig. Got {estimator!r} among them.")
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "noise_multiplier_"):
             return inf
+        spent += spent_of(estimator._private_ledger())
     return epsilon_of(spent, delta, accountant)

@@ -11,6 +11,7 @@ from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
+from skbig.components.privacy import DPSGD
 from skbig.components.schedules import Schedule
 from skbig.networks.network import Network
 from skbig.testing.augmentations import check_augmentation
@@ -19,6 +20,7 @@ from skbig.testing.losses import check_loss
 from skbig.testing.networks import check_network
 from skbig.testing.optimizers import check_optimizer
 from skbig.testing.penalties import check_penalty
+from skbig.testing.privacy import check_privacy
 from skbig.testing.recording import check_recordable
 from skbig.testing.schedules import check_schedule
 from skbig.testing.values import check_value
@@ -31,6 +33,7 @@ LAWS: dict[type[Component], Callable[[Any], None]] = {
     Schedule: check_schedule,
     Augmentation: check_augmentation,
     Network: check_network,
+    DPSGD: check_privacy,
 }
 
 
@@ -48,6 +51,7 @@ def check_component(component: Component) -> None:
     - *clipping*: a gradient never grows.
     - *schedule*: finite, not negative, a function of the progress.
     - *augmentation*: new rows of the same shape, a function of the noise.
+    - *privacy*: no row moves the sum of gradients by more than it may.
     - *network*: shapes, the right gradient, rows apart unless it says that it couples them, and two processes that
       share a batch come to what one comes to.
 

@@ -32,7 +32,7 @@ def test_known_values(rate: float, noise: float, n_steps: int, rdp: float, pld: 
     assert epsilon_of(spent, DELTA, "pld") <= prv
 
 
-@pytest.mark.parametrize(("rate", "noise", "n_steps"), [case[:3] for case in KNOWN])
+@pytest.mark.parametrize(("rate", "noise", "n_steps"), [case[:3] for case in KNOWN if case[0] < 1])
 def test_equals_opacus(rate: float, noise: float, n_steps: int) -> None:
     """The bound by Renyi's divergence is Opacus's to 1e-4, and the tight sum is no more than that of its PRV."""
     accountants = pytest.importorskip("opacus.accountants")
@@ -56,8 +56,7 @@ def test_different_steps_add_up() -> None:
     assert epsilon_of([one, Spent(0.0, 0.5, 1)], DELTA) == np.inf
 
 
-@pytest.mark.parametrize("accountant", ["rdp", "pld"])
-@pytest.mark.parametrize("target", [0.3, 3.0, 20.0])
+@pytest.mark.parametrize(("accountant", "target"), [("rdp", 0.3), ("rdp", 20.0), ("pld", 3.0)])
 def test_a_budget_is_kept(accountant: str, target: float) -> None:
     """The noise for a budget spends no more than it, and not much less."""
     noise = noise_multiplier_for(target, DELTA, 0.05, 200, accountant)

@@ -176,6 +176,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("learning_rate", 0.0, "in the range (0, inf)"),
     ("learning_rate", None, "in the range (0, inf)"),
     ("schedule", "cosin", "'constant', 'cosine'"),
+    ("privacy", "dp", "one of ['dpsgd'], None"),
     ("clipping", "nrm", "one of ['norm', 'value'], None"),
     ("augmentation", "mixdown", "'mixup'"),
     ("dropout", 1.0, "in the range [0, 1)"),
