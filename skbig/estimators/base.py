@@ -38,9 +38,7 @@ from skbig.estimators.tensors import on_host
 from skbig.networks.network import BuiltNetwork, Network
 
 
-class NetworkEstimator(
-    Documented, SharedWeights, Exits, Summarized, Accounted, CallbackSupportMixin, BaseEstimator
-):
+class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, CallbackSupportMixin, BaseEstimator):
     """Base of all estimators; a task (classification, regression) and a network make one of it."""
 
     def set_params(self, **params: Any) -> Self:

@@ -21,7 +21,8 @@ from skbig.engine.step import flattened
 from skbig.networks.mlp import MLP
 from skbig.testing.laws import check_members, expect, normal
 
-SEEDS, N_ROWS, N_FEATURES = (3, 4), 5, 3
+SEEDS = [3, 4]
+N_ROWS, N_FEATURES = 5, 3
 
 
 def check_privacy(privacy: DPSGD) -> None:
@@ -44,7 +45,7 @@ def _sums(
     noisy: bool = False,
 ) -> Tensor:
     """Return the summed gradients of some of the members, (M, P); of one row alone, or with noise, where asked for."""
-    seeds = list(SEEDS[members])
+    seeds = SEEDS[members]
     recipe = _recipe(privacy)
     made = make_members(recipe.network, seeds, recipe.network.initial(seeds), torch.device("cpu"), dtype)
     X = normal(2, N_ROWS, N_FEATURES)[members].to(dtype) * scale
