@@ -2,7 +2,7 @@
 
 A tensor has its name in the network ("weight0", "bias0"); of an ensemble, members come first. The metadata are texts:
 "format", "skbig", "estimator", "network", "loss", "n_features_in", "n_outputs", "n_members", "n_iter", "t", and in JSON
-"parameters", "loss_curve", "classes" or "one_dimensional", and "feature_names_in" where there are some.
+"parameters", "loss_curve", "classes" or "one_dimensional" and "target_scale", and "feature_names_in" if there are some.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.version import __version__
+from skbig.components.losses.units import InUnits
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.choices import resolve_choices
@@ -35,6 +36,7 @@ E = TypeVar("E", bound=NetworkEstimator)
 PathLike = str | os.PathLike[str]
 
 _FORMAT = "skbig-weights-1"
+_SCALE = ("centre", "scale", "low", "high")
 
 
 def save_weights(model: NetworkEstimator, path: PathLike) -> Path:
@@ -148,7 +150,7 @@ def _metadata(model: NetworkEstimator, n_members: int) -> dict[str, str]:
         "skbig": __version__,
         "estimator": type(model).__name__,
         "network": _text(model._network.network),
-        "loss": _text(model._loss),
+        "loss": _text(model._loss.loss if isinstance(model._loss, InUnits) else model._loss),
         "n_features_in": model.n_features_in_,
         "n_outputs": model.n_outputs_,
         "n_members": n_members,
@@ -168,6 +170,8 @@ def _metadata(model: NetworkEstimator, n_members: int) -> dict[str, str]:
         facts["classes"] = json.dumps(classes)
     elif isinstance(model, Regressor):
         facts["one_dimensional"] = json.dumps(model._one_dimensional)
+        scale = vars(model).get("_target_scale") or {}
+        facts["target_scale"] = json.dumps({name: values.tolist() for name, values in scale.items()})
     return {name: str(value) for name, value in facts.items()}
 
 
@@ -198,7 +202,13 @@ class _Facts:
 
     def _targets(self, metadata: Mapping[str, str]) -> ClassTargets | RegressionTargets:
         if "classes" not in metadata:
-            return RegressionTargets(self.n_outputs, json.loads(metadata["one_dimensional"]) is True)
+            described = json.loads(metadata.get("target_scale", "{}"))
+            scale: dict[str, Any] = {
+                name: np.array(described[name], dtype=np.float64) for name in _SCALE if name in described
+            }
+            if not all(values.ndim == 1 and np.isfinite(values).all() for values in scale.values()):
+                raise ValueError("the mean and the deviation of the target must be finite numbers")
+            return RegressionTargets(self.n_outputs, json.loads(metadata["one_dimensional"]) is True, **scale)
         described = json.loads(metadata["classes"])
         dtype = np.dtype(str(described["dtype"]))
         if dtype.kind not in "iufbUO":

@@ -147,6 +147,9 @@ NUMBERS = {
     "hinge": Case("multiclass", {"loss": "squared_hinge"}, {"learning_rate": RATES}),
     "huber": Case("regression", {"loss": "huber"}, {"loss__delta": [0.1, 1.35, 10.0]}),
     "quantile": Case("multi-output", {"loss": "quantile"}, {"loss__quantile": [0.1, 0.5, 0.9]}),
+    "mean and variance": Case(
+        "multi-output", {"loss": "gaussian_nll"}, each(loss__eps=[1e-6, 0.1, 1], alpha=[0, 1, 0])
+    ),
     "epsilon": Case("regression", {"loss": "epsilon_insensitive"}, {"loss__epsilon": [0.0, 0.3, 0.1]}),
     "dropout in two layers": Case("binary", {"hidden_layer_sizes": (6, 5)}, {"dropout": [0.0, 0.2, 0.5]}),
     "seeds": Case("multiclass", {"dropout": 0.3}, {"random_state": [0, 7, 2**32 - 1]}),

@@ -34,6 +34,7 @@ from skbig.components import (
     NAdam,
     Optimizer,
     Plateau,
+    Quantile,
     Schedule,
     SquaredError,
     SwapNoise,
@@ -90,7 +91,8 @@ def recipe(task: str = "regression", **changes: Any) -> Recipe:
         k: changes.pop(k) for k in NETWORK_FIELDS if k in changes
     }
     network: Network = changes.pop("network", MLP(**mlp))
-    built = network.of_shape(N_FEATURES, N_OUTPUTS[task])
+    n_outputs = N_OUTPUTS[task] * getattr(changes.get("loss"), "columns_per_target", 1)
+    built = network.of_shape(N_FEATURES, n_outputs)
     if isinstance(changes.get("param_groups"), dict):
         changes["param_groups"] = groups_of(changes["param_groups"], built.roles)
     choices: dict[str, Any] = {
@@ -167,7 +169,8 @@ def optimizers() -> list[Optimizer]:
 def losses() -> list[tuple[str, Loss]]:
     """Every loss with every task it is for."""
     every = [resolve(Loss, name) for name in names("loss")]
-    return [(task, loss) for loss in every for task in (CLASS_TASKS if loss.for_classes else VALUE_TASKS)]
+    found = [(task, loss) for loss in every for task in (CLASS_TASKS if loss.for_classes else VALUE_TASKS)]
+    return [*found, ("regression", Quantile((0.05, 0.5, 0.95))), ("regression", Quantile((0.3, 0.6)))]
 
 
 def _schedules() -> list[Schedule]:

@@ -66,7 +66,17 @@ DOORS = {
 INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
     *("LogLoss", "FocalLoss", "Hinge", "SquaredHinge", "ModifiedHuber", "ClassFunctionLoss"),
-    *("SquaredError", "AbsoluteError", "Huber", "LogCosh", "SquaredLogError", "Poisson", "Gamma", "Quantile"),
+    *(
+        "SquaredError",
+        "AbsoluteError",
+        "Huber",
+        "LogCosh",
+        "SquaredLogError",
+        "Poisson",
+        "Gamma",
+        "GaussianNLL",
+        "Quantile",
+    ),
     *("EpsilonInsensitive", "FunctionLoss"),
     *("L1", "L2", "ElasticNet"),
     *("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "Lion", "Muon", "LBFGS"),

@@ -30,6 +30,7 @@ from skbig.components import (
     Optimizer,
     Penalty,
     Plateau,
+    Quantile,
     Schedule,
     SquaredError,
     hyperparameter,
@@ -47,6 +48,8 @@ SETTINGS = [
     SGD(momentum=0.9, dampening=0.5),
     SGD(momentum=0.9, rate_in_velocity=True),
     Muon(ns_precision="parameter"),
+    Quantile((0.1, 0.5, 0.9)),
+    Quantile((0.2, 0.8)),
 ]
 
 

@@ -219,3 +219,16 @@ def test_only_fitted_models_of_this_package_are_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not fitted"):
         save_weights(small("binary"), tmp_path / "weights.safetensors")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+def test_a_standardized_target_keeps_its_unit(loss: str, tmp_path: Path) -> None:
+    """A regressor that has standardized its target predicts in the unit of y again, and goes on in it."""
+    X = np.random.RandomState(0).normal(size=(60, 2))
+    y = 1000 + 50 * X[:, 0]
+    parameters = {"loss": loss, "standardize_target": True, "learning_rate": 0.05, "max_iter": 40, "tol": 0.0}
+    model = BigMLPRegressor((4,), **parameters, schedule="cosine", random_state=0).fit(X, y)
+    again = load_weights(BigMLPRegressor((4,), **parameters), save_weights(model, tmp_path / "weights"))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    np.testing.assert_array_equal(again.target_mean_, model.target_mean_)
+    assert abs(again.partial_fit(X, y).predict(X).mean() - 1000) < 50

@@ -134,12 +134,15 @@ class RegressionTargets:
     Attributes
     ----------
     n_outputs : int
+        Raw columns.
     one_dimensional : bool
-        Whether predictions have the shape (N,).
+        Whether y has the shape (N,).
     centre, scale : ndarray (K,) or float
         A network is trained on ``(y - centre) / scale``.
     low, high : ndarray (K,) or float
         Predictions stay between them.
+    per_target : int
+        Raw columns for each column of y.
     """
 
     n_outputs: int
@@ -148,6 +151,12 @@ class RegressionTargets:
     scale: Any = 1.0
     low: Any = -np.inf
     high: Any = np.inf
+    per_target: int = 1
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of y."""
+        return self.n_outputs // self.per_target
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Return what a network is trained on, floats (N, K).
@@ -158,8 +167,8 @@ class RegressionTargets:
             When y has another number of outputs.
         """
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if columns.shape[1] != self.n_outputs:
-            raise ValueError(f"y has {columns.shape[1]} output(s), and the model has {self.n_outputs}.")
+        if columns.shape[1] != self.n_columns:
+            raise ValueError(f"y has {columns.shape[1]} output(s), and the model has {self.n_columns}.")
         return (columns - self.centre) / self.scale
 
     def decode(self, predictions: np.ndarray) -> np.ndarray:

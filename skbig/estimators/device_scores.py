@@ -31,7 +31,8 @@ def device_scores(metrics: Sequence[Metric], targets: Any, device: torch.device)
 def _formula(metric: Metric, targets: Any) -> Score | None:
     if isinstance(targets, ClassTargets):
         return accuracy if metric.formula is accuracy_score else None
-    plain = isinstance(targets.scale, float)  # predictions are those of the loss, in the unit of y
+    # Predictions are those of the loss, in the unit of y.
+    plain = isinstance(targets.scale, float) and targets.per_target == 1
     return r2 if metric.formula is r2_score and plain else None
 
 

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.validation import check
@@ -20,26 +19,28 @@ from skbig.data.targets import RegressionTargets
 from skbig.engine.recipe import Recipe
 from skbig.estimators.attributes import RegressorAttributes
 from skbig.estimators.base import NetworkEstimator
+from skbig.estimators.choices import component_of
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
 from skbig.estimators.initialize import COUNT, begin
 from skbig.estimators.row_checks import check_targets
 from skbig.estimators.sklearn_compat import with_callbacks
-from skbig.estimators.stand_ins import PredictedRegressor
+from skbig.estimators.stand_ins import PredictedRegressor, ScoredRegressor
 from skbig.estimators.tensors import as_the_rows
 
 
 @estimator
-class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
+class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
     """What makes a regressor of a network estimator."""
 
     loss: str | Loss | Function[..., Any] = parameter(
         "squared_error",
         words="str, Loss or callable",
         doc="""What training minimises: 'squared_error', 'absolute_error', 'huber', 'log_cosh', 'squared_log_error',
-        'poisson', 'gamma', 'quantile', 'epsilon_insensitive'; a component such as ``Quantile(quantile=0.9)``; or
-        ``function(raw, y)`` that returns the loss of each row.""",
+        'poisson', 'gamma', 'quantile', 'epsilon_insensitive', 'gaussian_nll', which predicts a deviation as well; a
+        component such as ``Quantile(0.9)``, or ``Quantile([0.05, 0.5, 0.95])`` for several quantiles that do not cross;
+        or ``function(raw, y)`` that returns the loss of each row.""",
         kind=Loss,
     )
 
@@ -78,7 +79,12 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         """
         self._check_initializable()
         check("n_outputs", f"{type(self).__name__}.initialize", n_outputs, COUNT)
-        begin(self, RegressionTargets(int(n_outputs), n_outputs == 1), n_features)
+        loss = component_of(self, "loss")
+        assert isinstance(loss, Loss)
+        if loss.quantiles and n_outputs > 1:
+            raise ValueError(f"Several quantiles are of one target. Got n_outputs={n_outputs} with loss={self.loss!r}.")
+        per_target = loss.columns_per_target
+        begin(self, RegressionTargets(int(n_outputs) * per_target, n_outputs == 1, per_target=per_target), n_features)
         return self
 
     @with_hints
@@ -123,28 +129,33 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         return_std : bool, default=False
-            Whether to return also how far the members disagree: the standard deviation of their predictions.
+            Whether to return also how far the members disagree: the standard deviation of their predictions. With
+            ``loss="gaussian_nll"`` it is that of the target: what each member predicts is added.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Of several quantiles (n_samples, n_quantiles).
         std : ndarray of the same shape
             Only with ``return_std=True``.
 
         Raises
         ------
         ValueError
-            With ``return_std=True`` and ``n_members=1``: one member agrees with itself.
+            With ``return_std=True`` and ``n_members=1``, where one member agrees with itself; but not with
+            ``loss="gaussian_nll"``.
         """
         check_is_fitted(self)
         n_members, targets = len(self._progress["seeds"]), self._fitted_targets()
-        if return_std and n_members == 1:
-            raise ValueError("return_std=True needs an ensemble. Fit with n_members=2 or more; got n_members=1.")
+        if return_std and n_members == 1 and not self._loss.predicts_std:
+            raise ValueError(
+                "return_std=True needs an ensemble, or a loss that predicts a deviation. Fit with n_members=2 or more, "
+                f"or with loss='gaussian_nll'; got n_members=1 and loss={self._loss!r}."
+            )
 
         def moments(raw: np.ndarray) -> np.ndarray:
-            values = values_of(raw, self._loss, targets)
-            mean = values.mean(axis=0)
-            return np.stack([mean, values.std(axis=0)] if return_std else [mean])
+            mean = values_of(raw, self._loss, targets).mean(axis=0)
+            return np.stack([mean, std_of(raw, self._loss, targets)] if return_std else [mean])
 
         mean, *std = (flat(values, self._one_dimensional) for values in self._in_blocks(X, moments))
         return (mean, *std) if return_std else mean
@@ -159,7 +170,11 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         return flat(values_of(raw, self._loss, targets).mean(axis=0), self._one_dimensional)
 
     def _fitted_targets(self) -> RegressionTargets:
-        return RegressionTargets(self.n_outputs_, self._one_dimensional)
+        return RegressionTargets(self.n_outputs_, self._one_dimensional, per_target=self._loss.columns_per_target)
+
+    @property
+    def _quantiles(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self._loss.quantiles
 
     # What the base asks for.
 
@@ -168,7 +183,8 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         if hasattr(y, "toarray"):
             raise ValueError("y must be dense for a regressor, and it is sparse. Use y.toarray().")
         loss.check_targets(y)
-        return RegressionTargets(1 if y.ndim == 1 or y.shape[1] == 1 else y.shape[1], y.ndim == 1 or y.shape[1] == 1)
+        n_columns, per_target = 1 if y.ndim == 1 else y.shape[1], loss.columns_per_target
+        return RegressionTargets(n_columns * per_target, n_columns == 1, per_target=per_target)
 
     def _checked_target(self, y: Any, name: str) -> Any:
         return check_targets(y, name)
@@ -178,7 +194,8 @@ class Regressor(RegressorMixin, RegressorAttributes, NetworkEstimator):
         return given.weight
 
     def _predicted(self, raw: np.ndarray, targets: RegressionTargets, loss: Loss) -> PredictedRegressor:
-        return PredictedRegressor({"predict": flat(values_of(raw, loss, targets), targets.one_dimensional)})
+        answers = {"predict": flat(values_of(raw, loss, targets), targets.one_dimensional)}
+        return PredictedRegressor(answers | {"quantiles": np.array(loss.quantiles)})
 
     def _describe(self, targets: RegressionTargets, recipe: Recipe) -> dict[str, Any]:
         return {"out_activation_": recipe.loss.out_activation(), "_one_dimensional": targets.one_dimensional}
@@ -194,5 +211,18 @@ def values_of(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> np.nda
     return targets.decode(loss.predict(torch.from_numpy(raw)).numpy())
 
 
+def std_of(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> np.ndarray:
+    """Return how far targets are from the mean prediction of raw ones (M, N, K), as far as members tell: (N, C).
+
+    The variance of a mixture is that between its parts, and the mean of those that the loss knows of each.
+    """
+    between = values_of(raw, loss, targets).std(axis=0)
+    if not loss.predicts_std:
+        return between
+    within = loss.std(torch.from_numpy(raw)).numpy() * targets.scale
+    return np.hypot(between, np.sqrt(np.square(within).mean(axis=0)))
+
+
 def flat(values: np.ndarray, one_dimensional: bool) -> np.ndarray:
-    return values[:, 0] if one_dimensional else values
+    """Return predictions (N,) of the one column of a y of shape (N,); of several quantiles all columns."""
+    return values[:, 0] if one_dimensional and values.shape[1] == 1 else values

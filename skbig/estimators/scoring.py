@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score, r2_score
 
 from skbig._utils.user_warning import warn_user
@@ -24,6 +24,7 @@ from skbig.estimators.declaration import given_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.sklearn_compat import formula_of, is_metric, metric_of, scorer_of
+from skbig.estimators.stand_ins import ScoredRegressor
 
 ANSWERS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
 """Methods that a scorer may call. Where a subclass has its own, a stand-in cannot answer."""
@@ -131,7 +132,7 @@ def _metric(estimator: EstimatorInterface, name: str, scoring: Any) -> Metric:
         return Metric(name, None)
     if scoring is None:
         score = type(estimator).score  # type: ignore[attr-defined]
-        formula = {ClassifierMixin.score: accuracy_score, RegressorMixin.score: r2_score}.get(score)
+        formula = {ClassifierMixin.score: accuracy_score, ScoredRegressor.score: r2_score}.get(score)
         return Metric(name, _own_score, _answers_as_ours(estimator), _takes_weights(score), formula)
     scorer = scorer_of(scoring)
     if not is_metric(scorer):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import d2_pinball_score
 from sklearn.utils.metaestimators import available_if
 
 
@@ -50,5 +51,38 @@ class PredictedClassifier(ClassifierMixin, _Predicted):
         return self.answers["predict_log_proba"]
 
 
-class PredictedRegressor(RegressorMixin, _Predicted):
+class ScoredRegressor(RegressorMixin):
+    """Scores predictions as regressors do, and those of several quantiles by their own loss."""
+
+    _quantiles: tuple[float, ...] = ()
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination of the predictions, R^2.
+
+        Of several quantiles, by ``loss=Quantile([...])``, it is the mean over them of the share of the pinball loss
+        that is explained, `sklearn.metrics.d2_pinball_score`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        if not self._quantiles:
+            return float(super().score(X, y, sample_weight))
+        columns = zip(self.predict(X).T, self._quantiles, strict=True)
+        explained = [d2_pinball_score(y, own, sample_weight=sample_weight, alpha=level) for own, level in columns]
+        return float(np.mean(explained))
+
+
+class PredictedRegressor(ScoredRegressor, _Predicted):
     """Answers with known predictions."""
+
+    @property
+    def _quantiles(self) -> tuple[float, ...]:  # type: ignore[override]
+        assert self.answers is not None
+        return tuple(self.answers.get("quantiles", ()))

@@ -57,7 +57,7 @@ class StandardizedRegressor(Regressor):
 
     def _part_of_scale(self, name: str, otherwise: float) -> np.ndarray:
         kept = self._kept_scale()
-        return kept[name] if kept else np.full(self.n_outputs_, otherwise)
+        return kept[name] if kept else np.full(self._fitted_targets().n_columns, otherwise)
 
     def _kept_scale(self) -> dict[str, np.ndarray]:
         return vars(self).get("_target_scale") or {}
@@ -79,7 +79,8 @@ class StandardizedRegressor(Regressor):
         return choices, dataclasses.replace(targets, **scale)
 
     def _fitted_targets(self) -> RegressionTargets:
-        return RegressionTargets(self.n_outputs_, self._one_dimensional, **self._kept_scale())
+        scale: dict[str, Any] = self._kept_scale()
+        return dataclasses.replace(super()._fitted_targets(), **scale)
 
     def _describe(self, targets: Any, recipe: Recipe) -> dict[str, Any]:
         kept = None if isinstance(targets.scale, float) else {"centre": targets.centre, "scale": targets.scale}

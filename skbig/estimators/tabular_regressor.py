@@ -22,7 +22,7 @@ from skbig.estimators.choices import Choices
 from skbig.estimators.conformal import Conformity, conformity
 from skbig.estimators.declaration import estimator
 from skbig.estimators.given import Given
-from skbig.estimators.regression import Regressor, flat, values_of
+from skbig.estimators.regression import Regressor, flat, std_of, values_of
 from skbig.estimators.standardized import scale_of
 from skbig.estimators.tabular import BigTabular, with_offset
 from skbig.estimators.tensors import as_the_rows
@@ -126,8 +126,8 @@ class BigTabularRegressor(Regressor, BigTabular):
         kept, targets = self._conformity, self._fitted_targets()
 
         def bounds(raw: np.ndarray) -> np.ndarray:
-            values = values_of(raw, self._loss, targets)
-            middle, half = values.mean(axis=0), kept.half_width(values.std(axis=0), coverage)
+            middle, spread = _middle_and_spread(raw, self._loss, targets)
+            half = kept.half_width(spread, coverage)
             return np.stack([middle - half, middle + half])
 
         low, high = (flat(values, self._one_dimensional) for values in self._in_blocks(X, bounds))
@@ -143,9 +143,9 @@ class BigTabularRegressor(Regressor, BigTabular):
     def _compared(self, training: Training, targets: RegressionTargets, held: Given) -> Conformity:
         """Compare held-out targets with what is predicted for them."""
         rows = first_rows(held, CALIBRATED_ROWS)
-        values = values_of(predicted_by_members(training, rows.X).numpy(), training.recipe.loss, targets)
-        y = np.asarray(rows.y, dtype=np.float64).reshape(len(values[0]), -1)
-        return conformity(y, values.mean(axis=0), values.std(axis=0), rows.weight)
+        raw = predicted_by_members(training, rows.X).numpy()
+        middle, spread = _middle_and_spread(raw, training.recipe.loss, targets)
+        return conformity(np.asarray(rows.y, dtype=np.float64).reshape(len(middle), -1), middle, spread, rows.weight)
 
     def _settled(
         self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
@@ -168,15 +168,30 @@ class BigTabularRegressor(Regressor, BigTabular):
     def _begun(
         self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss
     ) -> dict[str, np.ndarray]:
+        if targets.per_target > 1:  # of a target that is standardized already
+            return arrays
         mean = np.average(targets.encode(checked.y), axis=0, weights=checked.weight)
         return with_offset(network, arrays, LINKS[loss.out_activation()](mean))
 
     def _fitted_targets(self) -> RegressionTargets:
-        return RegressionTargets(self.n_outputs_, self._one_dimensional, **self._target_scale)
+        scale: dict[str, Any] = self._target_scale
+        return dataclasses.replace(super()._fitted_targets(), **scale)
 
     def _describe(self, targets: Any, recipe: Any) -> dict[str, Any]:
         names = ("centre", "scale", "low", "high")
         return {**super()._describe(targets, recipe), "_target_scale": {name: getattr(targets, name) for name in names}}
+
+
+def _middle_and_spread(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> tuple[np.ndarray, np.ndarray]:
+    """Return of raw predictions (M, N, K) the middle of an interval, and how wide it is expected to be, (N, C) both.
+
+    Of several quantiles the outer ones say so, else the members and, if it predicts a deviation, the loss.
+    """
+    values, spread = values_of(raw, loss, targets).mean(axis=0), std_of(raw, loss, targets)
+    if not loss.quantiles:
+        return values, spread
+    low, high = values[:, :1], values[:, -1:]
+    return (low + high) / 2, np.hypot((high - low) / 2, spread.mean(axis=1, keepdims=True))
 
 
 def _scale(y: np.ndarray, weight: np.ndarray | None, loss: Loss) -> dict[str, np.ndarray]:

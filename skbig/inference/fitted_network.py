@@ -87,9 +87,8 @@ class FittedNetwork:
         """
         if self.for_classes and not self.loss.probabilistic:
             return "identity"
-        own = type(self.loss).probabilities if self.for_classes else type(self.loss).predict
-        usual = Loss.probabilities if self.for_classes else Loss.predict
-        return self.loss.out_activation(self.multiclass) if own is usual else None
+        own = type(self.loss).probabilities is not Loss.probabilities if self.for_classes else self.loss.has_own_link
+        return None if own else self.loss.out_activation(self.multiclass)
 
     def of_layer(self, i: int, member: int | None = None) -> dict[str, np.ndarray]:
         """Return the numbers of layer i by their names in the layer: of a member, or of all, (M, *shape)."""

@@ -72,9 +72,10 @@ def _regression_tasks(loss: Loss) -> Iterator[tuple[Tensor, Tensor]]:
     """One output and three, with the first targets that the loss finds legal."""
     for columns in (1, 3):
         numbers = normal(2, 6, columns, seed=1)
+        raw = normal(2, 6, columns * loss.columns_per_target)
         for y in (numbers, numbers.abs(), numbers.sigmoid()):
             if _has_legal_targets(loss, y.flatten(0, 1).numpy()):
-                yield normal(2, 6, columns), y
+                yield raw, y
                 break
 
 
@@ -98,8 +99,19 @@ def _check_gradient(loss: Loss, raw: Tensor, y: Tensor) -> None:
 def _check_prediction(loss: Loss, raw: Tensor, multiclass: bool) -> None:
     if not loss.for_classes:
         prediction = loss.predict(raw)
-        legal = prediction.shape == raw.shape and prediction.isfinite().all()
-        expect(legal, loss, "must predict a finite value for every row and column.")
+        n_columns = len(loss.quantiles) or raw.shape[-1] // loss.columns_per_target
+        legal = prediction.shape == (*raw.shape[:-1], n_columns) and prediction.isfinite().all()
+        expect(legal, loss, "must predict a finite value for every row and target, or quantile.")
+        rises = not loss.quantiles or bool((prediction.diff(dim=-1) >= 0).all())
+        expect(rises, loss, "must predict quantiles that do not cross.")
+        if loss.predicts_std:
+            std = loss.std(raw)
+            positive = bool((std > 0).all()) and bool(std.isfinite().all())
+            expect(
+                std.shape == prediction.shape and positive,
+                loss,
+                "must predict a positive deviation for every prediction.",
+            )
     elif loss.probabilistic:
         share = loss.probabilities(raw, multiclass)
         legal = share.shape == raw.shape and ((share >= 0) & (share <= 1)).all()

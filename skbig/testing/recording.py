@@ -59,7 +59,7 @@ def _recipe(component: Component) -> Recipe:
     if component.kind in choices:
         choices[component.kind] = component
     return Recipe(
-        network=network.of_shape(N_FEATURES, 1),
+        network=network.of_shape(N_FEATURES, choices["loss"].columns_per_target),
         schedule=Constant(),
         alpha=0.01,
         rate=0.01,

@@ -93,7 +93,8 @@ def play_loss(loss: Loss, own: slice, where: Place) -> Iterator[Tensor]:
 def _tasks(loss: Loss) -> list[tuple[Tensor, Tensor]]:
     one, three = 1.5 * numbers(3, 9, 1), 1.5 * numbers(3, 9, 3)
     if not loss.for_classes:
-        return [(raw, numbers(*raw.shape, seed=1).exp()) for raw in (one, three)]
+        columns = loss.columns_per_target
+        return [(raw.repeat(1, 1, columns), numbers(*raw.shape, seed=1).exp()) for raw in (one, three)]
     signs = [(raw, (numbers(*raw.shape, seed=1) > 0).double()) for raw in (one, three)]
     return [*signs, (three, numbers(*three.shape, seed=1).argmax(-1))]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from skbig import BigMLPClassifier, BigMLPRegressor
-from skbig._utils.component import stack
+from skbig._utils.component import place, stack
 from skbig._utils.random import member_seeds
 from skbig.components import (
     L1,
@@ -23,6 +23,7 @@ from skbig.components import (
     Cosine,
     ElasticNet,
     FocalLoss,
+    GaussianNLL,
     GaussianNoise,
     Huber,
     LogLoss,
@@ -128,6 +129,8 @@ STACKS: list[tuple[str, dict[str, list[Any]]]] = [
     ("regression", {"augmentation": [SwapNoise(0.0), SwapNoise(0.1), SwapNoise(0.9)]}),
     ("multi-output", {"loss": [Huber(0.1), Huber(1.0), Huber(5.0)]}),
     ("multi-output", {"loss": [Quantile(0.1), Quantile(0.5), Quantile(0.9)]}),
+    ("regression", {"loss": [Quantile((0.1, 0.5, 0.9)), Quantile((0.1, 0.2, 0.3)), Quantile((0.4, 0.5, 0.9))]}),
+    ("multi-output", {"loss": [GaussianNLL(), GaussianNLL(0.1), GaussianNLL(1.0)]}),
     ("multiclass", {"loss": [LogLoss(), LogLoss(label_smoothing=0.1), LogLoss(label_smoothing=0.5)]}),
     ("multilabel", {"loss": [FocalLoss(0.0), FocalLoss(0.5), FocalLoss(2.0)]}),
 ]
@@ -135,11 +138,7 @@ STACKS: list[tuple[str, dict[str, list[Any]]]] = [
 
 def stacked(values: list[Any], dtype: torch.dtype) -> Any:
     if isinstance(values[0], Loss):  # its numbers meet the raw prediction, and come in that dtype
-        loss = stack(values)
-        tensors = {
-            name: value.to(dtype) for name, value in loss.get_params().items() if isinstance(value, torch.Tensor)
-        }
-        return loss.replace(**tensors)
+        return place(stack(values), torch.empty((), dtype=dtype))
     if dataclasses.is_dataclass(values[0]):
         return stack(values)
     return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)

@@ -50,6 +50,8 @@ class Loss(Component):
         Whether the loss is for classification. If not, it is for regression.
     probabilistic : bool
         Whether raw predictions mean probabilities. If so, they are log-odds, unless `probabilities` says otherwise.
+    predicts_std : bool
+        Whether `std` tells how far targets are spread around a prediction.
     has_units : bool
         Whether the formula depends on the unit of y; if not, the best prediction of a scaled and shifted target is that
         of the target, scaled and shifted alike.
@@ -73,6 +75,17 @@ class Loss(Component):
     for_classes: ClassVar[bool] = False
     probabilistic: ClassVar[bool] = False
     has_units: ClassVar[bool] = True
+    predicts_std: ClassVar[bool] = False
+
+    @property
+    def columns_per_target(self) -> int:
+        """How many columns of the raw prediction there are for each column of y of a regressor."""
+        return 1
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Which quantiles the columns of a prediction are, where there are several for one target."""
+        return ()
 
     def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
         """Return the loss of each row, summed over columns, [...,R]; it can be differentiated with respect to raw."""
@@ -85,8 +98,17 @@ class Loss(Component):
         return "softmax" if multiclass else "logistic"
 
     def predict(self, raw: Tensor) -> Tensor:
-        """Return predictions in the unit of y, [...,R,K]."""
+        """Return predictions in the unit of y, [...,R,K]; where there are `quantiles`, a column for each."""
         return INVERSE_LINKS[self.out_activation()](raw)
+
+    @property
+    def has_own_link(self) -> bool:
+        """Whether predictions of a regressor are other than the inverse link `out_activation` makes them."""
+        return type(self).predict is not Loss.predict
+
+    def std(self, raw: Tensor) -> Tensor:
+        """Return the standard deviation of the targets around each prediction; only where it `predicts_std`."""
+        raise NotImplementedError(f"{type(self).__name__} must define std(raw), as it predicts it.")
 
     @property
     def has_log_odds(self) -> bool:

@@ -6,8 +6,11 @@ loss is the sum over its outputs. In the formulas z is the raw prediction.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skbig._utils.component import hyperparameter
-from skbig._utils.validation import Interval
+from skbig._utils.validation import Constraint, Interval, plain
 from skbig.components.losses.base import Loss, over_columns, require_targets
 
 
@@ -192,15 +195,92 @@ class Gamma(Loss, name="gamma", recordable=True):
 
 
 @dataclass(frozen=True)
-class Quantile(Loss, name="quantile", recordable=True):
-    r"""The pinball loss [1]_: :math:`q (y - z)` where the target is above, :math:`(1 - q) (z - y)` where it is below.
+class GaussianNLL(Loss, name="gaussian_nll", recordable=True):
+    r"""The negative log likelihood of a normal distribution [1]_: :math:`(\log \sigma^2 + (y - \mu)^2 / \sigma^2) / 2`.
 
-    It estimates the quantile `q`.
+    The network has two raw columns for each target, :math:`\mu` for all of them and then z, of which
+    :math:`\sigma^2 = \log(1 + e^z) + \epsilon`. `predict` returns the mean :math:`\mu`, and with ``return_std=True``
+    the deviation :math:`\sigma` as well; that of an ensemble is that of the mixture of its members.
 
     Parameters
     ----------
-    quantile : float, default=0.5
-        The quantile to estimate, in (0, 1); 0.5 is half the absolute error.
+    eps : float, default=1e-6
+        The least variance, in the square of the unit of y, or of the standardized target.
+
+    References
+    ----------
+    .. [1] Lakshminarayanan, Pritzel and Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
+       Ensembles", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbig.components import GaussianNLL
+    >>> raw = torch.tensor([[1.0, 0.5413]])
+    >>> GaussianNLL().per_row(raw, torch.tensor([[3.0]]))
+    tensor([2.0000])
+    >>> GaussianNLL().predict(raw), GaussianNLL().std(raw)
+    (tensor([[1.]]), tensor([[1.0000]]))
+    """
+
+    has_units = False
+    predicts_std = True
+
+    eps: float = hyperparameter(1e-6, Interval(0, None, closed="neither"), varies=True)
+
+    @property
+    def columns_per_target(self) -> int:
+        return 2
+
+    def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
+        mean, variance = self._moments(raw)
+        return over_columns((variance.log() + (y - mean).square() / variance) / 2)
+
+    def predict(self, raw: Tensor) -> Tensor:
+        return self._moments(raw)[0]
+
+    def std(self, raw: Tensor) -> Tensor:
+        return self._moments(raw)[1].sqrt()
+
+    def _moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        mean, spread = raw.chunk(2, -1)
+        return mean, F.softplus(spread) + self.eps
+
+    def reporting_scale(self, n_outputs: int) -> float:
+        """Return what makes of a sum over targets their mean."""
+        return 2.0 / n_outputs
+
+
+_LEVEL = Interval(0, 1, closed="neither")
+
+
+class RisingQuantiles(Constraint):
+    """Two quantiles or more, each larger than the one before."""
+
+    def accepts(self, value: object) -> bool:
+        levels = plain(value)
+        several = isinstance(levels, tuple | list) and len(levels) > 1
+        if not several or not all(map(_LEVEL.accepts, levels)):
+            return False
+        return all(low < high for low, high in itertools.pairwise(levels))
+
+    def __str__(self) -> str:
+        return "a list of two or more of these that rise"
+
+
+@dataclass(frozen=True)
+class Quantile(Loss, name="quantile", recordable=True):
+    r"""The pinball loss [1]_: :math:`q (y - z)` where the target is above, :math:`(1 - q) (z - y)` where it is below.
+
+    It estimates the quantile `q`, or several at once: then the network has a raw column for each, `predict` returns an
+    array of shape (n_samples, n_quantiles), and `score` the mean of ``sklearn.metrics.d2_pinball_score``. Their
+    estimates never cross, since a raw column next to the middle one is the distance, by a softplus, to the next
+    quantile. The loss of a row is then the sum over the quantiles, and the loss curve shows their mean.
+
+    Parameters
+    ----------
+    quantile : float or list of float, default=0.5
+        The quantile to estimate, in (0, 1); 0.5 is half the absolute error. Or several that rise, for one target.
 
     References
     ----------
@@ -212,15 +292,51 @@ class Quantile(Loss, name="quantile", recordable=True):
     >>> from skbig.components import Quantile
     >>> Quantile(0.75).per_row(torch.tensor([[1.0], [5.0]]), torch.tensor([[3.0], [3.0]]))
     tensor([1.5000, 0.5000])
+    >>> Quantile([0.1, 0.5, 0.9]).predict(torch.tensor([[1.0, 4.0, 2.0]]))
+    tensor([[2.6867, 4.0000, 6.1269]])
     """
 
     has_units = False
 
-    quantile: float = hyperparameter(0.5, Interval(0, 1, closed="neither"), varies=True)
+    quantile: float | Sequence[float] = hyperparameter(0.5, _LEVEL, RisingQuantiles(), varies=True)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        return tuple(self.quantile) if isinstance(self.quantile, tuple | list) else ()
+
+    @property
+    def columns_per_target(self) -> int:
+        return len(self.quantiles) or 1
+
+    @property
+    def has_own_link(self) -> bool:
+        return bool(self.quantiles)
 
     def per_row(self, raw: Tensor, y: Tensor) -> Tensor:
-        above = raw - y
-        return over_columns(F.relu(above) - above * self.quantile)
+        above = self.predict(raw) - y
+        if not self.quantiles:
+            return over_columns(F.relu(above) - above * self.quantile)  # type: ignore[operator]
+        columns = zip(above.split(1, -1), self.quantiles, strict=True)
+        return torch.cat([F.relu(column) - column * level for column, level in columns], -1).sum(-1)
+
+    def predict(self, raw: Tensor) -> Tensor:
+        n_quantiles = len(self.quantiles)
+        if not n_quantiles:
+            return raw
+        middle = n_quantiles // 2
+        below, centre, above = raw.split((middle, 1, n_quantiles - middle - 1), -1)
+        parts = [centre - F.softplus(below).flip(-1).cumsum(-1).flip(-1), centre, centre + F.softplus(above).cumsum(-1)]
+        return torch.cat(parts, -1)
+
+    def check_targets(self, y: np.ndarray) -> None:
+        if self.quantiles and y.ndim == 2 and y.shape[1] > 1:
+            raise ValueError(
+                f"Several quantiles are of one target, and y has {y.shape[1]} columns. Use one quantile, as "
+                "Quantile(0.9), or a model for each column: sklearn.multioutput.MultiOutputRegressor."
+            )
+
+    def signature(self) -> tuple[Any, ...]:
+        return (*super().signature(), ("n_quantiles", len(self.quantiles)))
 
 
 @dataclass(frozen=True)

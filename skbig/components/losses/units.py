@@ -54,6 +54,10 @@ class InUnits(Loss):
     def check_targets(self, y: object) -> None:
         self.loss.check_targets(y)  # type: ignore[arg-type]
 
+    @property
+    def columns_per_target(self) -> int:
+        return self.loss.columns_per_target
+
     def reporting_scale(self, n_outputs: int) -> float:
         """Return what makes of a summed loss the one in the unit of y."""
         return self.loss.reporting_scale(n_outputs) * self._off_by_one
