@@ -3,7 +3,7 @@ L1: features that are switched off
 ==================================
 
 An L1 penalty with its proximal step sets weights to exactly zero. A feature all of whose weights are zero is not used,
-and need not be measured any more.
+and need not be measured any more. A group lasso sets all weights of a feature to zero together.
 """
 
 # %%
@@ -27,9 +27,9 @@ def strengths(model):
 
 
 # %%
-# The same network with three penalties.
-figure, axes = plt.subplots(3, sharex=True, layout="constrained")
-for axis, penalty in zip(axes, ("l2", ElasticNet(l1_ratio=0.5), "l1"), strict=True):
+# The same network with four penalties.
+figure, axes = plt.subplots(4, figsize=(6.4, 6.4), sharex=True, layout="constrained")
+for axis, penalty in zip(axes, ("l2", ElasticNet(l1_ratio=0.5), "l1", "group_l1"), strict=True):
     model = BigMLPRegressor((32,), penalty=penalty, alpha=5.0, learning_rate=0.01, max_iter=500, random_state=0)
     model.fit(X, y)
     used = np.flatnonzero(strengths(model))

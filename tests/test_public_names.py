@@ -78,7 +78,7 @@ COMPONENTS = {
         "Quantile",
     ),
     *("EpsilonInsensitive", "FunctionLoss"),
-    *("L1", "L2", "ElasticNet"),
+    *("L1", "L2", "ElasticNet", "GroupL1"),
     *("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "Lion", "Muon", "LBFGS"),
     *("Constant", "Exponential", "Linear", "Cosine", "StepDecay", "InverseTime", "InvScaling", "OneCycle", "Plateau"),
     *("FunctionSchedule",),

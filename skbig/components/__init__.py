@@ -30,7 +30,7 @@ from skbig.components.optimizers.lion import Lion
 from skbig.components.optimizers.muon import Muon
 from skbig.components.optimizers.rmsprop import RMSprop
 from skbig.components.optimizers.sgd import SGD
-from skbig.components.penalties import L1, L2, ElasticNet, Penalty
+from skbig.components.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 from skbig.components.privacy import DPSGD
 from skbig.components.schedules import (
     Constant,
@@ -74,6 +74,7 @@ __all__ = [
     "Gamma",
     "GaussianNLL",
     "GaussianNoise",
+    "GroupL1",
     "Hinge",
     "Huber",
     "InvScaling",

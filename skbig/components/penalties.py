@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from skbig._utils.component import Component, hyperparameter
-from skbig._utils.reduction import norm
+from skbig._utils.reduction import BLOCK, norm
 from skbig._utils.validation import Interval
+
+N_NEWTON_STEPS = 5
+"""Of the lengths of rows whose weights have thresholds of their own; for one threshold one is exact."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,47 @@ class ElasticNet(Penalty, name="elasticnet", recordable=True):
         _soften(weight, threshold * self.l1_ratio)
 
 
+@dataclass(frozen=True)
+class GroupL1(Penalty, name="group_l1", recordable=True):
+    r"""The group lasso [1]_ [2]_: the sum of the norms of rows, :math:`\sum_i \sqrt{\sum_j w_{ij}^2}`, of every matrix.
+
+    A row of a layer's weight is what leaves one of its inputs. Rows that the data do not need become exactly zero as a
+    whole: in the first layer a feature is left out, in a later one a hidden unit. Of a linear model this is the penalty
+    of scikit-learn's ``MultiTaskLasso``.
+
+    References
+    ----------
+    .. [1] Yuan and Lin, "Model selection and estimation in regression with grouped variables", Journal of the Royal
+       Statistical Society B 68, 2006.
+    .. [2] Scardapane, Comminiello, Hussain and Uncini, "Group sparse regularization for deep neural networks",
+       Neurocomputing 241, 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbig.components import GroupL1
+    >>> weight = torch.tensor([[[3.0, 4.0], [0.6, 0.8]]])
+    >>> GroupL1().value(weight)
+    tensor([[[6.]]])
+    >>> GroupL1().shrink(weight, 2.5)
+    >>> weight
+    tensor([[[1.5000, 2.0000],
+             [0.0000, 0.0000]]])
+    """
+
+    elementwise = False
+    proximal = True
+
+    def value(self, weight: Tensor) -> Tensor:
+        return norm(_sums_of_rows(weight.square()).sqrt().mT, 1)
+
+    def add_gradient(self, grad: Tensor, weight: Tensor, strength: float | Tensor) -> None:
+        """Leave the gradient as it is: no part is smooth."""
+
+    def shrink(self, weight: Tensor, threshold: float | Tensor) -> None:
+        _shorten(weight, torch.as_tensor(threshold, dtype=weight.dtype, device=weight.device))
+
+
 def _half_square(weight: Tensor) -> Tensor:
     return norm(_row(weight)).square() * 0.5
 
@@ -175,3 +219,29 @@ def _add(grad: Tensor, direction: Tensor, strength: Any) -> None:
 def _soften(weight: Tensor, threshold: Any) -> None:
     """Move every weight towards zero by `threshold`; a closer one becomes exactly zero, as it is taken from itself."""
     weight.sub_(weight.clamp(-threshold, threshold))
+
+
+def _shorten(weight: Tensor, threshold: Tensor) -> None:
+    r"""Take the proximal step of the norms of rows, where each weight has a threshold t of its own.
+
+    It is the u that makes :math:`\frac{1}{2} \sum_j (u_j - w_j)^2 / t_j + |u|` least for a row. That is zero where
+    :math:`|w / t| \le 1`, and else :math:`u_j = w_j s / (s + t_j)` with the length :math:`s = |u|`, which solves
+    :math:`|w / (s + t)| = 1`: found by Newton's method for :math:`1 / |w / (s + t)| = 1`, which is concave in s, and
+    linear where all thresholds of a row are the same.
+    """
+    tiny = torch.finfo(weight.dtype).tiny
+    square = weight.square()
+    none = _sums_of_rows((weight / threshold.clamp_min(tiny)).square()) <= 1
+    length = _sums_of_rows(square).sqrt()
+    for _ in range(N_NEWTON_STEPS):
+        shares = square / (length + threshold).clamp_min(tiny).square()
+        norm_of_row = _sums_of_rows(shares).sqrt()
+        slope = _sums_of_rows(shares / (length + threshold).clamp_min(tiny)).clamp_min(tiny)
+        length = (length + (norm_of_row - 1) * norm_of_row.square() / slope).clamp_min(0)
+    weight.mul_(length / (length + threshold).clamp_min(tiny)).masked_fill_(none, 0.0)
+
+
+def _sums_of_rows(values: Tensor) -> Tensor:
+    """Return sums [M,in,1] that have the same bits on any number of threads."""
+    sums = [block.sum(-1, keepdim=True) for block in values.split(BLOCK, -1)]
+    return sums[0] if len(sums) == 1 else torch.cat(sums, -1).sum(-1, keepdim=True)

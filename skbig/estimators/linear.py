@@ -34,6 +34,11 @@ class BigLinear(LinearAttributes, NetworkEstimator):
         stacks=True,
     )
 
+    @property
+    def selected_features_(self) -> np.ndarray:
+        """The numbers of the features that have a weight other than zero: (n_selected,)."""
+        return np.flatnonzero(np.reshape(self.coef_, (-1, self.n_features_in_)).any(axis=0))
+
     def _make_network(self) -> Linear:
         return Linear(bool(self.fit_intercept))
 
@@ -73,6 +78,8 @@ class BigLinearClassifier(Classifier, BigLinear):
         Weights; with several members of shape (n_members, 1 or n_classes, n_features).
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts, zero without; with several members, they are the first dim.
+    selected_features_ : ndarray of shape (n_selected,)
+        The numbers of the features that have a weight other than zero; under 'group_l1' and 'l1' not all.
     loss_curve_, validation_loss_curve_, validation_scores_, learning_rates_ : list of float
         One entry for each epoch; the validation curves are None without validation rows.
     n_iter_, t_ : int
@@ -112,6 +119,8 @@ class BigLinearRegressor(Regressor, BigLinear):
         Weights; with several members, they are the first dim.
     intercept_ : float or ndarray of shape (n_outputs,)
         Intercepts, zero without; with several members of shape (n_members,) or (n_members, n_outputs).
+    selected_features_ : ndarray of shape (n_selected,)
+        The numbers of the features that have a weight other than zero; under 'group_l1' and 'l1' not all.
     loss_curve_, validation_loss_curve_, validation_scores_, learning_rates_ : list of float
         One entry for each epoch; the validation curves are None without validation rows.
     n_iter_, t_ : int

@@ -68,6 +68,18 @@ class BigMLP(MLPAttributes, NetworkEstimator):
         stacks=True,
     )
 
+    @property
+    def selected_features_(self) -> np.ndarray:
+        """The numbers of the features that have a first weight other than zero: (n_selected,)."""
+        first = self.coefs_[0]
+        return np.flatnonzero(first.reshape(-1, *first.shape[-2:]).any(axis=(0, 2)))
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """The norm of each feature's first weights, as its share in all: (n_features,)."""
+        norms = np.linalg.norm(self.coefs_[0], axis=-1).reshape(-1, self.coefs_[0].shape[-2]).mean(axis=0)
+        return norms / (norms.sum() or 1.0)
+
     def _make_network(self) -> MLP:
         sizes = hidden_sizes(self.hidden_layer_sizes, type(self).__name__)
         return MLP(sizes, self.activation, float(self.dropout), self.normalization)
@@ -114,6 +126,11 @@ class BigMLPClassifier(Classifier, BigMLP):
         Of each hidden layer's normalization; empty without one. With several members of shape (n_members, n_out).
     running_means_, running_variances_ : list of ndarray of shape (n_out,)
         By which a batch norm normalises when it predicts; empty without one.
+    selected_features_ : ndarray of shape (n_selected,)
+        The numbers of the features that have a first weight other than zero; under 'group_l1' and 'l1' not all.
+    feature_importances_ : ndarray of shape (n_features,)
+        The norm of each feature's first weights, as its share in all: a measure where 'group_l1' selects features, for
+        `SelectFromModel`. How predictions come about is told by :mod:`skbig.explain`.
     loss_curve_ : list of float
         Training loss of each epoch, penalty included; the mean over members.
     loss_, best_loss_ : float
@@ -186,6 +203,11 @@ class BigMLPRegressor(StandardizedRegressor, BigMLP):
         Of each hidden layer's normalization; empty without one. With several members of shape (n_members, n_out).
     running_means_, running_variances_ : list of ndarray of shape (n_out,)
         By which a batch norm normalises when it predicts; empty without one.
+    selected_features_ : ndarray of shape (n_selected,)
+        The numbers of the features that have a first weight other than zero; under 'group_l1' and 'l1' not all.
+    feature_importances_ : ndarray of shape (n_features,)
+        The norm of each feature's first weights, as its share in all: a measure where 'group_l1' selects features, for
+        `SelectFromModel`. How predictions come about is told by :mod:`skbig.explain`.
     loss_curve_ : list of float
         Training loss of each epoch, penalty included; the mean over members.
     loss_, best_loss_ : float

@@ -77,9 +77,9 @@ class TrainingParameters:
     )
     penalty: str | Penalty | None = parameter(
         "l2",
-        words="{'l2', 'l1', 'elasticnet'}, Penalty or None",
-        doc="""What is added to the loss for large weights (biases are free). 'l1' and 'elasticnet' give exact
-        zeros.""",
+        words="{'l2', 'l1', 'elasticnet', 'group_l1'}, Penalty or None",
+        doc="""What is added to the loss for large weights (biases are free). 'l1' and 'elasticnet' give exact zeros,
+        'group_l1' leaves out whole features and hidden units.""",
         kind=Penalty,
     )
     alpha: float = parameter(

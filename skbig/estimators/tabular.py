@@ -118,7 +118,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     )
     penalty: str | Penalty | None = parameter(
         None,
-        words="{'l2', 'l1', 'elasticnet'}, Penalty or None",
+        words="{'l2', 'l1', 'elasticnet', 'group_l1'}, Penalty or None",
         doc="What is added to the loss for large weights, by the strength `alpha`. The optimizer has a weight decay.",
         kind=Penalty,
     )

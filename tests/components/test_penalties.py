@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skbig._utils.component import names, resolve, stack
-from skbig.components.penalties import L1, L2, ElasticNet, Penalty
+from skbig.components.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Group(Penalty):
         return (1 + weight.square().sum(-1, keepdim=True)).sqrt().sum(-2, keepdim=True)
 
 
-PENALTIES = [L2(), L1(), ElasticNet(), ElasticNet(l1_ratio=0.6), SmoothL2(), Group()]
+PENALTIES = [L2(), L1(), ElasticNet(), ElasticNet(l1_ratio=0.6), GroupL1(), SmoothL2(), Group()]
 SETTINGS = [[ElasticNet(0.1), ElasticNet(0.5), ElasticNet(1.0)], *([penalty] * 3 for penalty in PENALTIES)]
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 every_setting = pytest.mark.parametrize("penalties", SETTINGS, ids=lambda penalties: str(penalties[1]))
@@ -161,6 +161,31 @@ def test_shrinking_gives_exact_zeros(dtype: torch.dtype, as_tensor: bool) -> Non
     assert (moved.abs() <= weight.abs()).all()
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
+def test_rows_are_shortened_to_the_best_compromise(spread: float) -> None:
+    """Where each weight has its own threshold t, ``(u - w) / t + u / |u|`` is zero, or the row is, as |w / t| <= 1."""
+    random = np.random.default_rng(0)
+    weight = torch.from_numpy(random.normal(size=(2, 40, 5)))
+    threshold = torch.from_numpy(1.2 * 10 ** (spread * random.uniform(-1, 1, size=(2, 40, 5))))
+    moved = shrunk(GroupL1(), weight, threshold)
+    length = moved.norm(dim=-1, keepdim=True)
+    none = (weight / threshold).norm(dim=-1, keepdim=True) <= 1
+    assert none.any() and not none.all()
+    assert torch.equal(none, length == 0)
+    slope = (moved - weight) / threshold + moved / length
+    assert slope[~none.expand_as(slope)].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rows_are_shortened_by_the_threshold(dtype: torch.dtype) -> None:
+    """With one threshold a row is shortened by it, and one that is no longer becomes zero, bit for bit."""
+    weight = torch.tensor([[[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]], dtype=dtype)
+    moved = shrunk(GroupL1(), weight, 1.0)
+    torch.testing.assert_close(moved[0, 0], torch.tensor([2.4, 3.2], dtype=dtype))
+    assert (moved[0, 1:] == 0).all()
+    assert torch.equal(shrunk(GroupL1(), weight, 0.0), weight)
+
+
 @every_penalty
 def test_only_a_proximal_penalty_shrinks(penalty: Penalty) -> None:
     """A penalty changes the weights in `shrink` if it says so, and not otherwise."""
@@ -189,8 +214,13 @@ def test_a_network_of_zeros_is_no_problem(penalty: Penalty) -> None:
 
 def test_names_are_the_ones_of_the_design() -> None:
     """Every penalty has its name; None is a choice, too."""
-    assert {type(resolve(Penalty, name)) for name in ("l1", "l2", "elasticnet")} == {L1, L2, ElasticNet}
-    assert {"l1", "l2", "elasticnet"} <= set(names("penalty"))
+    assert {type(resolve(Penalty, name)) for name in ("l1", "l2", "elasticnet", "group_l1")} == {
+        L1,
+        L2,
+        ElasticNet,
+        GroupL1,
+    }
+    assert {"l1", "l2", "elasticnet", "group_l1"} <= set(names("penalty"))
     assert resolve(Penalty, None, optional=True) is None
 
 

@@ -1,9 +1,10 @@
-"""The L1 penalty has one minimum, that of the lasso, under every optimizer."""
+"""The L1 penalties have one minimum, that of the lasso, under every optimizer."""
 
 import numpy as np
 import pytest
 from sklearn.datasets import make_regression
 from sklearn.linear_model import ElasticNet as SklearnElasticNet
+from sklearn.linear_model import MultiTaskLasso
 
 from skbig import BigMLPRegressor
 from skbig.components import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
@@ -11,7 +12,7 @@ from skbig.components import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
 STRENGTH = 0.3
 
 
-@pytest.mark.parametrize(
+EVERY_OPTIMIZER = pytest.mark.parametrize(
     ("optimizer", "rate"),
     [
         (SGD(momentum=0.0, nesterov=False), 0.05),
@@ -28,6 +29,9 @@ STRENGTH = 0.3
     ],
     ids=repr,
 )
+
+
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize(("penalty", "ratio"), [("l1", 1.0), ("elasticnet", 0.15)])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_l1_finds_the_lasso(optimizer, rate, penalty, ratio):
@@ -42,3 +46,20 @@ def test_l1_finds_the_lasso(optimizer, rate, penalty, ratio):
     ).fit(X, y)  # fmt: skip
     assert np.array_equal(ours.coefs_[0][:, 0] == 0, theirs == 0)
     np.testing.assert_allclose(ours.coefs_[0][:, 0], theirs, atol=2e-3)
+
+
+@EVERY_OPTIMIZER
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_group_lasso_is_the_multi_task_lasso(optimizer, rate):
+    """Whole rows of a linear model of several outputs come to scikit-learn's coefficients, zeros included."""
+    X, y = make_regression(60, 8, n_informative=3, n_targets=2, noise=3.0, random_state=0)
+    X, y = (X - X.mean(0)) / X.std(0), (y - y.mean(0)) / y.std(0) * [1.0, 0.5]
+    theirs = MultiTaskLasso(alpha=STRENGTH).fit(X, y).coef_.T
+    ours = BigMLPRegressor(
+        (), penalty="group_l1", alpha=STRENGTH * len(y), optimizer=optimizer, learning_rate=rate,
+        schedule="constant" if isinstance(optimizer, SGD) else "linear", batch_size="full", max_iter=800,
+        n_iter_no_change=800, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    assert np.array_equal(ours.coefs_[0] == 0, theirs == 0)
+    np.testing.assert_allclose(ours.coefs_[0], theirs, atol=2e-3)
+    assert ours.selected_features_.tolist() == np.flatnonzero(theirs.any(1)).tolist()

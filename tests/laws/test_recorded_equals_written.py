@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skbig import BigMLPRegressor
-from skbig.components import L1, LBFGS, Adam, ClipNorm, Loss, Mixup, Muon
+from skbig.components import L1, LBFGS, Adam, ClipNorm, GroupL1, Loss, Mixup, Muon
 from skbig.data.rank_rows import RankRows, RankSlice
 from skbig.data.rows import Rows
 from skbig.engine.executors.recorded import RecordedExecutor
@@ -200,6 +200,7 @@ LINE_SEARCHES: dict[str, dict[str, Any]] = {
     "bfloat16": {"bf16": True},
     "moments": {"normalization": "batch"},
     "lasso": {"penalty": L1()},
+    "group lasso": {"penalty": GroupL1()},
     "no penalty": {"penalty": None},
     "held near its start": {"fedprox": 5.0},
     "zeros": {"keeps_zeros": True},

@@ -199,7 +199,7 @@ def test_only_the_ratio_of_weights_counts(settings: dict[str, Any], batch_size: 
     assert_same(model("multiclass", **settings).fit(X, y, sample_weight=3.0 * COUNTS), expected, tolerance)
 
 
-@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet"])
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet", "group_l1"])
 @pytest.mark.parametrize("batch_size", [20, "full"])
 def test_the_penalty_is_set_against_the_sum_of_weights(penalty: str, batch_size: Any) -> None:
     """As in scikit-learn, alpha is per set: three times the weights take three times the alpha."""
