@@ -103,6 +103,9 @@ SCHEDULES = {
     "cosine": Case(
         "multiclass", {"schedule": "cosine"}, each(schedule__warmup=[0, 0.3, 0.3], schedule__end=[0.2, 0, 0.2])
     ),
+    "flat cosine": Case(
+        "multiclass", {"schedule": "flat_cosine"}, each(schedule__flat=[0, 0.5, 0.5], schedule__end=[0.2, 0, 0.2])
+    ),
     "linear": Case("binary", {"schedule": "linear"}, each(schedule__warmup=[0, 0.3, 0.3], max_iter=[2, 4, 5])),
     "one cycle": Case(
         "regression", {"schedule": "one_cycle"}, each(schedule__peak_at=[0.2, 0.5, 0.5], max_iter=[3, 4, 2])
@@ -142,6 +145,7 @@ NUMBERS = {
     "no penalty": Case("binary", {"penalty": None}, each(alpha=[0, 1, 2], learning_rate=RATES)),
     "norm clipping": Case("regression", {"clipping": "norm"}, {"clipping__max_norm": [0.05, 0.5, 100.0]}),
     "value clipping": Case("regression", {"clipping": "value"}, {"clipping__max_value": [0.01, 0.1, 100.0]}),
+    "averages": Case("multiclass", {"average": "ema"}, each(average__decay=[0.5, 0.9, 0.99], learning_rate=RATES)),
     "label smoothing": Case("multiclass", {}, {"loss__label_smoothing": [0.0, 0.1, 0.3]}),
     "label smoothing of two classes": Case("binary", {}, {"loss__label_smoothing": [0.0, 0.1, 0.3]}),
     "focal": Case("multilabel", {"loss": "focal"}, {"loss__gamma": [0, 1.0, 2.0]}),

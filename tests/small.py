@@ -14,6 +14,7 @@ import torch
 from skbig._utils.component import names, resolve
 from skbig.components import (
     DPSGD,
+    EMA,
     L1,
     L2,
     SGD,
@@ -118,7 +119,7 @@ def new_members(recipe: Recipe, seeds: Sequence[int] = (0,), dtype: torch.dtype 
     members = make_members(network, list(seeds), arrays, CPU, dtype)
     if recipe.keeps_zeros:
         members.flat[..., ::2] = 0.0
-    members.start(recipe.optimizer, anchored=recipe.anchored)
+    members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored)
     return members
 
 
@@ -140,6 +141,8 @@ def mini_batches(members: Members, rows: Rows, recipe: Recipe) -> MiniBatchEpoch
 def kept(members: Members) -> dict[str, np.ndarray]:
     """Return a copy of all that training has changed, by name; every array has a leading members axis."""
     state = {f"{name} {i}": value for i, one in enumerate(members.state) for name, value in one.items()}
+    if members.averaged is not None:
+        state |= {f"averaged {name}": torch.from_numpy(value) for name, value in members.averaged.arrays().items()}
     return members.arrays() | {name: value.numpy().copy() for name, value in state.items()}
 
 
@@ -198,6 +201,8 @@ def factors() -> dict[str, tuple[str, dict[str, Any]]]:
         {"param_groups": groups, "optimizer": AdamW(weight_decay=0.1)},
         {"param_groups": groups, "optimizer": Muon(ns_precision="parameter"), "penalty": L1()},
         {"param_groups": {"*1": 0.1}, "optimizer": SGD(momentum=0.9), "penalty": L1()},
+        {"average": EMA(decay=0.9), "normalization": "batch"},
+        {"average": EMA(warmup=False), "dropout": 0.2},
         {"dropout": 0.4},
         {"normalization": "batch"},
         {"normalization": "layer"},

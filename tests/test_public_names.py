@@ -63,7 +63,7 @@ DOORS = {
     skbig.text: {"TextEncoder"},
     skbig.image: {"ImageEncoder"},
 }
-INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
+INTERFACES = {"Augmentation", "Average", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}
 COMPONENTS = {
     *("LogLoss", "FocalLoss", "Hinge", "SquaredHinge", "ModifiedHuber", "ClassFunctionLoss"),
     *(
@@ -81,10 +81,11 @@ COMPONENTS = {
     *("L1", "L2", "ElasticNet", "GroupL1"),
     *("SGD", "Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "Lion", "Muon", "LBFGS"),
     *("Constant", "Exponential", "Linear", "Cosine", "StepDecay", "InverseTime", "InvScaling", "OneCycle", "Plateau"),
-    *("FunctionSchedule",),
+    *("FunctionSchedule", "FlatCosine", "CosLog4"),
     *("ClipNorm", "ClipValue"),
     *("Mixup", "GaussianNoise", "SwapNoise"),
     "DPSGD",
+    "EMA",
 }
 # What a component of one's own is declared with, or is handed.
 TOOLS = {"hyperparameter", "Mix", "Progress"}

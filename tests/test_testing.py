@@ -574,6 +574,6 @@ def test_an_interface_says_what_is_missing():
 def test_every_kind_has_laws():
     """No registered component is of a kind without laws."""
     assert {type(component).kind for component in SHIPPED} == {
-        *("optimizer", "loss", "penalty", "clipping", "schedule", "augmentation", "network", "privacy")
+        *("optimizer", "loss", "penalty", "clipping", "schedule", "average", "augmentation", "network", "privacy")
     }
     assert all(dataclasses.is_dataclass(component) for component in SHIPPED)

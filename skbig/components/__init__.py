@@ -1,4 +1,4 @@
-"""The components: what to do. Losses, penalties, optimizers, schedules, clippings and augmentations.
+"""The components: what to do. Losses, penalties, optimizers, schedules, clippings, averages and augmentations.
 
 Each is given to an estimator by its name, as a class, or as an instance with hyperparameters of its own. To make one,
 subclass the interface of its kind as a frozen dataclass, declare its fields with `hyperparameter`, and prove it with
@@ -7,6 +7,7 @@ subclass the interface of its kind as a frozen dataclass, declare its fields wit
 
 from skbig._utils.component import Component, hyperparameter
 from skbig.components.augmentations import Augmentation, GaussianNoise, Mix, Mixup, SwapNoise
+from skbig.components.averages import EMA, Average
 from skbig.components.clipping import ClipNorm, Clipping, ClipValue
 from skbig.components.losses.base import ClassFunctionLoss, FunctionLoss, Loss
 from skbig.components.losses.classification import FocalLoss, Hinge, LogLoss, ModifiedHuber, SquaredHinge
@@ -35,7 +36,9 @@ from skbig.components.privacy import DPSGD
 from skbig.components.schedules import (
     Constant,
     Cosine,
+    CosLog4,
     Exponential,
+    FlatCosine,
     FunctionSchedule,
     InverseTime,
     InvScaling,
@@ -49,6 +52,7 @@ from skbig.components.schedules import (
 
 __all__ = [
     "DPSGD",
+    "EMA",
     "L1",
     "L2",
     "LBFGS",
@@ -58,16 +62,19 @@ __all__ = [
     "Adam",
     "AdamW",
     "Augmentation",
+    "Average",
     "ClassFunctionLoss",
     "ClipNorm",
     "ClipValue",
     "Clipping",
     "Component",
     "Constant",
+    "CosLog4",
     "Cosine",
     "ElasticNet",
     "EpsilonInsensitive",
     "Exponential",
+    "FlatCosine",
     "FocalLoss",
     "FunctionLoss",
     "FunctionSchedule",

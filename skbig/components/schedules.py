@@ -217,6 +217,68 @@ class Cosine(Schedule, name="cosine"):
 
 
 @dataclass(frozen=True)
+class FlatCosine(Schedule, name="flat_cosine"):
+    """Keep the base rate at first, then go along half a cosine to `end` times it, as fastai's ``fit_flat_cos``.
+
+    ``end + (1 - end) (1 + cos(pi max(0, fraction - flat) / (1 - flat))) / 2``; its time is the fraction of the whole
+    training.
+
+    Parameters
+    ----------
+    flat : float, default=0.75
+        Share of the training, in [0, 1), before the rate begins to fall.
+    end : float, default=0.0
+        The multiplier at the end of the training.
+    warmup : float, default=0.0
+        Share of the whole training over which the rate rises linearly to its scheduled value.
+
+    Examples
+    --------
+    >>> from skbig.components import FlatCosine
+    >>> FlatCosine(flat=0.5)
+    FlatCosine(warmup=0.0, flat=0.5, end=0.0)
+    """
+
+    ends = True
+
+    flat: float = hyperparameter(0.75, Interval(0, 1, closed="left"), varies=True)
+    end: float = hyperparameter(0.0, Interval(0, None, closed="left"), varies=True)
+
+    def shape(self, progress: Progress) -> Tensor:
+        return _cosine(1.0, self.end, ((progress.fraction - self.flat) / (1 - self.flat)).clamp(min=0.0))
+
+
+@dataclass(frozen=True)
+class CosLog4(Schedule, name="coslog4"):
+    """Rise from zero to the base rate and fall back four times, each time in twice as long as before.
+
+    ``(1 - cos(2 pi log2(1 + 15 fraction))) / 2``: a training of a few epochs and one of many meet high and low rates
+    alike [1]_. Its time is the fraction of the whole training.
+
+    Parameters
+    ----------
+    warmup : float, default=0.0
+        Share of the whole training over which the rate rises linearly to its scheduled value.
+
+    References
+    ----------
+    .. [1] Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular
+       Data", NeurIPS 2024.
+
+    Examples
+    --------
+    >>> from skbig import BigMLPRegressor
+    >>> BigMLPRegressor(schedule="coslog4", learning_rate=0.02).schedule
+    'coslog4'
+    """
+
+    ends = True
+
+    def shape(self, progress: Progress) -> Tensor:
+        return (1 - torch.cos(2 * math.pi * torch.log2(1 + 15 * progress.fraction))) / 2
+
+
+@dataclass(frozen=True)
 class StepDecay(Schedule, name="step"):
     """Multiply the rate by `gamma` after every `step_size` epochs: ``gamma ** floor(epoch / step_size)``.
 

@@ -104,7 +104,8 @@ class ShardedTraining:
         flat = torch.zeros(old.n_members, 1, n_numbers, **like)
         reductions = ShardedReductions(self._ranks.add_up, network.n_parted)
         members = Members(cast(BuiltNetwork, network), list(old.seeds), flat, statistics, reductions)
-        members.start(self._whole.recipe.optimizer, anchored=self._whole.recipe.anchored)
+        recipe = self._whole.recipe
+        members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored)
         return members
 
     # The arrays of a state_dict: cut, and put together.
@@ -159,8 +160,9 @@ def _orders(whole: Training, network: FullySharded | TensorSplit) -> Orders:
     """Return of which parameters and moments each array of a state dict is made: in the whole, and in a part of it."""
     members, moments = whole.members, list(network.statistics_shapes)
     flat = (list(members.network.shapes), list(network.shapes))
-    orders: Orders = {f"members/{name}": ([name], [name]) for name in moments}
-    orders |= {"members/flat": flat, "members/anchor": flat}
+    orders: Orders = {"members/anchor": flat}
+    for own in ("members", "members/averaged"):
+        orders |= {f"{own}/{name}": ([name], [name]) for name in moments} | {f"{own}/flat": flat}
     for i, state in enumerate(members.state):
         alike = [name for name, tensor in state.items() if tensor.shape == members.flat.shape]
         orders |= {f"members/state/{i}/{name}": flat for name in alike}

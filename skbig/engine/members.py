@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig.components.averages import Average
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.param_groups import ParamGroups
 from skbig.engine.blocks import Block, Move, blocks_of, moves
@@ -47,6 +48,8 @@ class Members:
         What a plateau has made of the base rate.
     anchor : Tensor (M, 1, P) or None
         The parameters with which the training began, where they are held near them.
+    averaged : Members or None
+        Parameters and running moments averaged over the steps, where they are.
     reductions : Reductions
         What is asked of all parameters at once.
     """
@@ -68,6 +71,7 @@ class Members:
         self.blocks: list[Block] = []
         self.state: list[dict[str, Tensor]] = []
         self.line_search: list[dict[str, Any]] = [{} for _ in seeds]
+        self.averaged: Members | None = None
         self.steps = self.epochs = self.steps_forgotten = 0
         self.rows: Any = 0
         self.rate_scale = np.ones(len(seeds))
@@ -92,8 +96,14 @@ class Members:
         """Return the parameters in another dtype, rounded all at once."""
         return _views(self.flat.to(dtype), self.network.shapes)
 
-    def start(self, optimizer: Optimizer, *, anchored: bool = False) -> None:
-        """Give the optimizer its first state, and remember where training begins if the members are `anchored`."""
+    def start(self, optimizer: Optimizer, average: Average | None = None, *, anchored: bool = False) -> None:
+        """Give the optimizer its first state; an average begins with the weights at hand.
+
+        Where training begins is remembered if the members are `anchored`.
+        """
+        if average is not None:
+            statistics = {name: value.clone() for name, value in self.statistics.items()}
+            self.averaged = Members(self.network, self.seeds, self.flat.clone(), statistics, self.reductions)
         if not optimizer.full_batch:
             self.blocks = blocks_of(self.network, optimizer)
             self.state = [optimizer.for_role(block.role).init(block.of(self.flat)) for block in self.blocks]
@@ -103,8 +113,32 @@ class Members:
         """Yield what an update moves alike."""
         return moves(self.blocks, self.state, optimizer, groups, rate)
 
+    @property
+    def shown(self) -> Members:
+        """What is scored, and predicts: the averaged members, where there are such."""
+        if self.averaged is None:
+            return self
+        averaged = self.averaged
+        averaged.steps, averaged.epochs, averaged.rows = self.steps, self.epochs, self.rows
+        return averaged
+
+    def move_average(self, share: Tensor) -> None:
+        """Let the averaged weights follow: `share` is (1, 1, 1), or (M, 1, 1)."""
+        assert self.averaged is not None
+        self.averaged.flat.lerp_(self.flat, share)
+        for name, mean in self.averaged.statistics.items():
+            value = self.statistics[name]
+            if value.is_floating_point():
+                own_axes = value.dim() if self.n_members == 1 else value.dim() - 1
+                one = share.view(()) if share.numel() == 1 else share.view(-1, *[1] * own_axes)
+                mean.lerp_(value, one.to(mean))
+            else:
+                mean.copy_(value)
+
     def let_go(self) -> None:
         """Free the memory of everything that a step changes, until `take_up`."""
+        if self.averaged is not None:
+            self.averaged.let_go()
         for tensors in (self.statistics, *self.state):
             tensors.update({name: _shadow(tensor) for name, tensor in tensors.items()})
         self.flat = _shadow(self.flat)
@@ -113,6 +147,8 @@ class Members:
 
     def take_up(self, device: torch.device) -> None:
         """Have memory again, with no numbers in it yet."""
+        if self.averaged is not None:
+            self.averaged.take_up(device)
         if not self.flat.is_meta:
             return
         for tensors in (self.statistics, *self.state):
@@ -123,7 +159,9 @@ class Members:
 
     def changing(self) -> list[Tensor]:
         """Every tensor that a step changes."""
-        return [self.flat, *self.statistics.values(), *(tensor for state in self.state for tensor in state.values())]
+        states = [tensor for state in self.state for tensor in state.values()]
+        averaged = [] if self.averaged is None else self.averaged.changing()
+        return [self.flat, *self.statistics.values(), *states, *averaged]
 
     def held(self) -> list[Tensor]:
         """Every tensor that a step may read: what it changes, and what stays as it was."""

@@ -113,7 +113,7 @@ class Population:
         elif training.members.epochs == self._last_epoch[id(training)]:
             reason = "max_iter"
         training.history.stop_reason = reason
-        if reason and (training.recipe.keep_best or training.members.n_members > 1):
+        if reason and training.tracker.chooses:
             training.tracker.restore_best()
         return bool(reason)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skbig.components.augmentations import Augmentation
+from skbig.components.averages import Average
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
@@ -23,7 +24,7 @@ class Recipe:
     Attributes
     ----------
     network : BuiltNetwork
-    loss, penalty, optimizer, schedule, clipping, augmentation : component or None
+    loss, penalty, optimizer, schedule, clipping, average, augmentation : component or None
     alpha, rate : float, or tensor of shape (M, 1, 1) where members differ
         Strength of the penalty; base rate of the optimizer. So may the network's dropout differ, and the fields of
         components that declare it.
@@ -71,6 +72,7 @@ class Recipe:
     patience: Any = 10
     keep_best: bool = False
     param_groups: ParamGroups | None = None
+    average: Average | None = None
     bf16: bool = False
     fedprox: Any = 0.0
     keeps_zeros: bool = False

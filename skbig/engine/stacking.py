@@ -23,7 +23,7 @@ from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training
 from skbig.networks.network import BuiltNetwork
 
-COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation", "privacy")
+COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation", "average", "privacy")
 PLACED = ("loss", "penalty", "clipping", "augmentation", "privacy")
 SHARED = ("shuffle", "keep_best", "bf16", "anchored", "keeps_zeros")
 
@@ -113,10 +113,15 @@ def stack_members(parts: Sequence[Members], recipe: Recipe) -> Members:
         name: torch.cat([_with_axis(part, part.statistics[name]) for part in parts]) for name in first.statistics
     }
     members = Members(recipe.network, seeds, torch.cat([part.flat for part in parts]), statistics)
-    members.start(recipe.optimizer)
+    members.start(recipe.optimizer, recipe.average)
     members.anchor = torch.cat([_anchor(part) for part in parts]) if recipe.anchored else None
     for i, state in enumerate(members.state):
         _fill(state, [part.state[i] for part in parts], [part.n_members for part in parts])
+    if members.averaged is not None:
+        averages = [part.shown for part in parts]
+        members.averaged.flat.copy_(torch.cat([part.flat for part in averages]))
+        for name, value in members.averaged.statistics.items():
+            value.copy_(torch.cat([_with_axis(part, part.statistics[name]) for part in averages]))
     members.steps, members.epochs = first.steps, first.epochs
     members.steps_forgotten = first.steps_forgotten
     members.rows = np.concatenate([np.broadcast_to(part.rows, part.n_members) for part in parts])
@@ -138,14 +143,20 @@ def _fill(state: dict[str, Tensor], parts: Sequence[dict[str, Tensor]], copies: 
 
 
 def _give_members(whole: Members, part: Members, own: slice) -> None:
-    part.flat.copy_(whole.flat[own])
-    for name, value in part.statistics.items():
-        value.copy_(whole.statistics[name][own].view_as(value))
+    _give_weights(whole, part, own)
+    if whole.averaged is not None and part.averaged is not None:
+        _give_weights(whole.averaged, part.averaged, own)
     for i, state in enumerate(whole.state):
         for name, tensor in part.state[i].items():
             tensor.copy_(state[name][own])
     part.steps, part.epochs, part.rows = whole.steps, whole.epochs, int(whole.rows[own][0])
     part.rate_scale = whole.rate_scale[own].copy()
+
+
+def _give_weights(whole: Members, part: Members, own: slice) -> None:
+    part.flat.copy_(whole.flat[own])
+    for name, value in part.statistics.items():
+        value.copy_(whole.statistics[name][own].view_as(value))
 
 
 def _with_axis(part: Members, value: Tensor) -> Tensor:

@@ -74,7 +74,11 @@ def _tensors(training: Training) -> dict[str, Tensor]:
     members = training.members
     state = {f"state/{i}/{name}": tensor for i, own in enumerate(members.state) for name, tensor in own.items()}
     anchor = {} if members.anchor is None else {"anchor": members.anchor}
-    return {"flat": members.flat, **anchor, **members.statistics, **state}
+    tensors = {"flat": members.flat, **anchor, **members.statistics, **state}
+    if members.averaged is not None:
+        tensors |= {"averaged/flat": members.averaged.flat}
+        tensors |= {f"averaged/{name}": value for name, value in members.averaged.statistics.items()}
+    return tensors
 
 
 def _weights(training: Training) -> dict[str, Tensor | None]:

@@ -30,6 +30,8 @@ class StepInputs(NamedTuple):
     keys : Tensor (2, M) of int32, or None where no noise is drawn
     optimizer, augmentation : tuple of Tensor (1, 1, 1) or (M, 1, 1)
         What these components make of the step number, and of a random number.
+    average : tuple of Tensor (1, 1, 1) or (M, 1, 1)
+        The share of the step in averaged weights; empty where there are none.
     private_noise : Tensor (M, 1, P) or None
         That of a private step, where it is drawn beforehand.
     """
@@ -38,6 +40,7 @@ class StepInputs(NamedTuple):
     keys: Tensor | None
     optimizer: tuple[Tensor, ...]
     augmentation: tuple[Tensor, ...]
+    average: tuple[Tensor, ...] = ()
     private_noise: Tensor | None = None
 
 
@@ -74,6 +77,8 @@ def step(
     update(members, recipe, gradient, numbers)
     shrink(members, recipe, numbers, strength)
     put_zeros(zeros, members, members.flat)
+    for share in numbers.average:
+        members.move_average(share)
     return loss
 
 

@@ -27,10 +27,10 @@ class StepTable(Sequence[StepInputs]):
     Attributes
     ----------
     columns : list of Tensor (S, 1, 1, 1) or (S, M, 1, 1), in float64 on the host
-        The rate, what the optimizer and what the augmentation make of the step.
+        The rate, what the optimizer and what the augmentation make of the step, and its share in an average.
     keys : Tensor (S, 2, M) of int32 on the host, or None
-    n_optimizer : int
-        How many columns are the optimizer's.
+    n_optimizer, n_augmentation : int
+        How many columns are the optimizer's, and the augmentation's.
     like : Tensor
         On the device and in the dtype of the steps.
     private_noise : StepNoise or None
@@ -42,10 +42,12 @@ class StepTable(Sequence[StepInputs]):
         columns: list[Tensor],
         keys: Tensor | None,
         n_optimizer: int,
+        n_augmentation: int,
         like: Tensor,
         private_noise: StepNoise | None = None,
     ) -> None:
-        self.columns, self.keys, self.n_optimizer, self.like = columns, keys, n_optimizer, like
+        self.columns, self.keys, self.like = columns, keys, like
+        self.n_optimizer, self.n_augmentation = n_optimizer, n_augmentation
         self.private_noise = private_noise
 
     @property
@@ -62,7 +64,7 @@ class StepTable(Sequence[StepInputs]):
         """Return the table of some of the steps."""
         keys = None if self.keys is None else self.keys[start:stop]
         columns = [column[start:stop] for column in self.columns]
-        part = StepTable(columns, keys, self.n_optimizer, self.like, self.private_noise)
+        part = StepTable(columns, keys, self.n_optimizer, self.n_augmentation, self.like, self.private_noise)
         if self.like.device.type == "cpu":
             part._all = self._all[start:stop]
         return part
@@ -79,7 +81,8 @@ class StepTable(Sequence[StepInputs]):
 
     def _inputs(self, parts: Sequence[Tensor], keys: Tensor | None) -> StepInputs:
         split = 1 + self.n_optimizer
-        return StepInputs(parts[0], keys, tuple(parts[1:split]), tuple(parts[split:]))
+        end = split + self.n_augmentation
+        return StepInputs(parts[0], keys, tuple(parts[1:split]), tuple(parts[split:end]), tuple(parts[end:]))
 
     @cached_property
     def _all(self) -> list[StepInputs]:
@@ -113,11 +116,13 @@ def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> Ste
     """Return what each of the next steps needs."""
     n_steps = progress.step.shape[0]
     keys = _keys(members, n_steps) if recipe.draws_noise else None
-    optimizer = () if recipe.optimizer.full_batch else recipe.optimizer.factors(_step_numbers(members, n_steps))
+    steps = _step_numbers(members, n_steps)
+    optimizer = () if recipe.optimizer.full_batch else recipe.optimizer.factors(steps)
     augmentation = () if recipe.augmentation is None else recipe.augmentation.factors(_uniforms(keys))
-    tables = (rate_table(members, recipe, progress), *optimizer, *augmentation)
+    average = () if recipe.average is None else (recipe.average.share(steps),)
+    tables = (rate_table(members, recipe, progress), *optimizer, *augmentation, *average)
     columns = [table.expand(n_steps, *table.shape[1:]).to("cpu", torch.float64) for table in tables]
-    return StepTable(columns, keys, len(optimizer), members.flat, _private_noise(members, recipe))
+    return StepTable(columns, keys, len(optimizer), len(augmentation), members.flat, _private_noise(members, recipe))
 
 
 def _private_noise(members: Members, recipe: Recipe) -> StepNoise | None:

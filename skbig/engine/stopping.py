@@ -27,7 +27,7 @@ class StoppingTracker:
         Epochs in a row without improvement.
     stopped : ndarray (M,) of bool
     best : Tensor (M, 1, P + S) or None
-        Parameters and running moments of the best validation score.
+        Parameters and running moments of the best validation score, averaged where they are.
     latest : Tensor (M, 1, P + S) or None
         Those of the last epoch, once the best ones have taken their place.
     looks_again : bool
@@ -45,9 +45,15 @@ class StoppingTracker:
         self.looks_again = False
         self._members, self._recipe = members, recipe
 
+    @property
+    def chooses(self) -> bool:
+        """Whether members end with other weights than those of their last step."""
+        members = self._members
+        return self._recipe.keep_best or members.n_members > 1 or members.averaged is not None
+
     def begin(self, score: np.ndarray) -> None:
         """Take the weights at hand, of this score, for the best so far."""
-        self.best_score, self.best = score, _everything(self._members)
+        self.best_score, self.best = score, everything(self._members.shown)
 
     def see(self, loss: np.ndarray, score: np.ndarray | None, rate: np.ndarray, converged: np.ndarray) -> None:
         """Take in an epoch."""
@@ -71,12 +77,12 @@ class StoppingTracker:
         else:
             better = np.zeros_like(self.stopped)
         self.best_loss = np.where(self.stopped, self.best_loss, np.fmin(self.best_loss, loss))
-        if self._recipe.keep_best or self._members.n_members > 1:
+        if self.chooses:
             self._remember(better if self._recipe.keep_best else ~self.stopped)
 
     def _remember(self, which: np.ndarray) -> None:
         """Copy the weights of some members: those that just got better, or those that go on."""
-        now = _everything(self._members)
+        now = everything(self._members.shown)
         if self.best is None:
             self.best = now.clone()
         mask = torch.from_numpy(which).to(now.device)
@@ -97,26 +103,27 @@ class StoppingTracker:
     def restore_best(self) -> None:
         """Give the members their best weights, or those with which they stopped."""
         if self.best is not None:
-            self.latest = _everything(self._members)
-            _load(self._members, self.best)
+            self.latest = everything(self._members)
+            load_everything(self._members, self.best)
 
     def restore_latest(self) -> None:
         """Go on where the last epoch ended."""
         if self.latest is not None:
-            _load(self._members, self.latest)
+            load_everything(self._members, self.latest)
             self.latest = None
 
 
-def _everything(members: Members) -> Tensor:
+def everything(members: Members) -> Tensor:
     """Parameters and running moments of each member in a row, (M, 1, P + S)."""
     moments = [value.reshape(members.n_members, 1, -1) for value in members.statistics.values()]
     return torch.cat([members.flat, *moments], 2)
 
 
-def _load(members: Members, everything: Tensor) -> None:
+def load_everything(members: Members, weights: Tensor) -> None:
+    """Give members the parameters and running moments that `everything` has returned."""
     start = members.flat.shape[-1]
-    members.flat.copy_(everything.narrow(2, 0, start))
+    members.flat.copy_(weights.narrow(2, 0, start))
     for value in members.statistics.values():
         size = value.numel() // members.n_members
-        value.copy_(everything.narrow(2, start, size).reshape(value.shape))
+        value.copy_(weights.narrow(2, start, size).reshape(value.shape))
         start += size

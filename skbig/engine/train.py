@@ -118,6 +118,11 @@ class Training:
     stacks: bool = True
     """Whether it may be trained in a stack; not where other processes take part."""
 
+    @property
+    def shown(self) -> Members:
+        """What predicts, as training stands now: at its end the best members, before it those that are scored."""
+        return self.members if self.tracker.latest is not None else self.members.shown
+
     def run(self, observers: Sequence[Observer] = ()) -> None:
         """Train, and end with the best weights."""
         train(
@@ -217,7 +222,7 @@ class _Run:
             )
             self.history.executor = epochs.executor_name
             if self.tracker.looks_again and self.validation is not None:
-                score = self.validation(self.members, self.recipe).score
+                score = self.validation(self.members.shown, self.recipe).score
                 self.tracker.begin(np.nan_to_num(score, nan=-np.inf))
             try:
                 self.history.stop_reason = self._loop(epochs.run)
@@ -230,7 +235,7 @@ class _Run:
             finally:
                 epochs.settle()
                 self.history.executor = epochs.executor_name
-        if self.failed is None and (self.recipe.keep_best or self.members.n_members > 1):
+        if self.failed is None and self.tracker.chooses:
             self.tracker.restore_best()
 
     def _loop(self, run_epoch: Callable[[], EpochResult]) -> str:
@@ -263,7 +268,7 @@ class _Run:
 
     def _track(self, result: EpochResult) -> np.ndarray | None:
         """Validate, note down and judge an epoch; return its validation scores."""
-        validated = None if self.validation is None else self.validation(self.members, self.recipe)
+        validated = None if self.validation is None else self.validation(self.members.shown, self.recipe)
         self._note(self.history.loss, result.loss)
         self._note(self.history.rate, result.rate)
         if validated is not None:

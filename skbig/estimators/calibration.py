@@ -46,7 +46,7 @@ def placed_for(training: Training, targets: Any, held: Given) -> Rows:
 
 def predicted_by_members(training: Training, X: Any) -> Tensor:
     """Return raw predictions (M, N, K) of a network as it has been trained, in float64."""
-    members = training.members
+    members = training.shown
     return raw_predictions(members.network, members.parameters, members.statistics, X).cpu().double()
 
 

@@ -15,6 +15,7 @@ from skbig._utils.component import Component, registered, resolve
 from skbig._utils.device import choose_device
 from skbig._utils.validation import Constraint, check
 from skbig.components.augmentations import Augmentation
+from skbig.components.averages import Average
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss, resolve_loss
 from skbig.components.optimizers.base import Optimizer
@@ -27,7 +28,7 @@ from skbig.estimators.hints import hint_for_value
 from skbig.estimators.interface import EstimatorInterface
 from skbig.networks.network import Network
 
-OPTIONAL = (Penalty, Clipping, Augmentation, DPSGD)
+OPTIONAL = (Penalty, Clipping, Augmentation, Average, DPSGD)
 """Kinds of which None is a choice."""
 
 
@@ -37,7 +38,7 @@ class Choices:
 
     Attributes
     ----------
-    network, loss, penalty, optimizer, schedule, clipping, augmentation, privacy : component or None
+    network, loss, penalty, optimizer, schedule, clipping, augmentation, average, privacy : component or None
     rate : float
         Base rate of the optimizer.
     backend : Backend or None
@@ -52,6 +53,7 @@ class Choices:
     schedule: Schedule
     clipping: Clipping | None
     augmentation: Augmentation | None
+    average: Average | None
     privacy: DPSGD | None
     rate: float
     backend: Backend | None
@@ -227,6 +229,8 @@ def _check_line_search(choices: Choices) -> None:
         )
     if choices.clipping is not None:
         raise ValueError(f"{name} takes no clipping: its line search sets the length of a step. Use clipping=None.")
+    if choices.average is not None:
+        raise ValueError(f"{name} has no noise to average out. Use average=None, or optimizer='adam'.")
     if choices["param_groups"]:
         raise ValueError(f"{name} moves all parameters at once. Use param_groups=None, or optimizer='adam'.")
     if choices.penalty is not None and choices.penalty.proximal:

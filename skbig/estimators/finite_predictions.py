@@ -37,7 +37,7 @@ def check_predictions(training: Training) -> None:
     rows: Any = training.rows
     if not isinstance(rows, Rows) or not training.history.loss:
         return
-    members = training.members
+    members = training.shown
     X = rows.features(slice(CHECKED_ROWS))
     raw = raw_predictions(members.network, members.parameters, members.statistics, X)
     if not are_finite(raw, training.recipe.loss):

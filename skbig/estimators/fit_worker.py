@@ -138,5 +138,5 @@ def _blank_members(recipe: Recipe, backend: SingleDevice, seeds: list[int]) -> M
     shapes = recipe.network.shapes | recipe.network.statistics_shapes
     arrays = {name: np.zeros((len(seeds), *shape)) for name, shape in shapes.items()}
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
-    members.start(recipe.optimizer, anchored=recipe.anchored)
+    members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored)
     return members

@@ -15,7 +15,7 @@ from skbig._utils.component import Component
 from skbig._utils.device import SingleDevice
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
-from skbig.engine.stopping import StoppingTracker
+from skbig.engine.stopping import StoppingTracker, everything, load_everything
 
 
 def curve_means(
@@ -28,13 +28,15 @@ def curve_means(
 
 
 def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, incremental: bool) -> dict[str, Any]:
-    """Return what training needs to go on exactly; only `partial_fit` goes on from other weights than the best."""
-    latest = tracker.latest if incremental and recipe.keep_best else None
+    """Return what training needs to go on exactly; of early stopping, only `partial_fit` leaves the best weights."""
+    latest = tracker.latest if _goes_on_from_latest(members, recipe, incremental) else None
+    averaged = members.averaged
     return {
         "seeds": list(members.seeds),
         "counts": [members.steps, members.epochs, members.rows],
         "rate_scale": members.rate_scale.copy(),
         "optimizer": _identity(recipe.optimizer),
+        "averaged": None if latest is None or averaged is None else _array(everything(averaged)),
         "state": [_to_arrays(state) for state in members.state],
         "line_search": [_to_arrays(state) for state in members.line_search],
         "anchor": None if members.anchor is None else _array(members.anchor),
@@ -50,6 +52,11 @@ def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, 
     }
 
 
+def _goes_on_from_latest(members: Members, recipe: Recipe, incremental: bool) -> bool:
+    """Whether training goes on from the weights of its last step, though the fitted ones are others."""
+    return incremental if recipe.keep_best else members.averaged is not None
+
+
 def import_progress(members: Members, recipe: Recipe, kept: Mapping[str, Any], incremental: bool) -> None:
     """Put back counts and optimizer state; another optimizer than before starts afresh.
 
@@ -57,7 +64,7 @@ def import_progress(members: Members, recipe: Recipe, kept: Mapping[str, Any], i
     """
     members.steps, members.epochs, members.rows = kept["counts"]
     members.rate_scale = np.array(kept["rate_scale"])
-    members.start(recipe.optimizer, anchored=recipe.anchored)
+    members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored)
     if members.anchor is not None and incremental and kept.get("anchor") is not None:
         members.anchor.copy_(torch.from_numpy(np.array(kept["anchor"])))
     if kept["optimizer"] != _identity(recipe.optimizer) or not _same_names(members.state, kept["state"]):
@@ -82,9 +89,14 @@ def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], in
     for name in ("best", "latest"):
         weights = kept["tracker"][name]
         setattr(tracker, name, None if weights is None else torch.from_numpy(np.array(weights)).to(members.flat))
-    if incremental and recipe.keep_best:
+    if _goes_on_from_latest(members, recipe, incremental):
         tracker.restore_latest()
-    else:
+        averaged = kept.get("averaged")
+        if members.averaged is not None:
+            now = everything(members) if averaged is None else torch.from_numpy(np.array(averaged)).to(members.flat)
+            load_everything(members.averaged, now)
+    tracker.latest = None
+    if not (incremental and recipe.keep_best):
         tracker.stalled[tracker.stopped] = 0  # who asks for more after a stop is given as much patience again
         tracker.stopped[:] = False
         tracker.looks_again = recipe.keep_best

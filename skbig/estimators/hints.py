@@ -95,8 +95,7 @@ _INSTEAD: dict[str, str] = {
     "Every layer has intercepts; they cannot be left out.": "fit_intercept use_bias bias",
     "The first weights are Glorot's, as in scikit-learn, and drawn from random_state.": """
         kernel_initializer bias_initializer init initializer weight_init""",
-    "Averaged weights are not offered; a schedule that falls to zero, as schedule='cosine', has a like effect.": """
-        average ema use_ema swa""",
+    "Use average='ema', or average=EMA(decay=...).": "ema use_ema swa ema_decay model_ema averaging weight_averaging",
     "Use backend=DDP(n_workers=...).": "n_workers n_gpus num_gpus gpus nproc_per_node num_processes world_size",
     "Use backend=DDP(sync_every=...).": "sync_every local_steps",
     "Use backend='fsdp'.": "fsdp fully_shard zero_stage zero deepspeed",

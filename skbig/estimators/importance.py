@@ -50,7 +50,7 @@ def permutation_importances(training: Training, rows: Rows, sources: Sequence[in
 
 def _mean_loss(training: Training, X: Tensor, y: Tensor, weight: Tensor) -> float:
     """Return the mean loss of rows, and of members."""
-    members = training.members
+    members = training.shown
     raw = raw_predictions(members.network, members.parameters, members.statistics, X)
     with torch.no_grad():
         per_row = torch.stack([training.recipe.loss.per_row(each, y) for each in raw])

@@ -133,7 +133,7 @@ def _keep(
     X, y = np.zeros((2, network.n_features), first.dtype), np.zeros((2, targets.n_outputs))  # of one, no moments
     recipe = make_recipe(choices.with_parameters(batch_size="auto"), backend, network, X, one_epoch=False, judged=False)
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
-    members.start(recipe.optimizer)  # with no anchor: the training begins when it goes on
+    members.start(recipe.optimizer, recipe.average)  # with no anchor: the training begins when it goes on
     members.epochs, members.rows = n_iter, t
     Session(
         estimator=estimator,

@@ -104,14 +104,16 @@ def _warn_of_rare_classes(labels: np.ndarray, held: np.ndarray) -> None:
     )
 
 
-def check_memory(network: BuiltNetwork, n_members: int, optimizer: Optimizer, home: SingleDevice) -> None:
+def check_memory(
+    network: BuiltNetwork, n_members: int, optimizer: Optimizer, home: SingleDevice, *, averaged: bool = False
+) -> None:
     """Raise MemoryError when the members cannot fit, whatever else is in memory: before any is made.
 
     They need their parameters, the gradient and the optimizer's state at the same time.
     """
     n_numbers = n_members * sum(map(prod, network.shapes.values()))
     states = 0 if optimizer.full_batch else len(optimizer.init(torch.zeros(1, 1, 1)))
-    wanted = n_numbers * home.dtype.itemsize * (2 + states)
+    wanted = n_numbers * home.dtype.itemsize * (2 + states + averaged)
     there = memory_of(home.device)
     if wanted > there:
         raise MemoryError(
@@ -141,6 +143,7 @@ def make_recipe(
         schedule=choices.schedule,
         clipping=choices.clipping,
         augmentation=choices.augmentation,
+        average=choices.average,
         alpha=float(choices["alpha"]),
         rate=choices.rate,
         batch_size=batch_size,
@@ -191,5 +194,5 @@ def _batch_rows(batch_size: Any, n_rows: int) -> int:
 def new_members(recipe: Recipe, backend: SingleDevice, seeds: list[int], arrays: Mapping[str, np.ndarray]) -> Members:
     """Begin with the first parameters and running statistics of each member, (M, *shape) by name."""
     members = make_members(recipe.network, seeds, arrays, backend.device, backend.dtype)
-    members.start(recipe.optimizer, anchored=recipe.anchored)
+    members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored)
     return members

@@ -15,6 +15,7 @@ from sklearn.metrics import get_scorer_names
 from skbig._utils.device import PRECISIONS
 from skbig._utils.validation import Boolean, Callable, Constraint, Instance, Interval, Options
 from skbig.components.augmentations import Augmentation
+from skbig.components.averages import Average
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
@@ -121,9 +122,9 @@ class TrainingParameters:
     schedule: str | Schedule | Function[[float], float] = parameter(
         "constant",
         words="str, Schedule or callable",
-        doc="""How the rate changes: 'constant', 'exponential', 'linear', 'cosine', 'step', 'inverse_time',
-        'invscaling', 'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function of the share of
-        training done, in [0, 1], that returns the factor of the base rate.""",
+        doc="""How the rate changes: 'constant', 'exponential', 'linear', 'cosine', 'flat_cosine', 'coslog4', 'step',
+        'inverse_time', 'invscaling', 'one_cycle', 'plateau'; a component such as ``Cosine(warmup=0.1)``; or a function
+        of the share of training done, in [0, 1], that returns the factor of the base rate.""",
         kind=Schedule,
     )
     clipping: str | Clipping | None = parameter(
@@ -147,6 +148,13 @@ class TrainingParameters:
         words="{'mixup', 'gaussian_noise', 'swap_noise'}, Augmentation or None",
         doc="What changes training batches. Validation and prediction see the rows as they are.",
         kind=Augmentation,
+    )
+    average: str | Average | None = parameter(
+        None,
+        words="{'ema'}, Average or None",
+        doc="""Whether the model's weights are averaged over the steps: 'ema' is an exponential moving average, with
+        another memory ``EMA(decay=0.99)``. Early stopping and callbacks see the averaged weights.""",
+        kind=Average,
     )
     privacy: str | DPSGD | None = parameter(
         None,

@@ -76,7 +76,7 @@ class RankValidation:
             whole, own = members, recipe
             if self._ranks.shares_parameters and self._validation.needs_models:
                 self._training.catch_up()
-                whole, own = self._training.members, self._training.recipe
+                whole, own = self._training.members.shown, self._training.recipe
             return self._validation.evaluate_all([raw for raw in raws if raw is not None], whole, own)
 
         return self._ranks.first(evaluated)

@@ -136,7 +136,7 @@ class Session(EstimatorTraining):
         loss = self._means("loss", "loss_curve_")
         scores = self._means("validation_score", "validation_scores_")
         return {
-            **self.estimator._public_weights(network, self.members.arrays()),
+            **self.estimator._public_weights(network, self.shown.arrays()),
             "loss_curve_": loss,
             "loss_": loss[-1] if loss else np.nan,
             "best_loss_": None if self.recipe.keep_best or self.privacy else float(tracker.best_loss.mean()),
@@ -322,7 +322,7 @@ def _resolve(
     facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
     choices, targets = estimator._settled(choices, checked, targets, **facts)
     network = estimator._shaped(choices.network, checked.X.shape[1], targets.n_outputs)
-    check_memory(network, choices["n_members"], choices.optimizer, home)
+    check_memory(network, choices["n_members"], choices.optimizer, home, averaged=choices.average is not None)
     return _Resolved(choices, targets, checked, validation, network, backend, home)
 
 

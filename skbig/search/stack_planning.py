@@ -142,5 +142,6 @@ def _fitting_in_memory(members: Members, recipe: Recipe) -> int:
     free, _ = torch.cuda.mem_get_info(members.flat.device)
     n_states = sum(tensor.numel() for state in members.state for tensor in state.values()) // members.n_members
     widths = 4 * recipe.network.n_units
-    numbers = 6 * _n_parameters(members) + 3 * n_states + 2 * recipe.batch_size * widths
+    n_averaged = 0 if members.averaged is None else _n_parameters(members)
+    numbers = 6 * _n_parameters(members) + 3 * (n_states + n_averaged) + 2 * recipe.batch_size * widths
     return int(free * SHARE_OF_MEMORY) // (numbers * members.flat.element_size())

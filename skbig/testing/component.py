@@ -7,6 +7,7 @@ from typing import Any
 
 from skbig._utils.component import Component
 from skbig.components.augmentations import Augmentation
+from skbig.components.averages import Average
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
@@ -15,6 +16,7 @@ from skbig.components.privacy import DPSGD
 from skbig.components.schedules import Schedule
 from skbig.networks.network import Network
 from skbig.testing.augmentations import check_augmentation
+from skbig.testing.averages import check_average
 from skbig.testing.clipping import check_clipping
 from skbig.testing.losses import check_loss
 from skbig.testing.networks import check_network
@@ -32,6 +34,7 @@ LAWS: dict[type[Component], Callable[[Any], None]] = {
     Clipping: check_clipping,
     Schedule: check_schedule,
     Augmentation: check_augmentation,
+    Average: check_average,
     Network: check_network,
     DPSGD: check_privacy,
 }
@@ -50,6 +53,7 @@ def check_component(component: Component) -> None:
     - *penalty*: smallest at zero, the right gradient, and a proximal step that never lets a weight grow.
     - *clipping*: a gradient never grows.
     - *schedule*: finite, not negative, a function of the progress.
+    - *average*: a share in [0, 1], a function of the step.
     - *augmentation*: new rows of the same shape, a function of the noise.
     - *privacy*: no row moves the sum of gradients by more than it may.
     - *network*: shapes, the right gradient, rows apart unless it says that it couples them, and two processes that

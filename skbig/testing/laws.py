@@ -22,7 +22,7 @@ Run = Callable[[Any, slice, torch.dtype], Tensor]
 """Takes a component, a slice of the two members and a dtype; returns what becomes of these in it, [members, ...]."""
 
 BOTH = slice(0, 2)
-IN_DOUBLE = ("optimizer", "schedule", "network")
+IN_DOUBLE = ("optimizer", "schedule", "average", "network")
 """The kinds whose hyperparameters stay in float64, for what they compute beforehand."""
 
 LOOKS = {"item", "tolist", "numpy", "equal", "allclose", "nonzero", "unique"}

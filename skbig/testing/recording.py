@@ -41,7 +41,7 @@ def _trained(component: Component, n_members: int) -> Tensor:
     recipe = _recipe(component)
     arrays = recipe.network.initial(range(n_members)) | recipe.network.initial_statistics(n_members)
     members: Members = make_members(recipe.network, list(range(n_members)), arrays, torch.device("cpu"), torch.float64)
-    members.start(recipe.optimizer, anchored=recipe.anchored)
+    members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored)
     train(members, _rows(recipe.loss.for_classes), recipe)
     return members.flat
 
@@ -55,6 +55,7 @@ def _recipe(component: Component) -> Recipe:
         "optimizer": SGD(),
         "clipping": None,
         "augmentation": None,
+        "average": None,
     }
     if component.kind in choices:
         choices[component.kind] = component

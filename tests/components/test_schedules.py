@@ -18,7 +18,9 @@ from skbig._utils.component import names, resolve, stack
 from skbig.components.schedules import (
     Constant,
     Cosine,
+    CosLog4,
     Exponential,
+    FlatCosine,
     FunctionSchedule,
     InverseTime,
     InvScaling,
@@ -271,3 +273,23 @@ def test_warmup_is_given_by_name():
     assert Linear(0.5).end == 0.5 and Linear(0.5).warmup == 0.0
     with pytest.raises(TypeError):
         Constant(0.1)
+
+
+def test_flat_cosine_is_a_constant_and_then_a_cosine():
+    """The rate stays, and then falls as a cosine over the rest falls over the whole."""
+    ours = multipliers(FlatCosine(flat=0.75, end=0.1), epochs=40, steps=5)
+    np.testing.assert_array_equal(ours[:150], 1.0)
+    np.testing.assert_allclose(ours[150:], multipliers(Cosine(end=0.1), epochs=10, steps=5))
+    np.testing.assert_allclose(multipliers(FlatCosine(flat=0.0)), multipliers(Cosine()))
+
+
+def test_coslog4_rises_and_falls_four_times():
+    """It is zero where a cycle begins, one in its middle, and each cycle is twice as long as the one before."""
+    ends = torch.tensor([0.0, 1 / 15, 3 / 15, 7 / 15, 1.0], dtype=torch.float64)
+    tops = (2.0 ** torch.tensor([0.5, 1.5, 2.5, 3.5], dtype=torch.float64) - 1) / 15
+    for places, expected in ((ends, 0.0), (tops, 1.0)):
+        at = Progress(*[places.view(-1, 1, 1, 1)] * 5)
+        np.testing.assert_allclose(CosLog4().multiplier(at).flatten().numpy(), expected, atol=1e-12)
+    every = multipliers(CosLog4(), epochs=300)
+    turns = np.diff(np.sign(np.diff(every)))
+    assert (turns < 0).sum() == 4 and every.max() <= 1 and every.min() >= 0

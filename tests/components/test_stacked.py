@@ -23,6 +23,7 @@ from skbig._utils.component import _REGISTRY, Component, place, stack
 from skbig._utils.random import Noise, step_keys
 from skbig._utils.validation import Boolean, Each, Interval, Options
 from skbig.components.augmentations import Augmentation
+from skbig.components.averages import Average
 from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
@@ -62,7 +63,7 @@ class Place:
     def stacked(self, members: list[Component]) -> Component:
         """Return the members in one, its numbers where the engine has them."""
         together = stack(members)
-        if isinstance(together, Schedule):
+        if isinstance(together, Schedule | Average):
             return together
         in_double = isinstance(together, Optimizer | Network)
         return place(together, torch.empty((), dtype=torch.float64 if in_double else self.dtype, device=self.device))
@@ -181,6 +182,13 @@ def play_schedule(schedule: Schedule, own: slice, where: Place) -> Iterator[Tens
             yield schedule.exhausted(rate).double()
 
 
+def play_average(average: Average, own: slice, where: Place) -> Iterator[Tensor]:
+    """The shares of some steps."""
+    del where
+    share = average.share(torch.tensor([1.0, 2.0, 50.0, 10_000.0], dtype=torch.float64).view(-1, 1, 1, 1))
+    yield share.expand(4, own.stop - own.start, 1, 1).transpose(0, 1)
+
+
 def play_network(network: Network, own: slice, where: Place) -> Iterator[Tensor]:
     """Raw predictions, running statistics and gradients of a training pass, and a prediction after it."""
     built, seeds = network.of_shape(4, 2), [5, 6, 7][own]
@@ -205,6 +213,7 @@ PLAYS: dict[type[Component], Callable[[Any, slice, Place], Iterator[Tensor]]] = 
     Clipping: play_clipping,
     Augmentation: play_augmentation,
     Schedule: play_schedule,
+    Average: play_average,
     Network: play_network,
 }
 
@@ -281,7 +290,7 @@ IN_DTYPES = [
     pytest.param(members, dtype, id=f"{name}-{dtype}")
     for name, members in STACKS.items()
     for dtype in TOLERANCE
-    if dtype == torch.float64 or not isinstance(members[0], Schedule)
+    if dtype == torch.float64 or not isinstance(members[0], Schedule | Average)
 ]
 
 

@@ -97,6 +97,8 @@ CASES = {
     "bfloat16": Case("multiclass", {"precision": "bf16"}),
     "held near its start": Case("multiclass", {"fedprox": 3.0}),
     "in order": Case("binary", {"shuffle": False}),
+    "averaged weights": Case("binary", {**EARLY, "average": "ema", "normalization": "batch", "n_members": 2}),
+    "averaged weights of the last step": Case("regression", {"average": "ema"}),
     "whole batches": Case("binary", {"batch_size": "full"}),
 }
 ANY_CASE = pytest.mark.parametrize("name", CASES)

@@ -84,4 +84,5 @@ def tensors_of(batch: Batch, numbers: StepInputs) -> list[Tensor]:
     """All that a step reads besides the members, as the inputs of a program."""
     assert isinstance(batch.X, Tensor)
     drawn = [tensor for tensor in (numbers.keys, numbers.private_noise) if tensor is not None]
-    return [batch.X, batch.y, batch.share, numbers.rate, *drawn, *numbers.optimizer, *numbers.augmentation]
+    own = (numbers.rate, *drawn, *numbers.optimizer, *numbers.augmentation, *numbers.average)
+    return [batch.X, batch.y, batch.share, *own]
