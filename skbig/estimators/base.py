@@ -201,7 +201,7 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
 
     def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
         """Return raw predictions (M, N, K), or what a function makes of them where they are computed."""
-        check_is_fitted(self)
+        self._check_fitted()
         X, dtype, device = on_host(X, "X"), self._row_dtype(), device_for_prediction(self.device, self._dtype)
         with plain_torch():
             parameters, statistics = self._tensors(device)
@@ -212,6 +212,11 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
         if isinstance(rows, SentRows) and not rows.are_finite:
             self._check_rows(X, dtype)  # says what is wrong
         return raw
+
+    def _check_fitted(self) -> None:
+        """Raise NotFittedError, scikit-learn's, unless there was a fit; its check looks at much more than that."""
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)
 
     def _in_blocks(self, X: Any, answer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Return what a function makes of raw predictions, (M, R, K) -> (A, R, C), for all rows: (A, N, C).

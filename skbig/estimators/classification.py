@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import logsigmoid
 
 from skbig._utils.validation import Instance, Options
@@ -163,7 +162,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
-        check_is_fitted(self)
+        self._check_fitted()
         targets, n_members = self._class_targets(), len(self._progress["seeds"])
         if targets.multiclass and n_members == 1:
             return targets.named(self._raw(X, _largest)[0])
@@ -183,7 +182,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         p : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`; for multilabel targets the probability of each label.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         targets = self._class_targets()
         return self._in_blocks(X, lambda raw: self._answer("predict_proba", targets, raw)[None])[0]
 
@@ -191,7 +190,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     @as_the_rows
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of `predict_proba`, computed from the raw prediction: it is finite for sure rows too."""
-        check_is_fitted(self)
+        self._check_fitted()
         targets = self._class_targets()
         return self._in_blocks(X, lambda raw: self._log_probabilities(raw, targets, self._loss)[None])[0]
 
@@ -217,7 +216,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         -------
         scores : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
         """
-        check_is_fitted(self)
+        self._check_fitted()
         targets = self._class_targets()
         return self._one_column(self._in_blocks(X, lambda raw: self._decision_values(raw, targets)[None])[0], targets)
 
@@ -238,7 +237,8 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
 
     def _probabilities(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
         """Average probabilities over the members: (M, N, K) -> (N, K)."""
-        probabilities = loss.probabilities(torch.from_numpy(raw), targets.multiclass).mean(0)
+        of_members = loss.probabilities(torch.from_numpy(raw), targets.multiclass)
+        probabilities = of_members.mean(0) if len(raw) > 1 else of_members[0]
         # A softmax is never quite 0, a logistic function neither 0 nor 1, and nor are their rounded values; so their
         # logarithms are about those that `predict_log_proba` computes from the raw prediction.
         numbers, link = torch.finfo(probabilities.dtype), loss.out_activation(targets.multiclass)

@@ -142,7 +142,12 @@ def _documented(text: str, fields: dict[str, dataclasses.Field[Any]]) -> str:
 
 
 def _entry(field: dataclasses.Field[Any]) -> str:
-    default = repr(field.default)
-    words = re.sub(r"\s+", " ", field.metadata["words"])
-    body = textwrap.fill(re.sub(r"\s+", " ", field.metadata["doc"]).strip(), 112, break_long_words=False)
-    return f"{field.name} : {words}, default={default}\n{textwrap.indent(body, '    ')}"
+    return _entry_of(field.name, field.metadata["words"], field.metadata["doc"], repr(field.default))
+
+
+@functools.lru_cache(maxsize=1024)
+def _entry_of(name: str, words: str, doc: str, default: str) -> str:
+    """Return the entry of a parameter, which most estimators share: to wrap all of them takes a part of the import."""
+    body = textwrap.fill(re.sub(r"\s+", " ", doc).strip(), 112, break_long_words=False)
+    words = re.sub(r"\s+", " ", words)
+    return f"{name} : {words}, default={default}\n{textwrap.indent(body, '    ')}"

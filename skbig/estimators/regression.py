@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.validation import check
 from skbig.components.losses.base import Loss
@@ -145,7 +144,7 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
             With ``return_std=True`` and ``n_members=1``, where one member agrees with itself; but not with
             ``loss="gaussian_nll"``.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         n_members, targets = len(self._progress["seeds"]), self._fitted_targets()
         if return_std and n_members == 1 and not self._loss.predicts_std:
             raise ValueError(
