@@ -164,8 +164,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("hidden_layer_sizes", (True,), "a sequence of ints > 0"),
     ("activation", "sinus", "one of {'identity', 'logistic'"),
     ("activation", ["relu"], "one of {'identity', 'logistic'"),
-    ("penalty", "l3", "one of ['elasticnet', 'l1', 'l2'], None"),
-    ("penalty", Adam(), "one of ['elasticnet', 'l1', 'l2'], None"),
+    ("penalty", "l3", "one of ['elasticnet', 'group_l1', 'l1', 'l2'], None"),
+    ("penalty", Adam(), "one of ['elasticnet', 'group_l1', 'l1', 'l2'], None"),
     ("alpha", -1.0, "in the range [0, inf)"),
     ("alpha", float("nan"), "in the range [0, inf)"),
     ("alpha", float("inf"), "in the range [0, inf)"),
@@ -213,6 +213,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("checkpoint_every", "epoch", "an int in the range"),
     ("loss", "squared", "one of ["),
     ("param_groups", {"bias": -1}, "a dict whose keys are roles or patterns"),
+    ("average", "sma", "one of ['ema'], None"),
     ("fedprox", -1.0, "in the range [0, inf)"),
 ]
 
