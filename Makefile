@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors test-text test-coverage fuzz lint docs bench gpu dist clean
+.PHONY: help example test test-oldest test-cluster test-doors test-saved-model test-text test-coverage fuzz lint docs bench gpu dist clean
 
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-cluster  what runs inside Ray, on Dask and on several machines"
 	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime, captum, SHAP and Triton's client make of ours"
 	@echo "make test-text     texts and images with pretrained models; one of 83 MB is pulled"
+	@echo "make test-saved-model what TensorFlow makes of a model that is written for it"
 	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
 	@echo "make fuzz          random calls, for SECONDS=60; what breaks a law is told with its seed"
 	@echo "make lint          ruff and mypy"
@@ -50,6 +51,10 @@ test-text: .venv-text/.pretrained
 	HF_HUB_OFFLINE=1 .venv-text/bin/python -m pytest tests/pretrained
 	HF_HUB_OFFLINE=1 .venv-text/bin/python -m pytest tests/test_documents.py -k "pretrained or text/ or image/"
 
+test-saved-model: .venv-tensorflow/.saved-model
+	.venv-tensorflow/bin/python -m pytest tests/doors/test_saved_model.py
+	.venv-tensorflow/bin/python -m pytest tests/test_documents.py -k "saved_model"
+
 test-coverage: .venv/.coverage
 	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-report=html
 
@@ -82,7 +87,7 @@ dist: .venv/.dist
 	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
 
 clean:
-	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy .venv-tensorflow build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage*
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
@@ -117,4 +122,8 @@ clean:
 	.venv-privacy/bin/python -m pip install --quiet --constraint constraints-privacy.txt --editable ".[test,plot,progress,$*]"
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.%
+.venv-tensorflow/.%: pyproject.toml constraints-tensorflow.txt | .venv-tensorflow/bin/python
+	.venv-tensorflow/bin/python -m pip install --quiet --constraint constraints-tensorflow.txt --editable ".[plot,$*]" pytest pandas psutil
+	@touch $@
+
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.%

@@ -42,6 +42,8 @@ NEEDED = {
     "skbig/text/encoder.py": ["transformers", "tokenizers"],
     "skbig/image/encoder.py": ["transformers", "PIL"],
     "skbig/onnx/export.py": ["skl2onnx", "onnxruntime"],
+    "skbig/onnx/saved_model.py": ["tensorflow", "skl2onnx", "onnxruntime"],
+    "docs/guide/saved_model.md": ["tensorflow", "skl2onnx", "onnxruntime"],
 }
 
 

@@ -52,7 +52,7 @@ DOORS = {
         *("gradients", "integrated_gradients", "expected_gradients"),
         *("Explanation", "ExplanationDisplay"),
     },
-    skbig.onnx: {"to_onnx", "convert_layer", "Graph"},
+    skbig.onnx: {"to_onnx", "to_saved_model", "convert_layer", "Graph"},
     skbig.privacy: {"epsilon"},
     skbig.secure: {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),

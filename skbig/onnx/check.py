@@ -45,7 +45,11 @@ def check_graph(graph: Any, model: Any, feeds: Feeds) -> float:
     ExportError
         When a label differs, or a number by more than `TOLERANCE`.
     """
-    found = run_graph(graph, feeds)
+    return check_results(run_graph(graph, feeds), model, feeds)
+
+
+def check_results(found: list[np.ndarray], model: Any, feeds: Feeds) -> float:
+    """Compare the outputs of a graph with what its model makes of the same rows; as `check_graph`."""
     wanted = results_of(model, feeds.rows)
     largest = 0.0
     for name, value in wanted.items():

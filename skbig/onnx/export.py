@@ -26,7 +26,7 @@ from skbig.onnx.quantization import quantized
 from skbig.onnx.registration import register_if_installed, register_within
 
 if TYPE_CHECKING:
-    from onnx import ModelProto  # type: ignore[import-not-found, unused-ignore]
+    from onnx import ModelProto
 
 OLDEST_OPSET = 15
 
@@ -153,10 +153,21 @@ def _converted(model: Any, feeds: Feeds, target_opset: int | None) -> Any:
         raise
     except Exception as error:
         raise ExportError(f"skl2onnx cannot convert {type(model).__name__}: {_first_line(error)}") from error
+    _give_back_names(graph.graph, list(feeds.inputs))
     for each in graph.opset_import:
         if each.domain == "" and target_opset is not None:
             each.version = target_opset  # the nodes may do with an older one
     return graph
+
+
+def _give_back_names(graph: Any, names: list[str]) -> None:
+    """Call the inputs what the columns are called, of whose names skl2onnx has kept letters and digits alone."""
+    own = {given.name: name for given, name in zip(graph.input, names, strict=True)}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = own.get(name, name)
+    for given in graph.input:
+        given.name = own[given.name]
 
 
 def _first_line(error: Exception) -> str:

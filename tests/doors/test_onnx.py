@@ -44,6 +44,7 @@ from skbig import (
     BigMLPRegressor,
     BigNetworkClassifier,
     BigNetworkRegressor,
+    BigTabularRegressor,
 )
 from skbig.components import Loss
 from skbig.exceptions import ExportError
@@ -348,6 +349,19 @@ def test_pipelines(name: str) -> None:
     assert float(facts(graph)["max_difference"]) < 1e-5
     inputs = [each.name for each in graph.graph.input]
     assert inputs == (list(TABLE) if rows is TABLE else ["X"])
+
+
+def test_columns_keep_their_names() -> None:
+    """Inputs are called as the columns are, blanks and all, also those that no step reads."""
+    names = {"area": "living area", "age": "living_area", "rooms": "2 rooms", "town": "größe", "heating": "unused"}
+    table = TABLE.rename(columns=names)
+    texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = [("numbers", numbers, ["living area", "living_area", "2 rooms"]), ("texts", texts, ["größe"])]
+    model = fitted(make_pipeline(ColumnTransformer(columns), values()), table, PRICE)
+    assert [each.name for each in to_onnx(model, table).graph.input] == list(table)
+    tabular = fitted(BigTabularRegressor("fast", max_iter=2), table, PRICE)
+    assert [each.name for each in to_onnx(tabular, table).graph.input] == list(table)
 
 
 def test_a_wrong_conversion_is_refused() -> None:
