@@ -11,6 +11,7 @@ from skbig.estimators.network import BigNetworkClassifier, BigNetworkRegressor
 from skbig.estimators.tabular_classifier import BigTabularClassifier
 from skbig.estimators.tabular_regressor import BigTabularRegressor
 from skbig.from_sklearn import from_sklearn
+from skbig.from_skorch import from_skorch
 from skbig.search import BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
 from skbig.trusted import trusted_types
 from skbig.versions import show_versions
@@ -35,6 +36,7 @@ __all__ = [
     "TensorParallel",
     "__version__",
     "from_sklearn",
+    "from_skorch",
     "load_weights",
     "save_weights",
     "show_versions",

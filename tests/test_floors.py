@@ -42,6 +42,7 @@ FLOORS = {
     "text": 4,
     "image": 4,
     "from_sklearn": 4,
+    "from_skorch": 4,
     "__init__": 7,
     "cli": 7,
     "__main__": 8,

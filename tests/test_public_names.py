@@ -35,6 +35,7 @@ PUBLIC = {
     *SEARCHES,
     *BACKENDS,
     "from_sklearn",
+    "from_skorch",
     "trusted_types",
     "show_versions",
     "save_weights",

@@ -11,6 +11,7 @@ import torch
 from skbig._utils.memory import memory_of, readable
 from skbig._utils.validation import Constraint, Interval, Options, check, shown
 from skbig.launch.launch_options import LaunchOptions
+from skbig.networks.network import BuiltNetwork
 
 B = TypeVar("B", bound="Backend")
 
@@ -120,6 +121,9 @@ class Backend:
         """Raise ValueError when a setting is out of its range."""
         for field in dataclasses.fields(self):
             check(field.name, type(self).__name__, getattr(self, field.name), *field.metadata["allowed"])
+
+    def check_network(self, network: BuiltNetwork) -> None:
+        """Raise ValueError when a network cannot be trained so; any network can, unless a backend says otherwise."""
 
 
 def resolve_backend(value: Any) -> Backend | None:

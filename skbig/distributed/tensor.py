@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from skbig.distributed.backend import Backend
+from skbig.networks.modules.layer import ModuleLayer
+from skbig.networks.modules.network import ModuleNetwork
+from skbig.networks.network import BuiltNetwork
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,15 @@ class TensorParallel(Backend, name="tensor"):
 
     shares_rows: ClassVar[bool] = False
     shares_parameters: ClassVar[bool] = True
+
+    def check_network(self, network: BuiltNetwork) -> None:
+        """Raise ValueError when a layer does not say how it can be cut."""
+        for layer in network.layers:
+            if layer.cuts(by_outputs=False) is None:
+                advice = "" if isinstance(layer, ModuleLayer) else ", or define its `cuts`"
+                whole = network.network
+                name = whole.source.name if isinstance(whole, ModuleNetwork) else type(layer).__name__
+                raise ValueError(
+                    f"backend='tensor' splits every layer, and {name} does not say how it is split. Use "
+                    f"backend='fsdp', which splits any network{advice}."
+                )

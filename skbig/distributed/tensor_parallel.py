@@ -101,22 +101,12 @@ class _NoiseEverywhere:
 
 
 def cuts_of(whole: BuiltNetwork, n_ranks: int) -> dict[str, Cut]:
-    """Decide how each parameter and statistic is cut.
-
-    Raises
-    ------
-    ValueError
-        When a layer does not say how it can be cut.
-    """
+    """Decide how each parameter and statistic is cut."""
     cuts: dict[str, Cut] = {}
     shapes = whole.shapes | whole.statistics_shapes
     for layer, by_outputs, names in zip(whole.layers, _ways(whole, n_ranks), whole.layer_names, strict=True):
         dims = layer.cuts(by_outputs=by_outputs)
-        if dims is None:
-            raise ValueError(
-                f"backend='tensor' splits every layer, and {type(layer).__name__} does not say how it is split. Use "
-                "backend='fsdp', or define its `cuts`."
-            )
+        assert dims is not None, "TensorParallel.check_network has refused such a layer"
         for own in names:
             cuts |= {full: Cut(cast(tuple[int, int], shapes[full]), dims[name]) for name, full in own.items()}
     return cuts

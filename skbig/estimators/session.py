@@ -322,6 +322,8 @@ def _resolve(
     facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
     choices, targets = estimator._settled(choices, checked, targets, **facts)
     network = estimator._shaped(choices.network, checked.X.shape[1], targets.n_outputs)
+    if choices.backend is not None:
+        choices.backend.check_network(network)
     check_memory(network, choices["n_members"], choices.optimizer, home, averaged=choices.average is not None)
     return _Resolved(choices, targets, checked, validation, network, backend, home)
 

@@ -17,7 +17,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skbig import DDP, BigGridSearchCV, BigMLPClassifier, BigMLPRegressor, BigModuleClassifier, BigModuleRegressor
+from skbig import (
+    DDP,
+    BigGridSearchCV,
+    BigMLPClassifier,
+    BigMLPRegressor,
+    BigModuleClassifier,
+    BigModuleRegressor,
+    BigTabularRegressor,
+)
 from skbig.networks import MLP
 from tests.networks.modules import (
     IMAGES,
@@ -370,3 +378,12 @@ def test_what_is_computed_in_turn_is_said(module: Any, in_turn: bool, capfd: pyt
     """Members that cannot be computed at once are computed one after another, and the line of progress says so."""
     classifier(module, n_members=2, verbose=1).fit(TABLE, Y)
     assert ("members in turn" in capfd.readouterr().err) == in_turn
+
+
+@pytest.mark.parametrize("model", [BigModuleRegressor(nn.Linear(4, 1)), BigTabularRegressor("fast")], ids=str)
+def test_what_tensor_parallel_cannot_split_is_refused_at_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that cannot be split is refused before any worker is started, with the way out."""
+    monkeypatch.setattr("skbig.launch.worker_pool.WorkerPool.__init__", lambda *_, **__: pytest.fail("started"))
+    X = np.random.RandomState(0).normal(size=(30, 4))
+    with pytest.raises(ValueError, match=r"(Linear|Columns) does not say how it is split. Use backend='fsdp'"):
+        model.set_params(backend="tensor", device="cpu").fit(X, X[:, 0])
