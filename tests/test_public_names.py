@@ -54,7 +54,10 @@ DOORS = {
         *("Explanation", "ExplanationDisplay"),
     },
     skbig.onnx: {"to_onnx", "to_saved_model", "convert_layer", "Graph"},
-    skbig.privacy: {"MembershipAttack", "epsilon", "membership_attack"},
+    skbig.privacy: {
+        *("MembershipAttack", "epsilon", "membership_attack"),
+        *("Generalize", "Pseudonymize", "Suppress", "k_anonymity"),
+    },
     skbig.secure: {
         *("sign", "verify", "open_verified", "encrypt", "decrypt", "open_encrypted"),
         *("generate_key", "generate_signing_keys"),
