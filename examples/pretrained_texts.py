@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skbig import BigMLPClassifier
 from skbig.testing import tiny_text_model
-from skbig.text import TextEncoder
+from skbig.text import BigTextClassifier, TextEncoder
 
 SUBJECTS = {
     "payment": ["my card was charged twice", "the invoice is wrong", "you billed me too much", "the refund is late"],
@@ -48,3 +48,9 @@ with tempfile.TemporaryDirectory() as folder:
     whole = make_pipeline(encoder, StandardScaler(), network).fit(texts, subjects)
     for text in ("money left my account two times", "the shipment got lost", "wonderful"):
         print(f"{text!r}: {whole.predict([text])[0]}")
+
+    # The model itself learns, by low-rank adapters beside its layers: two of them over one model, averaged.
+    tuned = BigTextClassifier(model, n_members=2, learning_rate=0.003, max_iter=5, batch_size=8, random_state=0)
+    tuned.fit(texts, subjects)
+    for text in ("money left my account two times", "the shipment got lost", "wonderful"):
+        print(f"{text!r}, tuned: {tuned.predict([text])[0]}")

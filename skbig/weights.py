@@ -141,6 +141,11 @@ def load_weights(model: E, path: PathLike) -> E:
 def _check_estimator(model: Any, name: str) -> None:
     if not isinstance(model, NetworkEstimator):
         raise TypeError(f"{name} takes an estimator of this package, of a Pipeline its last step. Got {model!r:.200}.")
+    if model._reads_texts:
+        raise TypeError(
+            f"{name} takes weights that are all of a model, and a {type(model).__name__} needs the tokens of a "
+            "pretrained one besides. Use joblib.dump and joblib.load: what they write is about as small."
+        )
 
 
 def _metadata(model: NetworkEstimator, n_members: int) -> dict[str, str]:

@@ -40,6 +40,8 @@ NEEDED = {
     "examples/pretrained_images.py": ["transformers", "PIL"],
     "skbig/testing/pretrained.py": ["transformers", "tokenizers", "PIL"],
     "skbig/text/encoder.py": ["transformers", "tokenizers"],
+    "skbig/text/classifier.py": ["transformers", "tokenizers"],
+    "skbig/text/regressor.py": ["transformers", "tokenizers"],
     "skbig/image/encoder.py": ["transformers", "PIL"],
     "skbig/onnx/export.py": ["skl2onnx", "onnxruntime"],
     "skbig/onnx/saved_model.py": ["tensorflow", "skl2onnx", "onnxruntime"],

@@ -64,7 +64,7 @@ DOORS = {
     },
     skbig.serving: {"serve", "create_app", "predictor", "ServedModel", "TensorSpec", "Trust", "Limits"},
     skbig.testing: {"check_component", "tiny_text_model", "tiny_image_model"},
-    skbig.text: {"TextEncoder"},
+    skbig.text: {"TextEncoder", "BigTextClassifier", "BigTextRegressor"},
     skbig.image: {"ImageEncoder"},
 }
 INTERFACES = {"Augmentation", "Average", "Clipping", "Component", "Loss", "Optimizer", "Penalty", "Schedule"}

@@ -172,6 +172,15 @@ class TestPlace:
         self.draw(noise_of(1), draw, rows=10)
 
 
+def test_some_columns_of_a_row_are_those_of_the_whole():
+    """What a row's columns draw does not depend on which others are drawn with them, also in a part of a batch."""
+    keys = torch.from_numpy(step_keys([3, 4], 7, 1)[0])
+    whole = Noise(keys).bits(5, 12, Purpose.DROPOUT)
+    columns = torch.tensor([0, 3, 11])
+    some = Noise(keys, first_row=2).of_columns(columns, 12).bits(3, 3, Purpose.DROPOUT)
+    assert torch.equal(some, whole[:, 2:, columns])
+
+
 def test_precision_does_not_change_the_draw():
     """A mask is the same in float32 and float64."""
     masks = [

@@ -31,6 +31,8 @@ PAGES = {
     "skbig.testing.tiny_text_model": ["/guide/pretrained"],
     "skbig.testing.tiny_image_model": ["/guide/pretrained"],
     "skbig.text.TextEncoder": ["/guide/pretrained"],
+    "skbig.text.BigTextClassifier": ["/guide/pretrained", "/guide/training"],
+    "skbig.text.BigTextRegressor": ["/guide/pretrained", "/guide/training"],
     "skbig.image.ImageEncoder": ["/guide/pretrained"],
 }
 ESTIMATOR = ["/guide/tables", "/guide/training", "/guide/validation", "/guide/data", "/guide/state"]

@@ -77,13 +77,19 @@ class Noise:
         Where the rows at hand begin in the global batch.
     """
 
-    def __init__(self, keys: Tensor, first_row: int = 0) -> None:
+    def __init__(self, keys: Tensor, first_row: int = 0, columns: Tensor | None = None, whole_width: int = 0) -> None:
         self._keys = keys
         self._first_row = first_row
+        self._columns, self._whole_width = columns, whole_width
 
     @property
     def n_members(self) -> int:
         return self._keys.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are drawn."""
+        return self._keys.device
 
     def member(self, m: int) -> Noise:
         """Return the random numbers of one member."""
@@ -94,10 +100,18 @@ class Noise:
         """Where the rows at hand begin in the global batch."""
         return self._first_row
 
+    def of_columns(self, columns: Tensor, whole_width: int) -> Noise:
+        """Return the random numbers of some columns, (W,) of int64, of rows that would be `whole_width` wide."""
+        return Noise(self._keys, self._first_row, columns, whole_width)
+
     def bits(self, rows: int, width: int, purpose: int) -> Tensor:
         """Return uniform 32-bit integers, int32 of shape (M, R, W)."""
-        start = self._first_row * width
-        position = torch.arange(start, start + rows * width, dtype=torch.int32, device=self._keys.device)
+        if self._columns is None:
+            start = self._first_row * width
+            position = torch.arange(start, start + rows * width, dtype=torch.int32, device=self._keys.device)
+        else:
+            row = torch.arange(self._first_row, self._first_row + rows, device=self._keys.device)
+            position = (row.unsqueeze(1) * self._whole_width + self._columns).to(torch.int32)
         first, second = self._keys.view(2, -1, 1).unbind(0)
         return _hash(position.view(1, -1), first, second + _constant(purpose)).view(-1, rows, width)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skbig.data.batch import Batch
-from skbig.data.rows import GATHERED_BYTES, Rows, epoch_order
+from skbig.data.rows import GATHERED_BYTES, Rows
 from skbig.data.streamed_rows import StreamedRows
 
 
@@ -105,7 +105,7 @@ class RankRows:
     ) -> Iterator[Sequence[Batch]]:
         rows = self.rows
         if isinstance(rows, Rows) and not self.whole:  # what others compute is not even gathered
-            order = epoch_order(seeds, epoch, rows.n_rows, shuffle)
+            order = rows.order(seeds, epoch, shuffle, batch_size).of_members()
             length = batch_size * self._steps(rows, len(seeds), batch_size, max_steps)
             for start in range(0, rows.n_rows, length):
                 yield self._gather(rows, order[:, start : start + length], batch_size)

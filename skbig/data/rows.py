@@ -20,6 +20,7 @@ from skbig._utils.random import Purpose, generator
 from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.array_rows import ArrayRows
 from skbig.data.batch import Batch
+from skbig.data.length_buckets import by_length
 from skbig.data.steps import Order, ResidentSteps
 
 GATHERED_BYTES = 2**22
@@ -51,6 +52,8 @@ class Rows:
         Where the rows of the set are in X, in the memory of the host; None: X has no others.
     converts : bool
         Whether X has another dtype, from which batches are converted.
+    row_lengths : ndarray (N,) or None
+        How long each row is, where those of a batch are to be about as long.
     """
 
     X: Any
@@ -60,6 +63,7 @@ class Rows:
     dtype: torch.dtype
     index: Tensor | None = None
     converts: bool = False
+    row_lengths: np.ndarray | None = None
 
     @property
     def n_rows(self) -> int:
@@ -109,7 +113,14 @@ class Rows:
         self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int, max_steps: int
     ) -> Iterator[ResidentSteps]:
         """Yield at most `max_steps` batches at a time, in the order that each member's seed and the epoch give."""
-        yield from self.batches(distinct_orders(seeds, epoch, self.n_rows, shuffle), batch_size, max_steps)
+        yield from self.batches(self.order(seeds, epoch, shuffle, batch_size), batch_size, max_steps)
+
+    def order(self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int) -> Order:
+        """Return in which order members read the rows: a function of their seeds and the epoch."""
+        order = distinct_orders(seeds, epoch, self.n_rows, shuffle)
+        if self.row_lengths is None or not shuffle:
+            return order
+        return by_length(order, self.row_lengths, batch_size, epoch)
 
     def batches(self, order: Order, batch_size: int, max_steps: int) -> Iterator[ResidentSteps]:
         """Yield at most `max_steps` batches at a time, read in the order of each member."""
@@ -119,7 +130,7 @@ class Rows:
 
     def epochs(self, seed: int, first: int, n_epochs: int, shuffle: bool, batch_size: int) -> list[Batch]:
         """Return the batches of some epochs of one member, one after another, as `epoch` gives them."""
-        orders = [epoch_order([seed], first + e, self.n_rows, shuffle) for e in range(n_epochs)]
+        orders = [self.order([seed], first + e, shuffle, batch_size).rows for e in range(n_epochs)]
         return self._gather(np.concatenate(orders, axis=1), cut(self.n_rows, batch_size) * n_epochs)
 
     def steps_gathered(self, n_members: int, batch_size: int) -> int:
@@ -195,6 +206,7 @@ def place_rows(
     dtype: torch.dtype,
     *,
     keep_whole: bool = False,
+    row_lengths: np.ndarray | None = None,
 ) -> Rows:
     """Put checked arrays on a device, computing in `dtype`; rows of weight zero must have been dropped."""
     target = as_tensor(np.ascontiguousarray(y))
@@ -209,7 +221,7 @@ def place_rows(
     mean = 1.0 if weight is None else float(weight.mean())
     scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
     features = _place_features(shared.values, device, dtype, keep_whole or shared.converts)
-    return Rows(features, target, scaled, mean, dtype, index, shared.converts)
+    return Rows(features, target, scaled, mean, dtype, index, shared.converts, row_lengths)
 
 
 def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole: bool) -> Any:

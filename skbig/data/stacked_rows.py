@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from skbig.data.batch import Batch
-from skbig.data.rows import GATHERED_BYTES, Rows, distinct_orders
+from skbig.data.rows import GATHERED_BYTES, Rows
 from skbig.data.steps import Order, ResidentSteps
 
 
@@ -61,7 +61,7 @@ class StackedRows:
         """Yield at most `max_steps` batches at a time, in the order that each member's seed and the epoch give."""
         bounds = np.cumsum([0, *self.counts])
         orders = [
-            distinct_orders(seeds[start:stop], epoch, rows.n_rows, shuffle)
+            rows.order(seeds[start:stop], epoch, shuffle, batch_size)
             for rows, (start, stop) in zip(self.sets, itertools.pairwise(bounds), strict=True)
         ]
         length = max_steps * batch_size

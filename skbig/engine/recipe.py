@@ -46,6 +46,8 @@ class Recipe:
         Which parameters have a rate or a weight decay of their own.
     bf16 : bool
         Whether the forward and backward pass run in bfloat16; the weights themselves stay float32.
+    rows_at_once : int or None
+        Rows of a batch whose gradient is computed at once; those of its parts are added. None: all.
     fedprox : float, or tensor of shape (M, 1, 1) where members differ
         How strongly the parameters are held near those with which the training began.
     keeps_zeros : bool
@@ -74,6 +76,7 @@ class Recipe:
     param_groups: ParamGroups | None = None
     average: Average | None = None
     bf16: bool = False
+    rows_at_once: int | None = None
     fedprox: Any = 0.0
     keeps_zeros: bool = False
     privacy: DPSGD | None = None
@@ -97,6 +100,12 @@ class Recipe:
     def recordable(self) -> bool:
         """Whether every component lets a step be recorded and replayed: none branches on values, or leaves torch."""
         return self.gradient_recordable and _all_recordable(self.optimizer, self.clipping, self.augmentation)
+
+    @property
+    def stackable(self) -> bool:
+        """Whether members may be trained as one stack: every component keeps them apart, recorded or not."""
+        others = (self.loss, self.penalty, self.optimizer, self.clipping, self.augmentation)
+        return (self.network.recordable or self.network.network.keeps_apart) and _all_recordable(*others)
 
     @property
     def gradient_recordable(self) -> bool:

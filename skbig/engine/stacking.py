@@ -25,7 +25,7 @@ from skbig.networks.network import BuiltNetwork
 
 COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation", "average", "privacy")
 PLACED = ("loss", "penalty", "clipping", "augmentation", "privacy")
-SHARED = ("shuffle", "keep_best", "bf16", "anchored", "keeps_zeros")
+SHARED = ("shuffle", "keep_best", "bf16", "anchored", "keeps_zeros", "rows_at_once")
 
 
 def cohort(training: Training) -> tuple[Any, ...]:
@@ -61,7 +61,7 @@ def stackable(training: Training) -> bool:
     return (
         training.stacks
         and in_memory
-        and recipe.recordable
+        and recipe.stackable
         and recipe.max_time is None
         and not recipe.optimizer.full_batch
     )

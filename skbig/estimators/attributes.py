@@ -97,3 +97,11 @@ class ModuleAttributes:
     """What is known of the rows of a fitted module."""
 
     input_shape_: tuple[int, ...]
+
+
+class TextAttributes:
+    """Which pretrained model an estimator of texts was fitted with."""
+
+    folder_: str
+    fingerprint_: str
+    max_length_: int

@@ -169,6 +169,10 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
     def _row_dtype(self) -> np.dtype[Any]:
         return np.dtype(self._dtype)
 
+    def _row_lengths(self, X: Any) -> np.ndarray | None:
+        del X
+        return None
+
     def _met(
         self, choices: Choices, checked: Given, n_outputs: int, backend: SingleDevice, *, goes_on: bool
     ) -> tuple[Choices, Given, SingleDevice]:

@@ -15,6 +15,7 @@ from torch import nn
 from skbig.estimators.choices import component_of
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.tensors import on_host
+from skbig.exceptions import ExportError
 from skbig.inference.fitted_network import FittedNetwork
 from skbig.inference.predictor import Predictor
 
@@ -150,6 +151,12 @@ class Exits(EstimatorInterface):
 def fitted_network(estimator: Any) -> FittedNetwork:
     """Return what the predictions of a fitted estimator depend on; the arrays are the estimator's."""
     check_is_fitted(estimator)
+    if estimator._reads_texts:
+        raise ExportError(
+            f"A {type(estimator).__name__} reads texts by a pretrained model that it does not hold, so it leaves "
+            "neither as a module nor as a graph. Keep it by joblib.dump, and give the model's folder along; it "
+            "predicts on several threads as it is."
+        )
     return FittedNetwork(
         estimator._network,
         estimator._network_arrays(),

@@ -46,7 +46,9 @@ def is_sparse(X: Any) -> bool:
     return X.is_sparse if isinstance(X, LazyRows | ArrayRows) else not isinstance(X, np.ndarray)
 
 
-def placed(given: Given, y: np.ndarray, home: SingleDevice, *, at_once: bool) -> Rows | StreamedRows:
+def placed(
+    given: Given, y: np.ndarray, home: SingleDevice, *, at_once: bool, row_lengths: np.ndarray | None = None
+) -> Rows | StreamedRows:
     """Put checked rows, with encoded targets, on a device, or prepare to read them from where they lie.
 
     They lie in a file, or on the host if they are too many for the device and are not read all `at_once`.
@@ -57,7 +59,7 @@ def placed(given: Given, y: np.ndarray, home: SingleDevice, *, at_once: bool) ->
     if isinstance(X, LazyRows):
         row_dtype = X.dtype if X.dtype.kind in "iub" else None
         return stream_rows(X.source, y, given.weight, device, dtype, rows=X.rows, row_dtype=row_dtype)
-    return place_rows(dense_if_small(X), y, given.weight, device, dtype, keep_whole=True)
+    return place_rows(dense_if_small(X), y, given.weight, device, dtype, keep_whole=True, row_lengths=row_lengths)
 
 
 def seeds_of(random_state: Any, n_members: int) -> list[int]:
@@ -156,6 +158,7 @@ def make_recipe(
         keep_best=bool(choices["early_stopping"]) and judged,
         param_groups=groups_of(choices["param_groups"], network.roles),
         bf16=backend.bf16,
+        rows_at_once=choices.parameters.get("rows_at_once"),
         fedprox=float(choices["fedprox"]),
     )
 

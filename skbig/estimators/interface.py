@@ -32,6 +32,9 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     _learns_columns: ClassVar[bool] = False
     """Whether it learns from the rows what their columns hold."""
 
+    _reads_texts: ClassVar[bool] = False
+    """Whether rows are texts, of which a pretrained model makes numbers that is not held."""
+
     # What it makes of rows, and what it asks for once it has seen them.
 
     @abstractmethod
@@ -59,6 +62,10 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     @abstractmethod
     def _row_dtype(self) -> np.dtype[Any]:
         """Return in which dtype a fitted model takes rows."""
+
+    @abstractmethod
+    def _row_lengths(self, X: Any) -> np.ndarray | None:
+        """Return how long each checked row is, (N,), where those of a batch should be about as long."""
 
     @abstractmethod
     def _met(

@@ -64,7 +64,7 @@ class ImageEncoder(Encoder):
         return as_images(X)
 
     def _width_of(self, base: Base, folder: Path) -> int:
-        model: ImageModel = base.loaded("image", read_image_model, folder)
+        model: ImageModel = base.loaded("image", read_image_model)
         if self.pooling == "cls" and not model.has_cls:
             raise ValueError(
                 "pooling='cls' takes the vector of a first place that stands for the whole image, and the model in "
@@ -81,7 +81,7 @@ class ImageEncoder(Encoder):
         return digest.hexdigest()
 
     def _vectors(self, rows: Images, base: Base, folder: Path, device: torch.device) -> torch.Tensor:
-        model: ImageModel = base.loaded("image", read_image_model, folder)
+        model: ImageModel = base.loaded("image", read_image_model)
         dtype = self._compute_dtype
         place = (device, dtype) != (torch.device("cpu"), torch.float32)
         network = copy.deepcopy(model.network).to(device, dtype) if place else model.network

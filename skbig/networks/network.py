@@ -43,6 +43,9 @@ class Network(Component):
     """
 
     kind: ClassVar[str] = "network"
+    keeps_apart: ClassVar[bool] = False
+    """Whether members are known to be computed apart although steps are not recorded."""
+
     autocasts: ClassVar[bool] = False
     """Whether, in bfloat16, torch chooses for each operation what it is computed in; else all is."""
 

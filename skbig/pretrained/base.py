@@ -12,7 +12,7 @@ from typing import Any
 
 from skbig.pretrained.folders import find_folder, fingerprint
 
-MOST_LOADED = 3
+MOST_LOADED = 4
 """Models that are kept in memory."""
 
 _LOADED: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
@@ -71,14 +71,20 @@ class Base:
             )
         return folder
 
-    def loaded(self, what: str, load: Callable[[Path], Any], folder: Path | None = None) -> Any:
+    def loaded(self, what: str, load: Callable[[Path], Any], device: str = "cpu") -> Any:
         """Return what a function reads from the folder, which is kept in memory: `what` it is, is its name."""
-        folder = Path(self.folder) if folder is None else folder
-        key = (str(folder), self.fingerprint, what)
+        key = (self.fingerprint, what, device)
         with _CHANGING:
             if key not in _LOADED:
-                _LOADED[key] = load(folder)
+                _LOADED[key] = load(self.located())
                 while len(_LOADED) > MOST_LOADED:
                     _LOADED.popitem(last=False)
             _LOADED.move_to_end(key)
             return _LOADED[key]
+
+
+def let_go_of_devices() -> None:
+    """Forget what is kept in the memory of devices: it is copied there again when it is needed."""
+    with _CHANGING:
+        for key in [key for key in _LOADED if key[2] != "cpu"]:
+            del _LOADED[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,13 +14,15 @@ from skbig._utils.extras import import_extra
 from skbig.pretrained.loading import transformers
 from skbig.pretrained.quiet import quiet
 
+MOST_WORDS = 1000
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def tiny_text_model(
     folder: str | PathLike[str], texts: Sequence[str], *, width: int = 32, n_layers: int = 2, random_state: int = 0
 ) -> Path:
-    """Write a BERT with random weights, and a tokenizer that is trained on some texts, as `save_pretrained` does.
+    """Write a BERT with random weights, and a tokenizer made of some texts, as `save_pretrained` does.
 
     It knows nothing, but it takes the same way as one that does, in milliseconds and without a download.
 
@@ -99,11 +102,11 @@ def tiny_image_model(
 
 def _write_tokenizer(library: Any, folder: Path, texts: Sequence[str]) -> int:
     tokenizers = import_extra("tokenizers", "text", "skbig.testing.tiny_text_model")
-    words = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
-    words.normalizer = tokenizers.normalizers.BertNormalizer()
-    words.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=1000, special_tokens=SPECIAL, show_progress=False)
-    words.train_from_iterator(list(texts), trainer)
+    normalizer, cutter = tokenizers.normalizers.BertNormalizer(), tokenizers.pre_tokenizers.BertPreTokenizer()
+    found = [word for text in texts for word, _ in cutter.pre_tokenize_str(normalizer.normalize_str(text))]
+    vocabulary = {token: i for i, token in enumerate(_tokens(found))}
+    words = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    words.normalizer, words.pre_tokenizer = normalizer, cutter
     ends = [(name, words.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     words.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     named = {f"{name[1:-1].lower()}_token": name for name in SPECIAL}
@@ -111,6 +114,14 @@ def _write_tokenizer(library: Any, folder: Path, texts: Sequence[str]) -> int:
         fast = library.PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **named)
         fast.save_pretrained(folder)
     return int(words.get_vocab_size())
+
+
+def _tokens(words: Sequence[str]) -> list[str]:
+    """Return tokens for some words: the most frequent as they are, all by their letters; always in the same order."""
+    counts = Counter(words)
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))[:MOST_WORDS]
+    letters = sorted({letter for word in counts for letter in word})
+    return list(dict.fromkeys([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *frequent]))
 
 
 def _written(kind: Any, config: Any, folder: Path, random_state: int) -> Path:

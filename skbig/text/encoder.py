@@ -92,7 +92,7 @@ class TextEncoder(Encoder):
         return as_texts(X)
 
     def _width_of(self, base: Base, folder: Path) -> int:
-        model: TextModel = base.loaded("text", read_text_model, folder)
+        model: TextModel = base.loaded("text", read_text_model)
         self.max_length_ = longest(self.max_length, model, folder)
         check_pooling(self.pooling, model, folder)
         return model.width
@@ -105,7 +105,7 @@ class TextEncoder(Encoder):
         return digest.hexdigest()
 
     def _vectors(self, rows: Sequence[str], base: Base, folder: Path, device: torch.device) -> torch.Tensor:
-        model: TextModel = base.loaded("text", read_text_model, folder)
+        model: TextModel = base.loaded("text", read_text_model)
         tokens = model.tokenizer.tokens(rows, self.max_length_, self.too_long)
         return text_vectors(model, tokens, self.pooling, self.batch_size, device, self._compute_dtype)
 

@@ -63,7 +63,7 @@ class TextModel:
 def hidden(network: nn.Module, tokens: Tensor, padding: int) -> tuple[Tensor, Tensor]:
     """Return the vectors of all tokens (R, L, D), and where there are tokens (R, L): those that are not -1."""
     mask = tokens >= 0
-    result: Any = network(input_ids=tokens.masked_fill(~mask, padding), attention_mask=mask.long())
+    result: Any = network(input_ids=tokens.masked_fill(~mask, padding).long(), attention_mask=mask.long())
     return (result if isinstance(result, Tensor) else result.last_hidden_state), mask
 
 

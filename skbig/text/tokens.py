@@ -94,9 +94,10 @@ def _tell(long: Sequence[int], length: int, max_length: int | None, too_long: st
     warn_user(f"{text} What comes after is not read. too_long='cut' says that this is wanted.")
 
 
-def padded(tokens: Sequence[np.ndarray]) -> np.ndarray:
-    """Return tokens side by side, (N, L), and -1 where there are none."""
-    result = np.full((len(tokens), max(1, *map(len, tokens))), NO_TOKEN, dtype=np.int64)
+def padded(tokens: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
+    """Return tokens side by side, (N, L) of int32, and -1 where there are none; L is the longest, or a `length`."""
+    n_places = max(1, *map(len, tokens)) if length is None else length
+    result = np.full((len(tokens), n_places), NO_TOKEN, dtype=np.int32)
     for row, own in zip(result, tokens, strict=True):
         row[: len(own)] = own
     return result

