@@ -140,6 +140,7 @@ NUMBERS = {
         "multiclass", {}, each(learning_rate=RATES, alpha=[0, 1, 0.1], dropout=[0.3, 0, 0.1])
     ),
     "l1": Case("regression", {"penalty": "l1", "learning_rate": 0.01}, {"alpha": [0, 0.01, 0.5]}),
+    "monotonic": Case("binary", {"monotonic_cst": [1, 0, -1, 0]}, each(learning_rate=RATES, dropout=[0, 0.1, 0.2])),
     "group lasso": Case("multi-output", {"penalty": "group_l1", "learning_rate": 0.01}, {"alpha": [0, 0.01, 0.5]}),
     "elasticnet": Case("multiclass", {"penalty": "elasticnet"}, each(penalty__l1_ratio=[0, 0.5, 1], alpha=[0.1, 1, 0])),
     "no penalty": Case("binary", {"penalty": None}, each(alpha=[0, 1, 2], learning_rate=RATES)),

@@ -43,7 +43,18 @@ PUBLIC = {
 }
 NETWORKS = {
     *("MLP", "Linear", "TabularMLP", "Network", "BuiltNetwork"),
-    *("Layer", "Dense", "PiecewiseLinear", "Periodic", "OneHot", "Embedding", "Columns", "Parameter", "TrainingPass"),
+    *(
+        "Layer",
+        "Dense",
+        "MonotonicDense",
+        "PiecewiseLinear",
+        "Periodic",
+        "OneHot",
+        "Embedding",
+        "Columns",
+        "Parameter",
+        "TrainingPass",
+    ),
 }
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.

@@ -11,6 +11,7 @@ from skbig.networks.embedding import Embedding, OneHot
 from skbig.networks.layer import Layer, Parameter, TrainingPass
 from skbig.networks.linear import Linear
 from skbig.networks.mlp import MLP
+from skbig.networks.monotonic import MonotonicDense
 from skbig.networks.network import BuiltNetwork, Network
 from skbig.networks.periodic import Periodic
 from skbig.networks.piecewise import PiecewiseLinear
@@ -24,6 +25,7 @@ __all__ = [
     "Embedding",
     "Layer",
     "Linear",
+    "MonotonicDense",
     "Network",
     "OneHot",
     "Parameter",

@@ -94,9 +94,19 @@ class Dense(Layer):
         statistics: Mapping[str, Tensor],
         training: TrainingPass | None,
     ) -> Tensor:
+        Z = self.summed(X, parameters, statistics, training)
+        return self.dropped(ACTIVATIONS[self.activation](Z), training)
+
+    def summed(
+        self,
+        X: Tensor | SparseRows,
+        parameters: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor],
+        training: TrainingPass | None,
+    ) -> Tensor:
+        """Return what the activation is applied to: (M, R, O)."""
         Z = affine(X, parameters["weight"], parameters["bias"])
-        Z = self._normalized(Z, parameters, statistics, training)
-        return self._dropped(ACTIVATIONS[self.activation](Z), training)
+        return self._normalized(Z, parameters, statistics, training)
 
     @property
     def has_row_gradients(self) -> bool:
@@ -113,7 +123,7 @@ class Dense(Layer):
             own = {tap.name: tap.tensor.squeeze(-2) for tap in of_rows}
             taps += of_rows
         normal = self._normalized(Z.tensor, own, {}, training)
-        return self._dropped(ACTIVATIONS[self.activation](normal), training), taps
+        return self.dropped(ACTIVATIONS[self.activation](normal), training), taps
 
     def _normalized(
         self,
@@ -137,7 +147,8 @@ class Dense(Layer):
         variance.lerp_(batch_variance.detach().to(mean.dtype), training.moments_rate)
         return batch_norm(Z, scale, offset, batch_mean, batch_variance)
 
-    def _dropped(self, X: Tensor, training: TrainingPass | None) -> Tensor:
+    def dropped(self, X: Tensor, training: TrainingPass | None) -> Tensor:
+        """Return outputs of which a share is zero while training."""
         if training is None or not self.draws_noise:
             return X
         keep = 1.0 - self.dropout

@@ -12,6 +12,7 @@ from skbig._utils.validation import Each, Interval, Options
 from skbig.networks.activations import ACTIVATIONS
 from skbig.networks.dense import NORMALIZATIONS, Dense
 from skbig.networks.layer import Layer
+from skbig.networks.monotonic import MonotonicDense
 from skbig.networks.network import Network
 
 _WIDTH = Interval(1, None, integer=True)
@@ -31,6 +32,9 @@ class MLP(Network, name="mlp", recordable=True):
         Share of hidden units that are zeroed at random in each training step.
     normalization : {'batch', 'layer'} or None, default=None
         What is normalised between the sums of a hidden layer and its activation.
+    monotonic_cst : tuple of {-1, 0, 1}, default=()
+        For each feature whether all outputs rise with it (1), fall (-1) or may do either (0), held by `MonotonicDense`
+        layers; ``()`` is no constraint.
 
     Examples
     --------
@@ -43,6 +47,7 @@ class MLP(Network, name="mlp", recordable=True):
     activation: str = hyperparameter("relu", Options(tuple(ACTIVATIONS)))
     dropout: Any = hyperparameter(0.0, Interval(0, 1, "left"), varies=True)
     normalization: str | None = hyperparameter(None, Options(NORMALIZATIONS))
+    monotonic_cst: tuple[int, ...] = hyperparameter((), Each(Options((-1, 0, 1))))
 
     def build(self, n_features: int, n_outputs: int) -> Sequence[Layer]:
         gain = 2.0 if self.activation == "logistic" else 6.0
@@ -51,4 +56,18 @@ class MLP(Network, name="mlp", recordable=True):
             Dense(n_in, n_out, self.activation, self.dropout, self.normalization, gain)
             for n_in, n_out in itertools.pairwise(widths)
         ]
-        return [*hidden, Dense(widths[-1], n_outputs, gain=gain)]
+        layers = [*hidden, Dense(widths[-1], n_outputs, gain=gain)]
+        return self._monotonic(layers, n_features) if any(self.monotonic_cst) else layers
+
+    def _monotonic(self, layers: Sequence[Dense], n_features: int) -> list[MonotonicDense]:
+        """Return such layers with the signs of the features, and behind them of no other sign than plus."""
+        if len(self.monotonic_cst) != n_features:
+            raise ValueError(
+                f"monotonic_cst has shape {(len(self.monotonic_cst),)} but the input data X has {n_features} features."
+            )
+        made = []
+        for i, layer in enumerate(layers):
+            signs = self.monotonic_cst if i == 0 else (1,) * layer.n_in
+            options = layer.activation, layer.dropout, layer.normalization, layer.gain
+            made.append(MonotonicDense(layer.n_in, layer.n_out, signs, *options))
+        return made

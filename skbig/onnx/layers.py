@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import singledispatch
 
 import numpy as np
+import torch
 
 from skbig.exceptions import ExportError
 from skbig.networks.columns import Columns
@@ -18,6 +19,7 @@ from skbig.networks.embedding import Embedding, OneHot
 from skbig.networks.functional import EPSILON
 from skbig.networks.layer import Layer
 from skbig.networks.linear import LinearLayer
+from skbig.networks.monotonic import MonotonicDense
 from skbig.networks.periodic import Periodic
 from skbig.networks.piecewise import PiecewiseLinear
 from skbig.onnx.graph import Graph
@@ -83,6 +85,20 @@ def _dense(layer: Dense, graph: Graph, X: str, arrays: Mapping[str, np.ndarray])
         Z = _layer_norm(graph, Z, layer.n_out, arrays)
     known = _ACTIVATIONS if graph.dtype == np.float32 else _ACTIVATIONS | _IN_FLOAT64
     return known[layer.activation](graph, Z)
+
+
+@convert_layer.register
+def _monotonic(layer: MonotonicDense, graph: Graph, X: str, arrays: Mapping[str, np.ndarray]) -> str:
+    signed = layer.signed({name: torch.from_numpy(np.array(arrays[name])) for name in layer.parameters()})
+    Z = _dense(layer.sums, graph, X, {**arrays, **{name: value.numpy() for name, value in signed.items()}})
+    known = _ACTIVATIONS if graph.dtype == np.float32 else _ACTIVATIONS | _IN_FLOAT64
+    activation, (n_convex, n_concave, n_saturated) = known[layer.activation], layer.thirds
+    if not n_concave:
+        return activation(graph, Z)
+    side = graph.constant(np.repeat([1.0, -1.0, 1.0], layer.thirds))
+    one_sided = graph.node("Mul", activation(graph, graph.node("Mul", Z, side)), side)
+    saturated = graph.constant(np.repeat([False, True], [n_convex + n_concave, n_saturated]), bool)
+    return str(graph.node("Where", saturated, graph.node("Tanh", Z), one_sided))
 
 
 def _affine(graph: Graph, X: str, weight: np.ndarray, bias: np.ndarray | None) -> str:

@@ -50,6 +50,7 @@ from skbig.components import Loss
 from skbig.exceptions import ExportError
 from skbig.networks import MLP, TabularMLP
 from skbig.networks.activations import ACTIVATIONS
+from skbig.networks.monotonic import MONOTONIC_ACTIVATIONS
 from skbig.onnx import convert_layer, to_onnx
 from tests.fitting import ANY_TASK, BINARY, MANY_VALUES, MULTICLASS, VALUES, WORDS, X, fitted, trained
 from tests.networks.own import Residual, ResNet
@@ -105,6 +106,14 @@ def test_every_activation(activation: str) -> None:
         assert_same(to_onnx(estimator, X, target_opset=opset), estimator)
     exact = run(to_onnx(estimator, X, dtype="float64"), X=X)[1]
     np.testing.assert_allclose(exact, estimator.predict_proba(X), atol=1e-7 if activation == "gelu" else 1e-13)
+
+
+@pytest.mark.parametrize("activation", MONOTONIC_ACTIVATIONS)
+def test_monotonic_networks(activation: str) -> None:
+    """Weights with their signs, and activations of three kinds, have their nodes."""
+    options: Any = {"activation": activation, "n_members": 2, "hidden_layer_sizes": (7, 5), "normalization": "batch"}
+    estimator = trained("binary", monotonic_cst=[1, 0, -1, 0], **options)
+    assert_same(to_onnx(estimator, X), estimator)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma", "squared_log_error", "huber", "quantile"])

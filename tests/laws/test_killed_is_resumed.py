@@ -76,6 +76,7 @@ CASES = {
         "multiclass", {**EARLY, "n_members": 3, "learning_rate": 0.1, "max_iter": 50, "n_iter_no_change": 1}
     ),
     "privacy": Case("multiclass", {"privacy": DPSGD(1.0), "n_members": 2}),
+    "monotonic": Case("binary", {"monotonic_cst": [1, 0, -1, 0], "normalization": "batch"}),
     "batch norm": Case("multi-output", {"normalization": "batch"}),
     "layer norm": Case("multi-output", {"normalization": "layer"}),
     "dropout": Case("multiclass", {"dropout": 0.5, "hidden_layer_sizes": (6, 5)}),
