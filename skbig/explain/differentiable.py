@@ -166,7 +166,7 @@ def _read_by_network(network: Any, columns: Traced) -> Traced:
     if isinstance(encoding, TableEncoding):
         return columns.replaced(*_spread_codes(rows, encoding))
     if encoding is not None:  # sparse rows, scaled
-        columns = columns.mapped(columns.X, sparse.diags_array(1 / encoding.largest), np.zeros(rows.shape[1]))
+        columns = columns.mapped(columns.X, 1 / encoding.largest, np.zeros(rows.shape[1]))
     inputs, matrix, shift = values_of(columns.inputs_in_use()), columns.matrix_in_use(), columns.shift
     exact = 1e-5 * (np.abs(inputs) @ abs(matrix) + np.abs(shift))  # rows may be float32
     if not (np.abs(inputs @ matrix + shift - dense(rows)) <= exact).all():

@@ -34,7 +34,8 @@ from sklearn.preprocessing import (
 )
 
 LinearMap = tuple[Any, np.ndarray]
-"""A sparse matrix (C, Z) and a shift (Z,): what a step makes of a row x is ``x @ matrix + shift``."""
+"""A sparse matrix (C, Z) and a shift (Z,): what a step makes of a row x is ``x @ matrix + shift``. A step that only
+scales has a factor for each column (C,) in the place of the matrix."""
 
 
 @singledispatch
@@ -61,7 +62,7 @@ def _max_abs(step: MaxAbsScaler) -> LinearMap | None:
 
 @linear_map.register
 def _min_max(step: MinMaxScaler) -> LinearMap | None:
-    return None if step.clip else (sparse.diags_array(step.scale_), np.asarray(step.min_))
+    return None if step.clip else (np.asarray(step.scale_), np.asarray(step.min_))
 
 
 @linear_map.register(PCA)
@@ -91,7 +92,7 @@ def _function(step: FunctionTransformer) -> LinearMap | None:
 
 def _scaled(n: int, centre: np.ndarray | None, scale: np.ndarray | None) -> LinearMap:
     scale = np.ones(n) if scale is None else scale
-    return sparse.diags_array(1 / scale), np.zeros(n) if centre is None else -centre / scale
+    return 1 / scale, np.zeros(n) if centre is None else -centre / scale
 
 
 @singledispatch

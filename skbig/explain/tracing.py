@@ -68,7 +68,12 @@ class Traced:
         self.matrix = sparse.csc_array(self.matrix)
 
     def mapped(self, X: Any, matrix: Any, shift: np.ndarray) -> Traced:
-        """Return what a linear step makes of the columns."""
+        """Return what a linear step makes of the columns: a matrix (C, Z), or a factor for each column (C,)."""
+        if np.ndim(matrix) == 1:
+            own = self._grown()
+            scaled = own.data * np.repeat(matrix, np.diff(own.indptr))
+            product = sparse.csc_array((scaled, own.indices, own.indptr), own.shape)
+            return Traced(X, product, self.shift * matrix + shift, self.inputs)
         return Traced(X, self._grown() @ matrix, self.shift @ matrix + shift, self.inputs)
 
     def chosen(self, columns: Sequence[int]) -> Traced:
@@ -103,7 +108,7 @@ class Traced:
 
     def places_in_use(self) -> np.ndarray:
         """Return which inputs the columns depend on."""
-        return np.unique(self.matrix.indices)
+        return np.flatnonzero(np.bincount(self.matrix.indices, minlength=len(self.inputs)))
 
     def inputs_in_use(self) -> list[Input]:
         """Return the inputs that the columns depend on."""
@@ -111,7 +116,8 @@ class Traced:
 
     def matrix_in_use(self) -> Any:
         """Return the matrix with a row for each of them."""
-        return sparse.csc_array(sparse.csr_array(self._grown())[self.places_in_use()])
+        used, matrix = self.places_in_use(), self._grown()
+        return matrix if len(used) == len(self.inputs) else sparse.csc_array(sparse.csr_array(matrix)[used])
 
     def _unit(self, rows: range) -> Any:
         """Return the matrix of columns which are inputs."""
@@ -120,7 +126,9 @@ class Traced:
 
     def _grown(self) -> Any:
         """Return the matrix with a row for each input, also those that came later."""
-        matrix = sparse.csc_array(self.matrix)
+        if self.matrix.shape[0] == len(self.inputs):
+            return self.matrix
+        matrix = self.matrix.copy()
         matrix.resize((len(self.inputs), matrix.shape[1]))
         return matrix
 
