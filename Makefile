@@ -67,6 +67,7 @@ lint: .venv/.lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python -m pytest tests/typing
 
 docs: .venv/.docs
 	.venv/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html

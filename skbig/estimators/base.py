@@ -35,6 +35,7 @@ from skbig.estimators.shared_weights import SharedWeights
 from skbig.estimators.sklearn_compat import CallbackSupportMixin, with_callbacks
 from skbig.estimators.summarized import Summarized
 from skbig.estimators.tensors import on_host
+from skbig.estimators.types import Table, Targets, ValidationTable, ValidationTargets, ValidationWeights, Weights
 from skbig.networks.network import BuiltNetwork, Network
 
 
@@ -80,13 +81,13 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
     @with_callbacks
     def fit(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
+        X: Table,
+        y: Targets,
+        sample_weight: Weights = None,
         *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
+        X_val: ValidationTable = None,
+        y_val: ValidationTargets = None,
+        sample_weight_val: ValidationWeights = None,
     ) -> Self:
         """Train from scratch, or go on from the last fit with ``warm_start=True``.
 
@@ -115,7 +116,9 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
         OSError
             When a checkpoint cannot be written; the last one stays.
         """
-        return self._fit(Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val), incremental=False)
+        return self._fit(
+            Given.unchecked(X, y, sample_weight), Given.unchecked(X_val, y_val, sample_weight_val), incremental=False
+        )
 
     def _fit(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Self:
         given, held = given.on_host("X", "y", "sample_weight"), held.on_host("X_val", "y_val", "sample_weight_val")

@@ -13,7 +13,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.utils.metaestimators import available_if
 from torch.nn.functional import logsigmoid
 
 from skbig._utils.validation import Instance, Options
@@ -29,9 +28,10 @@ from skbig.estimators.hints import with_hints
 from skbig.estimators.initialize import begin
 from skbig.estimators.prediction import pooled
 from skbig.estimators.row_checks import check_validation_labels
-from skbig.estimators.sklearn_compat import with_callbacks
+from skbig.estimators.sklearn_compat import available_if, with_callbacks
 from skbig.estimators.stand_ins import PredictedClassifier
 from skbig.estimators.tensors import as_the_rows
+from skbig.estimators.types import Table, Targets, ValidationTable, ValidationTargets, ValidationWeights, Weights
 
 
 def _has_probabilities(estimator: Classifier) -> bool:
@@ -54,7 +54,7 @@ def _largest(raw: torch.Tensor) -> torch.Tensor:
 class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     """What makes a classifier of a network estimator."""
 
-    loss: str | Loss | Function[..., Any] = parameter(
+    loss: str | Loss | Function[..., torch.Tensor] = parameter(
         "log_loss",
         words="str, Loss or callable",
         doc="""What training minimises: 'log_loss', 'focal', 'hinge', 'squared_hinge', 'modified_huber'; a component
@@ -72,7 +72,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
 
     _for_classes = True
 
-    def initialize(self, n_features: int | Sequence[int], classes: Any, *, multilabel: bool = False) -> Self:
+    def initialize(self, n_features: int | Sequence[int], classes: Targets, *, multilabel: bool = False) -> Self:
         """Begin without rows: with the first weights that `fit` would draw, from which training can go on.
 
         A server and its clients agree in this way on a network, on its first weights and on the classes, of which a
@@ -117,14 +117,14 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     @with_callbacks
     def partial_fit(
         self,
-        X: Any,
-        y: Any,
-        classes: Any = None,
-        sample_weight: Any = None,
+        X: Table,
+        y: Targets,
+        classes: Targets | None = None,
+        sample_weight: Weights = None,
         *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
+        X_val: ValidationTable = None,
+        y_val: ValidationTargets = None,
+        sample_weight_val: ValidationWeights = None,
     ) -> Self:
         """Train one epoch on the given rows, going on from the last call.
 
@@ -147,11 +147,11 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         -------
         self : estimator
         """
-        given, held = Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val)
+        given, held = Given.unchecked(X, y, sample_weight), Given.unchecked(X_val, y_val, sample_weight_val)
         return self._fit(given, held, incremental=True, classes=classes)
 
     @as_the_rows
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Table) -> np.ndarray:
         """Return the class of each row.
 
         Parameters
@@ -170,7 +170,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
 
     @available_if(_has_probabilities)
     @as_the_rows
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Table) -> np.ndarray:
         """Return the probability of each class, averaged over the members.
 
         Parameters
@@ -188,13 +188,13 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
 
     @available_if(_has_probabilities)
     @as_the_rows
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Table) -> np.ndarray:
         """Return the logarithm of `predict_proba`, computed from the raw prediction: it is finite for sure rows too."""
         self._check_fitted()
         targets = self._class_targets()
         return self._in_blocks(X, lambda raw: self._log_probabilities(raw, targets, self._loss)[None])[0]
 
-    def __call__(self, X: Any) -> np.ndarray:
+    def __call__(self, X: Table) -> np.ndarray:
         """Return probabilities, or the raw prediction where the loss has none.
 
         So a classifier is a function of rows, as tools that explain functions take one: ``shap.Explainer(model, X)``.
@@ -202,7 +202,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         return self.predict_proba(X) if hasattr(self, "predict_proba") else self.decision_function(X)
 
     @as_the_rows
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: Table) -> np.ndarray:
         """Return the raw prediction: positive means the second class, or the largest is the class.
 
         Of several members it agrees with the mean of their probabilities: its log-odds, or their logarithms. It is the

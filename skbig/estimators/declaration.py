@@ -57,7 +57,16 @@ def parameter(
     return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata | {"identifies": identifies})
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(parameter,))
+def positional(*allowed: Constraint, default: Any, kw_only: bool, **facts: Any) -> Any:
+    """Declare a parameter that is given by its place, too; as `parameter`.
+
+    Type checkers look at the call for the names `default` and ``kw_only=False``. For a parameter that is given by its
+    name the plain value that `parameter` seems to be tells them all.
+    """
+    return parameter(default, *allowed, kw_only=kw_only, **facts)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(positional,))
 def estimator(cls: E) -> E:
     """Give a class the constructor and the documentation of its declared parameters.
 

@@ -10,15 +10,14 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from skbig._utils.component import names
 from skbig._utils.device import PRECISIONS
+from skbig.estimators.types import Method
 from skbig.networks.activations import ACTIVATIONS
 from skbig.networks.dense import NORMALIZATIONS
-
-Method = TypeVar("Method", bound=Callable[..., Any])
 
 # What is called otherwise here, with a note in brackets.
 _RENAMED: dict[str, str] = {

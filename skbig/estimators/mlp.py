@@ -15,7 +15,7 @@ from skbig.estimators.attributes import MLPAttributes
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.choices import Choices
 from skbig.estimators.classification import Classifier
-from skbig.estimators.declaration import estimator, parameter
+from skbig.estimators.declaration import estimator, parameter, positional
 from skbig.estimators.given import Given
 from skbig.estimators.monotonic import monotonic_signs
 from skbig.estimators.parameters import COUNT
@@ -41,16 +41,16 @@ MATRICES = ("coefs_",)
 class BigMLP(MLPAttributes, NetworkEstimator):
     """What the multi-layer perceptrons share: the network, and how its weights are shown."""
 
-    hidden_layer_sizes: int | Sequence[int] = parameter(
-        (100,),
+    hidden_layer_sizes: int | Sequence[int] = positional(
+        default=(100,),
         words="int or sequence of int",
         doc="Units of each hidden layer; ``()`` is a linear model.",
         stacks=True,  # the network itself says which sizes are alike
         kw_only=False,
     )
-    activation: str = parameter(
-        "relu",
+    activation: str = positional(
         *constraints_of(MLP, "activation"),
+        default="relu",
         words="str",
         doc="""What each hidden layer applies to its sums: 'identity', 'logistic', 'tanh', 'relu', 'gelu', 'silu',
         'mish', 'selu', 'elu' or 'leaky_relu'.""",

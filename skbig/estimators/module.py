@@ -26,7 +26,7 @@ from skbig.engine.executors.threads import thread_count
 from skbig.estimators.attributes import ModuleAttributes
 from skbig.estimators.choices import Choices
 from skbig.estimators.classification import Classifier
-from skbig.estimators.declaration import estimator, parameter
+from skbig.estimators.declaration import estimator, parameter, positional
 from skbig.estimators.given import Given
 from skbig.estimators.module_settings import ModuleSettings
 from skbig.estimators.named_weights import NamedWeights
@@ -60,8 +60,8 @@ def _thawed(value: Any) -> Any:
 class BigModule(ModuleAttributes, NamedWeights, ModuleSettings):
     """What the estimators for a module share."""
 
-    module: type[nn.Module] | Callable[..., nn.Module] | nn.Module | None = parameter(
-        None,
+    module: type[nn.Module] | Callable[..., nn.Module] | nn.Module | None = positional(
+        default=None,
         words="class of nn.Module, callable or nn.Module",
         doc="""The network: a class, or a function that returns a module, whose own parameters are given, and searched,
         as ``module__width``; or an instance, which is copied and whose weights are the first ones. Where its signature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skbig._utils.component import resolve
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.classification import Classifier
-from skbig.estimators.declaration import estimator, parameter
+from skbig.estimators.declaration import estimator, positional
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.standardized import StandardizedRegressor
 from skbig.networks.network import Network
@@ -15,8 +15,8 @@ from skbig.networks.network import Network
 class BigNetwork(NamedWeights, NetworkEstimator):
     """What the estimators for any network share."""
 
-    network: str | Network | type[Network] = parameter(
-        "mlp",
+    network: str | Network | type[Network] = positional(
+        default="mlp",
         words="str or Network",
         doc="""What is trained: 'mlp', or a component such as ``MLP((64, 64), dropout=0.1)`` or your own subclass of
         :class:`~skbig.networks.Network`; its hyperparameters are searched as ``network__dropout``.""",

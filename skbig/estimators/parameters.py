@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import get_scorer_names
+from torch import Tensor
 
 from skbig._utils.device import PRECISIONS
 from skbig._utils.validation import Boolean, Callable, Constraint, Instance, Interval, Options
@@ -73,7 +74,7 @@ SCORINGS = (Options(("loss", None)), ScorerName(), Callable())
 class TrainingParameters:
     """How an estimator is trained, and on what."""
 
-    loss: str | Loss | Function[..., Any] = parameter(
+    loss: str | Loss | Function[..., Tensor] = parameter(
         "squared_error", words="str, Loss or callable", doc="What training minimises.", kind=Loss
     )
     penalty: str | Penalty | None = parameter(
@@ -107,7 +108,7 @@ class TrainingParameters:
         doc="Base rate of the steps. 'auto' is the optimizer's own default, 0.001 for adam.",
         stacks=True,
     )
-    param_groups: Mapping[str, Any] | None = parameter(
+    param_groups: Mapping[str, float | Mapping[str, float]] | None = parameter(
         None,
         Options((None,)),
         GroupFactors(),
@@ -225,7 +226,7 @@ class TrainingParameters:
         For 'lbfgs': training stops when no entry of the gradient is larger.""",
         stacks=True,
     )
-    scoring: str | Function[..., float] | Sequence[Any] | Mapping[str, Any] | None = parameter(
+    scoring: str | Function[..., float] | Sequence[str] | Mapping[str, str | Function[..., float]] | None = parameter(
         "loss",
         *SCORINGS,
         Several(SCORINGS),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable as Function
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -27,13 +27,14 @@ from skbig.estimators.row_checks import check_targets
 from skbig.estimators.sklearn_compat import with_callbacks
 from skbig.estimators.stand_ins import PredictedRegressor, ScoredRegressor
 from skbig.estimators.tensors import as_the_rows
+from skbig.estimators.types import Table, Targets, ValidationTable, ValidationTargets, ValidationWeights, Weights
 
 
 @estimator
 class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
     """What makes a regressor of a network estimator."""
 
-    loss: str | Loss | Function[..., Any] = parameter(
+    loss: str | Loss | Function[..., torch.Tensor] = parameter(
         "squared_error",
         words="str, Loss or callable",
         doc="""What training minimises: 'squared_error', 'absolute_error', 'huber', 'log_cosh', 'squared_log_error',
@@ -90,13 +91,13 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
     @with_callbacks
     def partial_fit(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
+        X: Table,
+        y: Targets,
+        sample_weight: Weights = None,
         *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
+        X_val: ValidationTable = None,
+        y_val: ValidationTargets = None,
+        sample_weight_val: ValidationWeights = None,
     ) -> Self:
         """Train one epoch on the given rows, going on from the last call.
 
@@ -117,11 +118,17 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
         -------
         self : estimator
         """
-        given, held = Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val)
+        given, held = Given.unchecked(X, y, sample_weight), Given.unchecked(X_val, y_val, sample_weight_val)
         return self._fit(given, held, incremental=True)
 
+    @overload
+    def predict(self, X: Table, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Table, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+
     @as_the_rows
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: Table, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the prediction of each row, averaged over the members.
 
         Parameters
@@ -156,10 +163,10 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
             mean = values_of(raw, self._loss, targets).mean(axis=0)
             return np.stack([mean, std_of(raw, self._loss, targets)] if return_std else [mean])
 
-        mean, *std = (flat(values, self._one_dimensional) for values in self._in_blocks(X, moments))
-        return (mean, *std) if return_std else mean
+        found = [flat(values, self._one_dimensional) for values in self._in_blocks(X, moments)]
+        return (found[0], found[1]) if return_std else found[0]
 
-    def __call__(self, X: Any) -> np.ndarray:
+    def __call__(self, X: Table) -> np.ndarray:
         """Return what `predict` does: a regressor is a function of rows, as ``shap.Explainer(model, X)`` takes one."""
         return self.predict(X)
 

@@ -15,6 +15,7 @@ from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.model_selection._validation import _insert_error_scores
 from sklearn.utils._metadata_requests import MetadataRequest, MethodMetadataRequest
 from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.metaestimators import available_if as _available_if
 from sklearn.utils.validation import (
     _check_method_params,
     _check_y,
@@ -22,15 +23,19 @@ from sklearn.utils.validation import (
 
 from skbig.engine.train import EpochReport
 from skbig.estimators.search_context import inside_search
+from skbig.estimators.types import Method
 
 try:  # scikit-learn >= 1.9
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:
-    from skbig.estimators.callbacks import CallbackSupportMixin, with_callbacks
+    from skbig.estimators.callbacks import CallbackSupportMixin
+    from skbig.estimators.callbacks import with_callbacks as _with_callbacks
 
 
 __all__ = [
     "CallbackSupportMixin",
+    "available_if",
     "callback_observer",
     "check_y",
     "format_results",
@@ -48,6 +53,19 @@ __all__ = [
     "tells_callbacks",
     "with_callbacks",
 ]
+
+
+def with_callbacks(method: Method) -> Method:
+    """Let scikit-learn's callbacks know of a fit; its signature stays what it is."""
+    wrapped: Method = _with_callbacks(method)
+    return wrapped
+
+
+def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]:
+    """Let an estimator have a method where it says so; the signature stays what it is."""
+    wrap: Callable[[Method], Method] = _available_if(check)
+    return wrap
+
 
 check_y = _check_y
 """Checks targets as scikit-learn's estimators do."""

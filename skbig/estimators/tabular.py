@@ -31,7 +31,7 @@ from skbig.estimators.attributes import TabularAttributes
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.calibration import judging_rows, placed_for
 from skbig.estimators.choices import Choices
-from skbig.estimators.declaration import estimator, parameter
+from skbig.estimators.declaration import estimator, parameter, positional
 from skbig.estimators.encoded_source import EncodedSource, sample
 from skbig.estimators.given import Given
 from skbig.estimators.importance import permutation_importances
@@ -61,14 +61,14 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
 
     _learns_columns = True
 
-    preset: str = parameter(
-        "default",
+    preset: str = positional(
         Options(tuple(PRESETS)),
+        default="default",
         words="{'fast', 'default', 'best'}",
         doc="""What "auto" stands for in other parameters: how many seconds a fit may take for its accuracy.""",
         kw_only=False,
     )
-    categorical_features: str | Sequence[Any] | None = parameter(
+    categorical_features: str | Sequence[object] | np.ndarray | None = parameter(
         "from_dtype",
         words="'from_dtype', None or array-like",
         doc="""Which columns are categories besides those whose type says so (words, pandas' and polars' categories): a
@@ -147,7 +147,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         doc="'auto' is a 'norm'; as of :class:`BigMLPClassifier`.",
         kind=Clipping,
     )
-    n_members: Any = parameter(
+    n_members: str | int = parameter(  # type: ignore[assignment]
         "auto",
         *_given("n_members"),
         words="'auto' or int",
@@ -160,14 +160,14 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         words="int, 'auto' or 'full'",
         doc="Rows per step; 'auto' takes from 32 to 1024, by the number of rows.",
     )
-    max_iter: Any = parameter(
+    max_iter: str | int = parameter(  # type: ignore[assignment]
         "auto",
         *_given("max_iter"),
         words="'auto' or int",
         doc="Epochs: how often each row is read. 'auto' reads many rows less often.",
         stacks=True,
     )
-    early_stopping: Any = parameter(
+    early_stopping: str | bool = parameter(  # type: ignore[assignment]
         "auto",
         AUTO,
         Boolean(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable as Function
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import logit
@@ -17,7 +17,7 @@ from skbig.components.losses.base import Loss
 from skbig.engine.train import Training
 from skbig.estimators.calibration import judging_rows, temperature_of
 from skbig.estimators.classification import Classifier
-from skbig.estimators.declaration import estimator
+from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.tabular import BigTabular, with_offset
 from skbig.networks.network import BuiltNetwork
@@ -76,6 +76,11 @@ class BigTabularClassifier(Classifier, BigTabular):
     >>> classifier.predict(pd.DataFrame({"colour": ["blue", "green"], "size": [6.9, 2.4]}))
     array(['plum', 'apple'], dtype=...)
     """
+
+    if TYPE_CHECKING:  # type checkers would take these as Classifier has inherited them
+        n_members: str | int = parameter("auto", words="", doc="")
+        max_iter: str | int = parameter("auto", words="", doc="")
+        early_stopping: str | bool = parameter("auto", words="", doc="")
 
     def _begun(
         self, network: BuiltNetwork, arrays: dict[str, np.ndarray], checked: Given, targets: Any, loss: Loss

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable as Function
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -20,12 +20,13 @@ from skbig.engine.train import Training
 from skbig.estimators.calibration import CALIBRATED_ROWS, first_rows, judging_rows, predicted_by_members
 from skbig.estimators.choices import Choices
 from skbig.estimators.conformal import Conformity, conformity
-from skbig.estimators.declaration import estimator
+from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.regression import Regressor, flat, std_of, values_of
 from skbig.estimators.standardized import scale_of
 from skbig.estimators.tabular import BigTabular, with_offset
 from skbig.estimators.tensors import as_the_rows
+from skbig.estimators.types import Table
 from skbig.networks.network import BuiltNetwork
 
 
@@ -80,8 +81,13 @@ class BigTabularRegressor(Regressor, BigTabular):
     True
     """
 
+    if TYPE_CHECKING:  # type checkers would take these as Regressor has inherited them
+        n_members: str | int = parameter("auto", words="", doc="")
+        max_iter: str | int = parameter("auto", words="", doc="")
+        early_stopping: str | bool = parameter("auto", words="", doc="")
+
     @as_the_rows
-    def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+    def predict_interval(self, X: Table, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Return an interval for each row that holds its target with a given probability.
 
         The errors on the rows that were held out say how wide it has to be: split conformal prediction. The intervals

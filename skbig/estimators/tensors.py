@@ -7,15 +7,14 @@ rows, as scikit-learn's own estimators give them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn import get_config
 from torch import Tensor
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+from skbig.estimators.types import Method
 
 
 def on_host(values: Any, name: str) -> Any:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.extras import import_extra
 from skbig._utils.version import __version__
+from skbig.estimators.types import Table, Targets
 from skbig.exceptions import ExportError
 from skbig.onnx.check import check_graph
 from skbig.onnx.feeds import Feeds, feeds_of
@@ -32,13 +33,13 @@ OLDEST_OPSET = 15
 
 
 def to_onnx(
-    model: Any,
-    X: Any,
+    model: BaseEstimator,
+    X: Table,
     path: str | os.PathLike[str] | None = None,
     *,
     quantize: str | None = None,
     max_loss: float = 0.01,
-    y: Any = None,
+    y: Targets | None = None,
     target_opset: int | None = None,
     dtype: str = "float32",
 ) -> ModelProto:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from skbig._utils.extras import import_extra
+from skbig.estimators.types import Table
 from skbig.exceptions import ExportError
 from skbig.onnx.check import check_results
 from skbig.onnx.export import to_onnx
@@ -28,7 +30,9 @@ MIN_VARIABLE = 256
 """Constants of so many numbers are variables, which lie in files of their own."""
 
 
-def to_saved_model(model: Any, folder: str | os.PathLike[str], X: Any = None, *, dtype: str = "float32") -> Path:
+def to_saved_model(
+    model: BaseEstimator, folder: str | os.PathLike[str], X: Table | None = None, *, dtype: str = "float32"
+) -> Path:
     """Write a fitted model, or a whole Pipeline, as a SavedModel for TensorFlow Serving; it must predict the same.
 
     Its nodes are those of :func:`to_onnx`. It is loaded again, and run on rows.

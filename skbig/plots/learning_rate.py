@@ -17,8 +17,10 @@ from skbig.plots.values import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+    from sklearn.base import BaseEstimator
 
-    from skbig.estimators.base import NetworkEstimator
+    from skbig.estimators.types import Table, Targets
 
 RATES = tuple(np.geomspace(1e-5, 3.0, 34).tolist())
 MOST_LINES = 4
@@ -65,7 +67,7 @@ class LearningRateDisplay:
     0.1
     """
 
-    def __init__(self, *, rates: Sequence[float], losses: Any, own_rate: float | None = None) -> None:
+    def __init__(self, *, rates: Sequence[float], losses: ArrayLike, own_rate: float | None = None) -> None:
         self.rates = rates
         self.losses = losses
         self.own_rate = own_rate
@@ -73,9 +75,9 @@ class LearningRateDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: NetworkEstimator | Any,
-        X: Any,
-        y: Any,
+        estimator: BaseEstimator,
+        X: Table,
+        y: Targets,
         *,
         rates: Sequence[float] = RATES,
         n_epochs: int | None = None,

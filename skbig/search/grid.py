@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import Any, Self
 
 import numpy as np
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import BaseCrossValidator, GridSearchCV, RandomizedSearchCV
 
 from skbig.estimators.html_repr import Documented
 from skbig.estimators.search_context import searching
 from skbig.estimators.sklearn_compat import inside_cross_validation
+from skbig.estimators.types import Distributions, Grid, Scoring, Split, Table, Targets
 from skbig.exceptions import WorkerError
 from skbig.search.evaluation import Evaluation
 from skbig.search.joblib_backend import collecting
@@ -18,9 +22,18 @@ from skbig.search.joblib_backend import collecting
 class TrainsTogether(Documented):
     """Makes a search of scikit-learn's train its candidates together; mixed in before the search's own class."""
 
-    checkpoint_dir: Any
+    cv_results_: dict[str, Any]
+    best_estimator_: Any
+    best_score_: float
+    best_params_: dict[str, Any]
+    best_index_: int
+    n_splits_: int
+    refit_time_: float
+    classes_: np.ndarray
+    n_features_in_: int
+    checkpoint_dir: str | PathLike[str] | None
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+    def fit(self, X: Table, y: Targets | None = None, **params: object) -> Self:
         """Run the search and, with `refit`, fit the best candidate on all rows.
 
         Parameters
@@ -140,18 +153,18 @@ n_features_in_, feature_names_in_
 
     def __init__(
         self,
-        estimator: Any,
-        param_grid: Any,
+        estimator: BaseEstimator,
+        param_grid: Grid | Sequence[Grid],
         *,
-        scoring: Any = None,
+        scoring: Scoring = None,
         n_jobs: int | None = None,
-        refit: Any = True,
-        cv: Any = None,
+        refit: bool | str | Callable[..., int] = True,
+        cv: int | BaseCrossValidator | Iterable[Split] | None = None,
         verbose: int = 0,
-        pre_dispatch: Any = "2*n_jobs",
-        error_score: Any = np.nan,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: float | str = np.nan,
         return_train_score: bool = False,
-        checkpoint_dir: Any = None,
+        checkpoint_dir: str | PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -224,20 +237,20 @@ multimetric_, classes_, n_features_in_, feature_names_in_
 
     def __init__(
         self,
-        estimator: Any,
-        param_distributions: Any,
+        estimator: BaseEstimator,
+        param_distributions: Distributions | Sequence[Distributions],
         *,
         n_iter: int = 10,
-        scoring: Any = None,
+        scoring: Scoring = None,
         n_jobs: int | None = None,
-        refit: Any = True,
-        cv: Any = None,
+        refit: bool | str | Callable[..., int] = True,
+        cv: int | BaseCrossValidator | Iterable[Split] | None = None,
         verbose: int = 0,
-        pre_dispatch: Any = "2*n_jobs",
-        random_state: Any = None,
-        error_score: Any = np.nan,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: int | np.random.RandomState | None = None,
+        error_score: float | str = np.nan,
         return_train_score: bool = False,
-        checkpoint_dir: Any = None,
+        checkpoint_dir: str | PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator,

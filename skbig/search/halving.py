@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import floor, log
-from typing import Any
+from os import PathLike
+from typing import Self
 
 import numpy as np
 from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import HalvingGridSearchCV, ParameterGrid
+from sklearn.model_selection import BaseCrossValidator, HalvingGridSearchCV, ParameterGrid
 
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.choices import planned
+from skbig.estimators.types import Grid, Scoring, Split, Table, Targets
 from skbig.search.evaluation import Evaluation
 from skbig.search.fit_task import FitTask, fresh_seed, hash_of
 from skbig.search.grid import TrainsTogether
@@ -104,27 +107,27 @@ n_features_in_, feature_names_in_
     """
 
     resource: str
-    max_resources: Any
+    max_resources: int | str
 
     def __init__(
         self,
-        estimator: Any,
-        param_grid: Any,
+        estimator: BaseEstimator,
+        param_grid: Grid | Sequence[Grid],
         *,
         factor: float = 3,
         resource: str = EPOCHS,
-        max_resources: Any = "auto",
-        min_resources: Any = "exhaust",
+        max_resources: int | str = "auto",
+        min_resources: int | str = "exhaust",
         aggressive_elimination: bool = False,
-        cv: Any = 5,
-        scoring: Any = None,
-        refit: Any = True,
-        error_score: Any = np.nan,
+        cv: int | BaseCrossValidator | Iterable[Split] = 5,
+        scoring: Scoring = None,
+        refit: bool | str | Callable[..., int] = True,
+        error_score: float | str = np.nan,
         return_train_score: bool = True,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
         verbose: int = 0,
-        checkpoint_dir: Any = None,
+        checkpoint_dir: str | PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -145,7 +148,7 @@ n_features_in_, feature_names_in_
         )
         self.checkpoint_dir = checkpoint_dir
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> BigHalvingGridSearchCV:
+    def fit(self, X: Table, y: Targets | None = None, **params: object) -> Self:
         """Run the search and, with `refit`, fit the best candidate of the last rung on all rows.
 
         Parameters

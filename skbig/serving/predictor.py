@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
@@ -63,7 +64,7 @@ class PipelinePredictor:
         return scaled
 
 
-def predictor(model: Any) -> Predictor | PipelinePredictor:
+def predictor(model: BaseEstimator) -> Predictor | PipelinePredictor:
     """Return a frozen predictor of a fitted estimator, or of a whole Pipeline; threads may share it.
 
     It answers as the model does. A single row that is a NumPy array goes a short way, several times sooner: where all
