@@ -12,7 +12,8 @@ UserWarning
  ├── CheckpointWarning          a checkpoint is damaged and was skipped
  ├── ExecutorWarning            steps do not run as CUDA graphs, and are run as written
  ├── InterruptedWarning         Ctrl-C ended the training early; the model so far is kept
- └── MemorySplitWarning         a batch did not fit in memory and is computed in parts
+ ├── MemorySplitWarning         a batch did not fit in memory and is computed in parts
+ └── PrivacyWarning             a search spends privacy with every fit, and tells scores without noise
 """
 
 from __future__ import annotations
@@ -82,3 +83,7 @@ class InterruptedWarning(UserWarning):
 
 class MemorySplitWarning(UserWarning):
     """A batch did not fit in the device's memory; it is computed in parts, with the same result."""
+
+
+class PrivacyWarning(UserWarning):
+    """A search under privacy: its fits spend together, and its scores tell of rows without noise."""

@@ -18,6 +18,7 @@ from skbig.components.privacy import DPSGD
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.history import History, continued_history
 from skbig.engine.members import Members
+from skbig.engine.privacy_ledger import Spent
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Observer
@@ -160,6 +161,13 @@ class Session(EstimatorTraining):
             **self.estimator._describe(self.targets, self.recipe),
             **self.estimator._concluded(self, self.targets, self.held),
         }
+
+    def spent(self) -> tuple[Spent, float, str]:
+        """Return what this training has spent, with `delta` and accountant."""
+        assert self.privacy is not None and self.recipe.privacy is not None
+        rate = min(1.0, self.recipe.batch_size / self.rows.n_rows)
+        n_steps = (self.members.steps - self.steps_before) * self.members.n_members
+        return Spent(float(self.recipe.privacy.noise), rate, n_steps), self.privacy.delta, self.privacy.accountant
 
     def _ledger(self) -> Ledger | None:
         n_steps = (self.members.steps - self.steps_before) * self.members.n_members

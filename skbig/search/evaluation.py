@@ -14,6 +14,7 @@ from skbig.estimators.sklearn_compat import format_results
 from skbig.search.fit_task import RAN_OUT, FitTask
 from skbig.search.joblib_backend import Call
 from skbig.search.observer import SearchObserver
+from skbig.search.privacy_spent import PrivacySpent
 from skbig.search.progress import SearchLine
 from skbig.search.search_checkpoint import SearchCheckpoints, identity_of
 from skbig.search.search_runners import LocalSearchRunner, SearchRunner, runner_of
@@ -47,6 +48,7 @@ class Evaluation:
         self._identity: dict[str, str] = {}
         self._line = SearchLine(scoring=search.scoring)
         self._n_fits = self._n_ran_out = 0
+        self._privacy = PrivacySpent()
         self._runner: SearchRunner | None = None
 
     def __call__(self, calls: Sequence[Call]) -> list[Any]:
@@ -61,6 +63,7 @@ class Evaluation:
         """Say once what holds for the whole search, after its last evaluation."""
         if self._shown():
             self._line.end()
+        self._privacy.conclude(self.search)
         if self._n_ran_out:
             warnings.warn(
                 f"Maximum iterations (max_iter) reached in {self._n_ran_out} of {self._n_fits} fits of this search, "
@@ -130,6 +133,8 @@ class Evaluation:
         done = [result for result in results if result is not None]
         self._n_fits += len(done)
         self._n_ran_out += sum(result.pop(RAN_OUT, False) for result in done)  # scikit-learn does not know it
+        for result in done:
+            self._privacy.note(result, goes_on=self.goes_on)
         n_splits = calls[0].keywords["split_progress"][1]
         for start in range(0, len(calls), n_splits):
             own = list(results[start : start + n_splits])

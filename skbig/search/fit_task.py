@@ -25,6 +25,7 @@ from skbig.estimators.sklearn_compat import hands_callbacks_on, has_callbacks, p
 from skbig.search.joblib_backend import Call
 from skbig.search.nesting import last_step, levels, pipelines_of, settings_around
 from skbig.search.pipeline_cache import PipelineCache, content_hash, own_steps
+from skbig.search.privacy_spent import SPENT
 
 RAN_OUT = "ran_out"
 """In a result, beside what scikit-learn puts there: whether `max_iter` ended the training before it converged."""
@@ -184,6 +185,8 @@ class FitTask:
         result["fit_time"] = self.seconds
         if self._limit is None and self.session is not None and self.session.ran_out:
             result[RAN_OUT] = True
+        if self.session is not None and self.session.privacy is not None:
+            result[SPENT] = (self.key, *self.session.spent())
         return result
 
     def _keywords_to_score(self) -> dict[str, Any]:
