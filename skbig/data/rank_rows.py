@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skbig.data.batch import Batch
+from skbig.data.poisson_rows import PoissonRows
 from skbig.data.rows import GATHERED_BYTES, Rows
 from skbig.data.streamed_rows import StreamedRows
 
@@ -60,7 +61,7 @@ class RankRows:
 
     Attributes
     ----------
-    rows : Rows or StreamedRows
+    rows : Rows, StreamedRows or PoissonRows
     share : RankSlice
     whole : bool
         Whether batches are handed out whole, to be parted later: an augmentation may mix any two of their rows.
@@ -68,7 +69,7 @@ class RankRows:
         How many batches each list has, but for the last one; None leaves it to the rows.
     """
 
-    rows: Rows | StreamedRows
+    rows: Rows | StreamedRows | PoissonRows
     share: RankSlice
     whole: bool = False
     steps_at_once: int | None = None

@@ -15,6 +15,7 @@ from torch import Tensor
 from skbig.data.batch import Batch
 from skbig.distributed.data_parallel import DataParallelGradients, Gradients, ShardedGradients
 from skbig.distributed.deferred_allreduce import DeferredGradients
+from skbig.distributed.private_gradients import PrivateGradients
 from skbig.distributed.ranks import Ranks, RanksInterrupted
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.written import WrittenExecutor, penalty_strength
@@ -48,6 +49,8 @@ class RankExecutor:
     def _way(self, records: bool) -> Gradients:
         """Return how the gradient of a batch comes about whose rows the ranks share."""
         what = (self._members, self._recipe, self._ranks, self._signals if self._on_cpu else _no_signals)
+        if self._recipe.privacy is not None:
+            return PrivateGradients(*what)
         if self._ranks.shares_parameters:
             return ShardedGradients(*what)
         if self._ranks.send_at_the_end:

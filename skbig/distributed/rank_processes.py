@@ -11,7 +11,7 @@ from skbig.data.streamed_rows import StreamedRows
 from skbig.distributed.rank_executor import RankExecutor
 from skbig.distributed.ranks import Ranks, RanksInterrupted
 from skbig.engine.members import Members
-from skbig.engine.processes import AnyRows
+from skbig.engine.processes import AnyRows, drawn_by_chance
 from skbig.engine.recipe import Recipe
 
 T = TypeVar("T")
@@ -34,6 +34,8 @@ class RankProcesses:
     def own_rows(self, rows: AnyRows, recipe: Recipe) -> RankRows:
         """Return the rows of which each batch is this rank's part."""
         assert isinstance(rows, Rows | StreamedRows), "a stack is trained by one process"
+        if recipe.privacy is not None:
+            return RankRows(drawn_by_chance(rows, recipe), self.ranks.share)
         if self.ranks.steps_apart:
             return RankRows(rows, self.ranks.share, steps_at_once=self.ranks.sync_every)
         return RankRows(rows, self.ranks.share, whole=recipe.augmentation is not None)

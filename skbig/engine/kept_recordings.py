@@ -29,7 +29,7 @@ _taken: dict[Any, int] = {}
 PLAIN = (bool, int, float, str, type(None))
 NOT_OF_A_STEP = {
     *("network", "rate", "schedule", "batch_size", "max_epochs", "schedule_epochs", "max_time", "shuffle", "tol"),
-    *("patience", "keep_best"),
+    *("patience", "keep_best", "steps_forgotten"),
 }
 """Fields of a recipe that decide nothing of a step but what its inputs are; the network is looked at by itself."""
 

@@ -42,8 +42,6 @@ class Members:
         The optimizer's, one dict for each of the blocks.
     steps, epochs, rows : int
         Updates done, whole epochs done, rows seen, since the members were made; rows may be an array (M,).
-    steps_forgotten : int
-        Steps that are not counted any more, and whose random numbers must not come again.
     rate_scale : ndarray (M,)
         What a plateau has made of the base rate.
     anchor : Tensor (M, 1, P) or None
@@ -72,7 +70,7 @@ class Members:
         self.state: list[dict[str, Tensor]] = []
         self.line_search: list[dict[str, Any]] = [{} for _ in seeds]
         self.averaged: Members | None = None
-        self.steps = self.epochs = self.steps_forgotten = 0
+        self.steps = self.epochs = 0
         self.rows: Any = 0
         self.rate_scale = np.ones(len(seeds))
         self.anchor: Tensor | None = None

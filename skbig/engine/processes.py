@@ -62,6 +62,14 @@ class Processes(Protocol):
         ...
 
 
+def drawn_by_chance(rows: AnyRows, recipe: Recipe) -> PoissonRows:
+    """Return rows as a private training reads them."""
+    assert recipe.privacy is not None
+    if not isinstance(rows, Rows | StackedRows):
+        raise ValueError("Under privacy each step draws from all rows by chance, and these do not fit in memory.")
+    return PoissonRows(rows, recipe.batch_size, recipe.privacy.secure)
+
+
 class OneProcess:
     """One process alone."""
 
@@ -71,9 +79,7 @@ class OneProcess:
     def own_rows(self, rows: AnyRows, recipe: Recipe) -> AnyRows:
         if recipe.privacy is None:
             return rows
-        if not isinstance(rows, Rows | StackedRows):
-            raise ValueError("Under privacy each step draws from all rows by chance, and these do not fit in memory.")
-        return PoissonRows(rows, recipe.batch_size, recipe.privacy.secure)
+        return drawn_by_chance(rows, recipe)
 
     def executor(self, members: Members, recipe: Recipe, rows: AnyRows) -> Executor:
         n_steps = recipe.max_epochs * -(-int(np.max(rows.lengths)) // recipe.batch_size)

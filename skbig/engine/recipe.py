@@ -54,6 +54,8 @@ class Recipe:
         Whether penalized parameters that are exactly zero stay so: those of a pruned network.
     privacy : DPSGD or None
         With its noise settled.
+    steps_forgotten : int
+        Steps of earlier trainings that are not counted any more, and whose random numbers must not come again.
     """
 
     network: BuiltNetwork
@@ -80,6 +82,7 @@ class Recipe:
     fedprox: Any = 0.0
     keeps_zeros: bool = False
     privacy: DPSGD | None = None
+    steps_forgotten: int = 0
 
     @property
     def active_penalty(self) -> Penalty | None:

@@ -25,7 +25,7 @@ from skbig.networks.network import BuiltNetwork
 
 COMPONENTS = ("loss", "penalty", "optimizer", "schedule", "clipping", "augmentation", "average", "privacy")
 PLACED = ("loss", "penalty", "clipping", "augmentation", "privacy")
-SHARED = ("shuffle", "keep_best", "bf16", "anchored", "keeps_zeros", "rows_at_once")
+SHARED = ("shuffle", "keep_best", "bf16", "anchored", "keeps_zeros", "rows_at_once", "steps_forgotten")
 
 
 def cohort(training: Training) -> tuple[Any, ...]:
@@ -47,7 +47,6 @@ def cohort(training: Training) -> tuple[Any, ...]:
         length,
         None if training.validation is None else tuple(training.validation.more),
         training.members.epochs,
-        training.members.steps_forgotten,
         training.members.flat.dtype,
         training.members.flat.device,
         rows.X.dtype,
@@ -123,7 +122,6 @@ def stack_members(parts: Sequence[Members], recipe: Recipe) -> Members:
         for name, value in members.averaged.statistics.items():
             value.copy_(torch.cat([_with_axis(part, part.statistics[name]) for part in averages]))
     members.steps, members.epochs = first.steps, first.epochs
-    members.steps_forgotten = first.steps_forgotten
     members.rows = np.concatenate([np.broadcast_to(part.rows, part.n_members) for part in parts])
     members.rate_scale = np.concatenate([part.rate_scale for part in parts])
     return members

@@ -115,7 +115,7 @@ class StepTable(Sequence[StepInputs]):
 def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> StepTable:
     """Return what each of the next steps needs."""
     n_steps = progress.step.shape[0]
-    keys = _keys(members, n_steps) if recipe.draws_noise else None
+    keys = _keys(members, n_steps, recipe.steps_forgotten) if recipe.draws_noise else None
     steps = _step_numbers(members, n_steps)
     optimizer = () if recipe.optimizer.full_batch else recipe.optimizer.factors(steps)
     augmentation = () if recipe.augmentation is None else recipe.augmentation.factors(_uniforms(keys))
@@ -148,8 +148,8 @@ def _step_numbers(members: Members, n_steps: int) -> Tensor:
     return torch.arange(members.steps + 1, members.steps + 1 + n_steps, dtype=torch.float64).view(-1, 1, 1, 1)
 
 
-def _keys(members: Members, n_steps: int) -> Tensor:
-    return torch.from_numpy(step_keys(members.seeds, members.steps + members.steps_forgotten, n_steps))
+def _keys(members: Members, n_steps: int, n_forgotten: int) -> Tensor:
+    return torch.from_numpy(step_keys(members.seeds, members.steps + n_forgotten, n_steps))
 
 
 def _uniforms(keys: Tensor | None) -> Tensor:

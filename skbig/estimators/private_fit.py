@@ -156,8 +156,18 @@ def _faults(
             "a row adds. Use precision='float32'.",
         ),
         (
-            choices.backend is not None,
-            f"backend={choices['backend']!r} is refused. Use backend=None.",
+            choices.backend is not None and choices.backend.shares_parameters,
+            f"backend={choices['backend']!r} is refused: a row's gradient is cut by its length over all parameters, "
+            "and each worker has a part of them. Use backend='ddp'.",
+        ),
+        (
+            choices.backend is not None and choices.backend.steps_alone > 1,
+            f"backend={choices['backend']!r} is refused: workers that take steps of their own would each add noise to "
+            "batches that nobody has accounted for. Use sync_every=1.",
+        ),
+        (
+            choices.backend is not None and choices.privacy.secure,
+            "secure=True is refused with several workers: each would draw rows and noise of its own. Use backend=None.",
         ),
         (
             choices.privacy.delta * checked.X.shape[0] >= 1,

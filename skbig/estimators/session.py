@@ -282,7 +282,7 @@ def _prepare(
     recipe = privately(recipe, choices, checked.X.shape[0], ledger, one_epoch=incremental)
     resolved = resolved._replace(checked=checked)
     members, tracker = _members(estimator, resolved, recipe, seeds, goes_on=goes_on, incremental=incremental)
-    members.steps_forgotten = steps_forgotten(ledger, members)
+    recipe = replace(recipe, steps_forgotten=steps_forgotten(ledger, members))
     first_epoch = 0 if incremental else members.epochs
     judge = validation_of(estimator, validation, targets, choices.loss, home, first_epoch)
     session = Session(

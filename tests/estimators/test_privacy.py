@@ -14,7 +14,14 @@ from sklearn.datasets import make_classification, make_regression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skbig import BigLinearClassifier, BigMLPClassifier, BigMLPRegressor, BigNetworkClassifier, BigTabularClassifier
+from skbig import (
+    DDP,
+    BigLinearClassifier,
+    BigMLPClassifier,
+    BigMLPRegressor,
+    BigNetworkClassifier,
+    BigTabularClassifier,
+)
 from skbig.components import DPSGD, LBFGS, SGD, Mixup
 from skbig.networks import MLP
 from tests.small import optimizers
@@ -45,7 +52,9 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "weights": ({}, {"sample_weight": np.arange(1.0, 61)}, "sample_weight"),
     "an order": ({"shuffle": False}, {}, "shuffle=False"),
     "bfloat16": ({"precision": "bf16"}, {}, "precision='bf16'"),
-    "processes": ({"backend": "fsdp"}, {}, "backend='fsdp'"),
+    "parts of parameters": ({"backend": "fsdp"}, {}, "backend='fsdp' is refused"),
+    "steps apart": ({"backend": DDP(sync_every=2)}, {}, "sync_every=1"),
+    "secure workers": ({"backend": "ddp", "privacy": DPSGD(1.0, secure=True)}, {}, "several workers"),
     "a delta for few rows": ({"privacy": DPSGD(1.0, delta=0.1)}, {}, "delta must be less than one over"),
     "two noises": ({"privacy": DPSGD(1.0, target_epsilon=1.0)}, {}, "takes noise_multiplier, or target_epsilon"),
     "a number": ({"privacy": 3.0}, {}, "The 'privacy' parameter of BigMLPClassifier must be"),

@@ -16,7 +16,7 @@ import psutil
 from scipy import sparse
 
 from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
-from skbig.components import SGD, Mixup, Plateau
+from skbig.components import DPSGD, SGD, Mixup, Plateau
 from skbig.distributed.backend import Backend
 from skbig.distributed.ranks import Ranks
 from skbig.distributed.sharding import ShardedTraining
@@ -112,6 +112,13 @@ def in_calls(estimator: Any) -> Any:
     return estimator
 
 
+def in_private_calls(estimator: Any) -> Any:
+    estimator.set_params(privacy=DPSGD(noise_multiplier=0.5)).fit(X, VALUES)
+    for _ in range(2):
+        estimator.partial_fit(X[:40], VALUES[:40]).set_weights(estimator.get_weights())
+    return estimator
+
+
 def twice(estimator: Any) -> Any:
     return estimator.fit(X, CLASSES).set_params(learning_rate=0.1).fit(X, CLASSES)
 
@@ -158,6 +165,8 @@ FITS: dict[str, Callable[[Any], Any]] = {
     "sparse": lambda b: classifier(backend=b, **stopping()).fit(SPARSE, CLASSES, MANY_ZEROS),
     "sparse, members": lambda b: regressor(backend=b, n_members=3).fit(SPARSE, VALUES),
     "calls of partial_fit": lambda b: in_calls(classifier(backend=b, schedule="cosine")),
+    # Where workers have parts of the parameters it is refused.
+    "privacy": lambda b: in_private_calls(regressor(backend=b if b == DDP() else None, n_members=2)),
     "a warm start": lambda b: twice(classifier(backend=b, warm_start=True, **stopping())),
     "rows that are read": lambda b: streamed(classifier(backend=b, **stopping(n_members=3, augmentation="mixup"))),
     "no shuffling": lambda b: regressor(backend=b, shuffle=False, augmentation="swap_noise").fit(X, VALUES),
@@ -225,7 +234,8 @@ def _outcome(fit: Callable[[], Any]) -> dict[str, Any]:
 def needs_matrices(name: str) -> bool:
     """Whether a training needs whole matrices of parameters."""
     task, changes, *_ = FACTORS[name]
-    return not recipe(task, **changes).optimizer.elementwise
+    what = recipe(task, **changes)
+    return not what.optimizer.elementwise or what.privacy is not None
 
 
 def held(ranks: Ranks, n_members: int) -> dict[str, Any]:
