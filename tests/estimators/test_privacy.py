@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
@@ -19,6 +20,7 @@ from skbig import (
     BigLinearClassifier,
     BigMLPClassifier,
     BigMLPRegressor,
+    BigModuleClassifier,
     BigNetworkClassifier,
     BigTabularClassifier,
 )
@@ -80,6 +82,8 @@ def test_refuses_what_learns_of_the_rows_otherwise() -> None:
         BigMLPRegressor(standardize_target=True, privacy=NOISY).fit(A, b)
     with pytest.raises(ValueError, match="BigTabularClassifier learns"):
         BigTabularClassifier(privacy=NOISY, max_iter=1).fit(X, y)
+    with pytest.raises(ValueError, match="gradients of single rows are needed, and \\['ModuleLayer'\\] cannot tell"):
+        BigModuleClassifier(torch.nn.Sequential(torch.nn.Linear(6, 1)), privacy=NOISY).fit(X, y)
 
 
 @pytest.mark.parametrize("optimizer", optimizers(), ids=str)

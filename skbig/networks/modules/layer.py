@@ -82,6 +82,10 @@ class ModuleLayer(Layer):
         """Whether several members are computed at once."""
         return self.facts.stacks
 
+    @property
+    def has_row_gradients(self) -> bool:
+        return False  # a module may look at its rows together in ways that nobody has tried
+
     def parameters(self) -> dict[str, Parameter]:
         return dict(self.declared)
 
