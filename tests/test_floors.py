@@ -38,6 +38,7 @@ FLOORS = {
     "versions": 4,
     "weights": 4,
     "serving": 6,
+    "compress": 6,
     "testing": 4,
     "text": 4,
     "image": 4,

@@ -13,6 +13,7 @@ import pytest
 import skbig
 import skbig.callbacks
 import skbig.components
+import skbig.compress
 import skbig.data
 import skbig.explain
 import skbig.image
@@ -42,7 +43,7 @@ PUBLIC = {
     "load_weights",
 }
 NETWORKS = {
-    *("MLP", "Linear", "TabularMLP", "Network", "BuiltNetwork"),
+    *("MLP", "LowRankMLP", "Linear", "TabularMLP", "Network", "BuiltNetwork"),
     *(
         "Layer",
         "Dense",
@@ -59,6 +60,7 @@ NETWORKS = {
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.
 DOORS = {
+    skbig.compress: {"Distilled", "low_rank", "prune", "report"},
     skbig.callbacks: {"EpochCallback", "TrainingRun", "CSVLogger", "TensorBoardLogger", "MLflowLogger"},
     skbig.explain: {
         *("gradients", "integrated_gradients", "expected_gradients"),

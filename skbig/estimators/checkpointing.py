@@ -124,6 +124,8 @@ def directory_of(
     identity = texts_of({"estimator": type(estimator)})
     identity |= {f"parameter {name}": text for name, text in texts_of(identifying_parameters(estimator)).items()}
     identity |= {"X": _of_rows(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
+    if given.soft is not None:
+        identity["soft targets"] = fingerprint(given.soft)
     for name, rows in ({"": Given(None, None)} if held is None else held).items():
         of = "" if held is None or len(held) == 1 else f" {name}"
         identity |= {f"X_val{of}": _of_rows(rows.X), f"y_val{of}": fingerprint(rows.y)}

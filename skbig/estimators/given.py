@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +15,20 @@ from skbig.estimators.tensors import on_host
 
 @dataclass(frozen=True)
 class Given:
-    """Rows, targets and weights; as the user gave them, then checked."""
+    """Rows, targets and weights; as the user gave them, then checked.
+
+    Attributes
+    ----------
+    X, y : rows and their targets
+    weight : ndarray (N,) or None
+    soft : ndarray (N, C) or None
+        What a row is to be predicted as besides its target, for a loss that reads both.
+    """
 
     X: Any
     y: Any
     weight: np.ndarray | None = None
+    soft: np.ndarray | None = None
 
     @classmethod
     def unchecked(cls, X: Any, y: Any, weight: Any) -> Given:
@@ -27,7 +37,8 @@ class Given:
 
     def on_host(self, *names: str) -> Given:
         """Return the same with arrays in place of tensors; `names` are those that the user gave them under."""
-        return Given(*map(on_host, (self.X, self.y, self.weight), names))
+        X, y, weight = map(on_host, (self.X, self.y, self.weight), names)
+        return Given(X, y, weight, self.soft)
 
     def take(self, index: np.ndarray) -> Given:
         """Return some of the rows; those in memory are copied."""
@@ -41,7 +52,13 @@ class Given:
         return self._with(ArrayRows(X, X.dtype, index), index) if is_large(X) else self.take(index)
 
     def _with(self, X: Any, index: np.ndarray) -> Given:
-        return Given(X, self.y[index], None if self.weight is None else self.weight[index])
+        weight, soft = (None if values is None else values[index] for values in (self.weight, self.soft))
+        return Given(X, self.y[index], weight, soft)
+
+    def encoded(self, encode: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Return what the loss reads of each row, (N,) or (N, K); with soft targets they come before it, (N, C + K)."""
+        hard = encode(self.y)
+        return hard if self.soft is None else np.column_stack([self.soft, hard])
 
     def copied(self) -> Given:
         """Return the same with rows of its own in place of an index."""

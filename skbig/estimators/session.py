@@ -293,7 +293,7 @@ def _prepare(
         members=members,
         rows=placed(
             checked,
-            targets.encode(checked.y),
+            checked.encoded(targets.encode),
             home,
             at_once=recipe.batch_size >= checked.X.shape[0],
             row_lengths=estimator._row_lengths(checked.X),
@@ -390,7 +390,7 @@ def _checked_rows(
     dtypes = input_dtypes(device, estimator.precision)
     X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, reset=reset)
     backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
-    return Given(X, y, check_weight(given.weight, X.shape[0])).without_weightless(), backend
+    return Given(X, y, check_weight(given.weight, X.shape[0]), given.soft).without_weightless(), backend
 
 
 def _seeds(
@@ -411,4 +411,4 @@ def _history(estimator: EstimatorInterface, validation: Validation | None, goes_
 def _weighted(estimator: EstimatorInterface, checked: Given, targets: Any, incremental: bool) -> Given:
     """Return rows with the weights of their classes; a class may have the weight zero."""
     weight = check_weight(estimator._weights(checked, targets, incremental), checked.X.shape[0])
-    return Given(checked.X, checked.y, weight).without_weightless()
+    return replace(checked, weight=weight).without_weightless()

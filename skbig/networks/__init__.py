@@ -10,6 +10,7 @@ from skbig.networks.dense import Dense
 from skbig.networks.embedding import Embedding, OneHot
 from skbig.networks.layer import Layer, Parameter, TrainingPass
 from skbig.networks.linear import Linear
+from skbig.networks.low_rank import LowRankMLP
 from skbig.networks.mlp import MLP
 from skbig.networks.monotonic import MonotonicDense
 from skbig.networks.network import BuiltNetwork, Network
@@ -25,6 +26,7 @@ __all__ = [
     "Embedding",
     "Layer",
     "Linear",
+    "LowRankMLP",
     "MonotonicDense",
     "Network",
     "OneHot",
