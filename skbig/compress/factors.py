@@ -59,8 +59,11 @@ def low_rank(model: Any, rank: int) -> Any:
     check("rank", "low_rank", rank, Interval(1, None, integer=True))
     copied, last = fitted_copy(model, "low_rank")
     network = last._network.network
-    if not isinstance(network, MLP):
-        raise TypeError(f"low_rank takes a network that is an MLP, and {type(last).__name__} has {network!r:.200}.")
+    if not isinstance(network, MLP) or any(network.monotonic_cst):
+        raise TypeError(
+            f"low_rank takes a network that is an MLP without monotonic_cst, and {type(last).__name__} has "
+            f"{network!r:.200}."
+        )
     narrow = LowRankMLP(
         network.hidden_layer_sizes, int(rank), network.activation, network.dropout, network.normalization
     )

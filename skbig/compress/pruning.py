@@ -13,6 +13,7 @@ from skbig._utils.validation import Interval, check
 from skbig.compress.last_step import fitted_copy, put_arrays, rows_for, tune
 from skbig.compress.units import fewer_units
 from skbig.estimators.base import NetworkEstimator
+from skbig.networks.dense import Dense
 
 E = TypeVar("E")
 
@@ -103,6 +104,12 @@ def prune(
 def _hidden(estimator: NetworkEstimator) -> tuple[int, ...]:
     """Return the units of each hidden layer."""
     sizes = tuple(getattr(estimator._network.network, "hidden_layer_sizes", ()))
+    plain = [layer for layer in estimator._network.layers if isinstance(layer, Dense)]
+    if sizes and len(plain) != len(sizes) + 1:
+        raise ValueError(
+            f"structured=True takes units from plain dense layers, and {estimator._network.network!r} has others, as "
+            "those of monotonic_cst. Use structured=False."
+        )
     if not sizes:
         raise ValueError(
             f"structured=True takes units from hidden layers, and {estimator._network.network!r} says of none. Use "

@@ -150,13 +150,14 @@ def test_every_estimator_with_hidden_layers(model: Any) -> None:
         (BigMLPClassifier(), {}, NotFittedError, "not fitted"),
         (RandomForestClassifier(), {}, TypeError, "prune takes an estimator of this package"),
         (BigLinearRegressor(max_iter=2), {"structured": True}, ValueError, "hidden layers"),
+        (BigMLPRegressor((5,), monotonic_cst=[1] * 4, max_iter=2), {"structured": True}, ValueError, "plain dense"),
         (BigLinearRegressor(max_iter=2), {"share": 1.0}, ValueError, "'share' parameter of prune"),
         (BigLinearRegressor(max_iter=2), {"n_steps": 0}, ValueError, "'n_steps' parameter of prune"),
     ],
 )
 def test_what_cannot_be_pruned(model: Any, options: Any, error: type[Exception], message: str) -> None:
     """Errors say what is wrong, before anything is trained."""
-    if isinstance(model, BigLinearRegressor):
+    if isinstance(model, BigLinearRegressor | BigMLPRegressor):
         model.fit(X, VALUES)
     with pytest.raises(error, match=message):
         prune(model, X, VALUES, **options)
@@ -197,8 +198,10 @@ def test_matrices_of_low_rank_are_kept(model: Any) -> None:
 def test_what_has_no_low_rank() -> None:
     """A network that is no MLP is refused, and so is a rank that is none."""
     model = BigLinearRegressor(max_iter=2).fit(X, VALUES)
-    with pytest.raises(TypeError, match="low_rank takes a network that is an MLP"):
-        low_rank(model, 2)
+    rising = BigMLPRegressor((5,), monotonic_cst=[1] * 4, max_iter=2).fit(X, VALUES)
+    for other in (model, rising):
+        with pytest.raises(TypeError, match="low_rank takes a network that is an MLP"):
+            low_rank(other, 2)
     with pytest.raises(ValueError, match="'rank' parameter of low_rank"):
         low_rank(model, 0)
 
