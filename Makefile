@@ -76,8 +76,10 @@ docs: .venv/.docs
 gpu:
 	$(PYTHON) -m benchmarks.gpu --out gpu-report
 
-bench: .venv/.bench
-	.venv/bin/python -m benchmarks $(BENCH)
+# Other servers are asked, too, in environments of their own.
+SERVERS = --server mlserver=$(CURDIR)/.venv-mlserver/bin/python --server bentoml=$(CURDIR)/.venv-bentoml/bin/python
+bench: .venv/.bench .venv-mlserver/.mlserver .venv-bentoml/.bentoml
+	.venv/bin/python -m benchmarks $(SERVERS) $(BENCH)
 
 # The wheel is built from the sdist, so what is tried is what both hold; nothing of this folder can be imported.
 dist: .venv/.dist
@@ -88,7 +90,7 @@ dist: .venv/.dist
 	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
 
 clean:
-	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy .venv-tensorflow build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy .venv-tensorflow .venv-bentoml build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage*
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
@@ -123,8 +125,12 @@ clean:
 	.venv-privacy/bin/python -m pip install --quiet --constraint constraints-privacy.txt --editable ".[test,plot,progress,$*]"
 	@touch $@
 
+.venv-bentoml/.%: constraints-bentoml.txt | .venv-bentoml/bin/python
+	.venv-bentoml/bin/python -m pip install --quiet --constraint constraints-bentoml.txt bentoml scikit-learn
+	@touch $@
+
 .venv-tensorflow/.%: pyproject.toml constraints-tensorflow.txt | .venv-tensorflow/bin/python
 	.venv-tensorflow/bin/python -m pip install --quiet --constraint constraints-tensorflow.txt --editable ".[plot,$*]" pytest pandas psutil
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.%
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.% .venv-bentoml/.%

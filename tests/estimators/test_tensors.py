@@ -40,6 +40,22 @@ named = BigMLPClassifier(**settings).fit(X, np.where(X[:, 0].numpy() > 0, "yes",
 assert isinstance(named.predict(X), np.ndarray)
 mean, spread = BigMLPRegressor(n_members=2, **settings).fit(X, X[:, 0]).predict(X, return_std=True)
 assert isinstance(mean, torch.Tensor) and isinstance(spread, torch.Tensor)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from skbig.estimators.base import NetworkEstimator
+seen, check = [], NetworkEstimator._check_rows
+def noted(self, X, *args, **kwargs):
+    seen.append(X)
+    return check(self, X, *args, **kwargs)
+NetworkEstimator._check_rows = noted
+chain = make_pipeline(MinMaxScaler(), BigMLPClassifier(**settings)).fit(X, (X[:, 0] > 0).long())
+scaled = chain[0].transform(X)
+assert isinstance(scaled, torch.Tensor) and isinstance(chain.predict_proba(X), torch.Tensor)
+arrays = make_pipeline(MinMaxScaler(), BigMLPClassifier(**settings)).fit(X.numpy(), (X[:, 0] > 0).numpy())
+np.testing.assert_array_equal(chain.predict_proba(X).numpy(), arrays.predict_proba(X.numpy()))
+seen.clear()
+chain[-1].predict_proba(scaled)
+assert np.shares_memory(seen[0], scaled.numpy())  # read where it lies
 print("fine")
 """
 
@@ -90,7 +106,7 @@ def test_tensors_without_numbers_are_refused(wrong: object, error: type[Exceptio
 
 
 def test_predictions_are_tensors_under_dispatch() -> None:
-    """They are on the device of the rows; labels that are words stay an array."""
+    """They are on the device of the rows, through a Pipeline too, whose rows nobody copies; words stay an array."""
     # SciPy asks for the variable when it is imported.
     switched = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", WITH_DISPATCH]
