@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -45,6 +45,7 @@ __all__ = [
     "inside_loop_of_fits",
     "is_metric",
     "metric_of",
+    "params_of_refit",
     "params_of_rows",
     "rows_of",
     "scorer_of",
@@ -121,6 +122,11 @@ def rows_of(estimator: BaseEstimator, X: Any, y: Any, index: np.ndarray) -> tupl
 def params_of_rows(X: Any, params: dict[str, Any] | None, index: np.ndarray) -> dict[str, Any]:
     """Return parameters of `fit` for some rows: those with one entry per row of X are cut as well."""
     return _check_method_params(X, params=params or {}, indices=index)
+
+
+def params_of_refit(search: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a search hands over to the `fit` of its best estimator, of what its own was given."""
+    return dict(search._get_routed_params_for_fit(dict(params)).estimator.fit)
 
 
 def format_results(

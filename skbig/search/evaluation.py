@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skbig.estimators.sklearn_compat import format_results
 from skbig.search.fit_task import RAN_OUT, FitTask
+from skbig.search.held_out_predictions import PREDICTED, HeldOut, Predicting, unpacked
 from skbig.search.joblib_backend import Call
 from skbig.search.observer import SearchObserver
 from skbig.search.privacy_spent import PrivacySpent
@@ -50,14 +52,22 @@ class Evaluation:
         self._n_fits = self._n_ran_out = 0
         self._privacy = PrivacySpent()
         self._runner: SearchRunner | None = None
+        self._held_out: list[list[tuple[np.ndarray, Any]]] = []
 
     def __call__(self, calls: Sequence[Call]) -> list[Any]:
         """Return scikit-learn's result of each fit-and-score."""
         observers = [*self._saved(calls)]
+        if self.search.ensemble_size is not None:
+            calls = [replace(call, function=Predicting(call.function)) for call in calls]
         self._n_evaluations += 1
         results = self._run(calls, observers)
         self._note_finished(calls, results)
         return results
+
+    @property
+    def held_out(self) -> list[tuple[np.ndarray, HeldOut] | None]:
+        """Of each candidate of the last evaluation the rows of all folds and what it predicts for them, if it does."""
+        return [_of_all_folds(folds) for folds in self._held_out]
 
     def conclude(self) -> None:
         """Say once what holds for the whole search, after its last evaluation."""
@@ -121,6 +131,8 @@ class Evaluation:
             return []
         if not self._identity:  # the candidates of later rungs are a choice of these
             self._identity = identity_of(calls) | self._settings()
+            if self.search.ensemble_size is not None:
+                self._identity["predictions"] = "kept for an ensemble"
         path, rung = self.search.checkpoint_dir, self._n_evaluations
         return [SearchCheckpoints(path, self._identity, rung, goes_on=self.goes_on)]
 
@@ -136,6 +148,11 @@ class Evaluation:
         for result in done:
             self._privacy.note(result, goes_on=self.goes_on)
         n_splits = calls[0].keywords["split_progress"][1]
+        folds = [
+            (np.asarray(call.keywords["test"]), None if result is None else result.pop(PREDICTED, None))
+            for call, result in zip(calls, results, strict=True)
+        ]
+        self._held_out = [folds[start : start + n_splits] for start in range(0, len(folds), n_splits)]
         for start in range(0, len(calls), n_splits):
             own = list(results[start : start + n_splits])
             if all(result is not None for result in own):
@@ -161,3 +178,13 @@ class Evaluation:
             search.best_index_ = int(np.argmin(np.where(rungs == rungs[-1], ranks, np.inf)))
             search.best_params_ = search.cv_results_["params"][search.best_index_]
             search.best_score_ = search.cv_results_["mean_test_score"][search.best_index_]
+
+
+def _of_all_folds(folds: Sequence[tuple[np.ndarray, Any]]) -> tuple[np.ndarray, HeldOut] | None:
+    """Return the rows of all folds one after another, and the predictions for them; None where some are missing."""
+    known = [unpacked(plain) for _, plain in folds]
+    found = [held for held in known if held is not None]
+    if len(found) < len(folds) or len({(held.method, held.values.shape[1:]) for held in found}) > 1:
+        return None
+    values = np.concatenate([held.values for held in found])
+    return np.concatenate([rows for rows, _ in folds]), replace(found[0], values=values)

@@ -10,13 +10,17 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator, GridSearchCV, RandomizedSearchCV
 
+from skbig._utils.validation import Interval, Options, check
 from skbig.estimators.html_repr import Documented
 from skbig.estimators.search_context import searching
 from skbig.estimators.sklearn_compat import inside_cross_validation
 from skbig.estimators.types import Distributions, Grid, Scoring, Split, Table, Targets
 from skbig.exceptions import WorkerError
+from skbig.search.assembly import assemble
 from skbig.search.evaluation import Evaluation
 from skbig.search.joblib_backend import collecting
+
+SIZE = Interval(1, None, integer=True)
 
 
 class TrainsTogether(Documented):
@@ -32,6 +36,9 @@ class TrainsTogether(Documented):
     classes_: np.ndarray
     n_features_in_: int
     checkpoint_dir: str | PathLike[str] | None
+    ensemble_size: int | None
+    ensemble_weights_: np.ndarray
+    ensemble_score_: float
 
     def fit(self, X: Table, y: Targets | None = None, **params: object) -> Self:
         """Run the search and, with `refit`, fit the best candidate on all rows.
@@ -62,6 +69,7 @@ class TrainsTogether(Documented):
             makes the search.
         """
         self._check_directory()
+        self._check_ensemble()
         evaluation = self._evaluation()
         try:
             with searching(), collecting(evaluation):
@@ -72,7 +80,22 @@ class TrainsTogether(Documented):
         finally:
             evaluation.close()
         evaluation.conclude()
+        for name in ("ensemble_weights_", "ensemble_score_"):
+            vars(self).pop(name, None)  # of an earlier fit
+        if self.ensemble_size is not None:
+            assemble(self, evaluation.held_out, X, y, params)
         return self
+
+    def _check_ensemble(self) -> None:
+        if self.ensemble_size is None:
+            return
+        check("ensemble_size", type(self).__name__, self.ensemble_size, Options((None,)), SIZE)
+        refit: Any = self.refit  # type: ignore[attr-defined]
+        if refit is False or (callable(refit) and not isinstance(self.scoring, str | None)):  # type: ignore[attr-defined]
+            raise ValueError(
+                "ensemble_size needs refit=True, or the name of the score by which candidates are chosen. Got "
+                f"refit={refit!r}."
+            )
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self)
@@ -123,6 +146,11 @@ class BigGridSearchCV(TrainsTogether, GridSearchCV):
     checkpoint_dir : path or None, default=None
         A directory in which to keep what is done. A search that was killed goes on from there when it is fitted again
         with the same data, candidates and folds.
+    ensemble_size : int or None, default=None
+        How many candidates, the same ones counted again, make an ensemble at most: one after another joins with which
+        the mean prediction of the rows left out scores best by the search's own scoring (without weights of rows), and
+        the best ensemble on the way is taken [1]_. Those that are in it are fitted on all rows, and `best_estimator_`,
+        and so `predict`, is the weighted mean of them. None takes the best candidate alone.
 
     Attributes
     ----------
@@ -130,7 +158,17 @@ class BigGridSearchCV(TrainsTogether, GridSearchCV):
         As in scikit-learn; `mean_fit_time` is each candidate's share of the time of its stack.
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, multimetric_, classes_, \
 n_features_in_, feature_names_in_
-        As in scikit-learn.
+        As in scikit-learn. With `ensemble_size`, `best_estimator_` is the ensemble, with the fitted ones in its
+        `estimators_`; what else is called best is of the best candidate alone.
+    ensemble_weights_ : ndarray of shape (n_candidates,)
+        Only with `ensemble_size`: the weight of each candidate of `cv_results_`; they sum to one.
+    ensemble_score_ : float
+        Only with `ensemble_size`: how the ensemble scores on the rows of all folds that its members were not trained
+        on, by which it was chosen.
+
+    References
+    ----------
+    .. [1] Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble Selection from Libraries of Models", ICML 2004.
 
     See Also
     --------
@@ -165,6 +203,7 @@ n_features_in_, feature_names_in_
         error_score: float | str = np.nan,
         return_train_score: bool = False,
         checkpoint_dir: str | PathLike[str] | None = None,
+        ensemble_size: int | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -179,6 +218,7 @@ n_features_in_, feature_names_in_
             return_train_score=return_train_score,
         )
         self.checkpoint_dir = checkpoint_dir
+        self.ensemble_size = ensemble_size
 
 
 class BigRandomizedSearchCV(TrainsTogether, RandomizedSearchCV):
@@ -215,12 +255,16 @@ class BigRandomizedSearchCV(TrainsTogether, RandomizedSearchCV):
         Whether `cv_results_` includes the scores on the training rows.
     checkpoint_dir : path or None, default=None
         A directory in which to keep what is done; as in `BigGridSearchCV`.
+    ensemble_size : int or None, default=None
+        How many candidates make an ensemble at most; as in `BigGridSearchCV`.
 
     Attributes
     ----------
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, \
 multimetric_, classes_, n_features_in_, feature_names_in_
         As in scikit-learn.
+    ensemble_weights_, ensemble_score_
+        As in `BigGridSearchCV`.
 
     Examples
     --------
@@ -251,6 +295,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         error_score: float | str = np.nan,
         return_train_score: bool = False,
         checkpoint_dir: str | PathLike[str] | None = None,
+        ensemble_size: int | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -267,3 +312,4 @@ multimetric_, classes_, n_features_in_, feature_names_in_
             return_train_score=return_train_score,
         )
         self.checkpoint_dir = checkpoint_dir
+        self.ensemble_size = ensemble_size

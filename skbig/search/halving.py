@@ -73,6 +73,8 @@ class BigHalvingGridSearchCV(TrainsTogether, HalvingGridSearchCV):
         As in `BigGridSearchCV`; also the sizes of the rungs.
     checkpoint_dir : path or None, default=None
         As in `BigGridSearchCV`.
+    ensemble_size : int or None, default=None
+        As in `BigGridSearchCV`, of the candidates of the last rung.
 
     Attributes
     ----------
@@ -86,6 +88,8 @@ n_required_iterations_
     best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, classes_, \
 n_features_in_, feature_names_in_
         As in scikit-learn.
+    ensemble_weights_, ensemble_score_
+        As in `BigGridSearchCV`.
 
     References
     ----------
@@ -128,6 +132,7 @@ n_features_in_, feature_names_in_
         n_jobs: int | None = None,
         verbose: int = 0,
         checkpoint_dir: str | PathLike[str] | None = None,
+        ensemble_size: int | None = None,
     ) -> None:
         super().__init__(
             estimator,
@@ -147,6 +152,7 @@ n_features_in_, feature_names_in_
             verbose=verbose,
         )
         self.checkpoint_dir = checkpoint_dir
+        self.ensemble_size = ensemble_size
 
     def fit(self, X: Table, y: Targets | None = None, **params: object) -> Self:
         """Run the search and, with `refit`, fit the best candidate of the last rung on all rows.
