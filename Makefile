@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors test-saved-model test-text test-coverage fuzz lint docs bench gpu dist clean
+.PHONY: help example test test-oldest test-cluster test-doors test-saved-model test-types test-text test-coverage fuzz lint docs bench gpu dist clean
 
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime, captum, SHAP and Triton's client make of ours"
 	@echo "make test-text     texts and images with pretrained models; one of 83 MB is pulled"
 	@echo "make test-saved-model what TensorFlow makes of a model that is written for it"
+	@echo "make test-types    what mypy and pyright say of a user's script"
 	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
 	@echo "make fuzz          random calls, for SECONDS=60; what breaks a law is told with its seed"
 	@echo "make lint          ruff and mypy"
@@ -67,6 +68,8 @@ lint: .venv/.lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+test-types: .venv/.lint
 	.venv/bin/python -m pytest tests/typing
 
 docs: .venv/.docs
