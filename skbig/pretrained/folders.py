@@ -45,11 +45,14 @@ def _of_the_hub(name: str, looked: str, extra: str, local_files_only: bool) -> P
     looked += f", and none for this name in the hub's cache {hub.constants.HF_HUB_CACHE}"
     with quiet():
         try:
-            return Path(hub.snapshot_download(name, local_files_only=True, allow_patterns=[*READ]))
+            known = Path(hub.snapshot_download(name, local_files_only=True, allow_patterns=[*READ]))
         except Exception as error:
             if local_files_only:
                 told = "It was not asked for, because of local_files_only=True."
                 raise ValueError(f"{looked}. {told} Give a folder, or allow the download.") from error
+        else:
+            if local_files_only or any(known.glob("*.safetensors")):  # a part of it may have been asked for before
+                return known
         try:
             return Path(hub.snapshot_download(name, allow_patterns=[*READ]))
         except Exception as error:

@@ -43,7 +43,7 @@ class PlacedDraws(CountedDraws):
                 "model without dropout there, or tune='head'."
             )
         columns, whole_width = self._columns(shape[1:])
-        noise = self._noise.of_columns(columns.to(self._noise.device), whole_width)
+        noise = self._noise.of_columns(columns, whole_width)
         return draw(noise, self._n_rows, math.prod(shape[1:])).view(shape)
 
     def _columns(self, own: Sequence[int]) -> tuple[Tensor, int]:
@@ -53,7 +53,8 @@ class PlacedDraws(CountedDraws):
         """
         positions = {2: (0,), 3: (1, 2)}.get(len(own), ())
         whole = [self._most if axis in positions else size for axis, size in enumerate(own)]
-        place = torch.zeros((), dtype=torch.int64)
+        place = torch.zeros((), dtype=torch.int64, device=self._noise.device)
         for axis, size in enumerate(own):
-            place = place.unsqueeze(-1) + torch.arange(size) * math.prod(whole[axis + 1 :])
+            along = torch.arange(size, device=place.device)
+            place = place.unsqueeze(-1) + along * math.prod(whole[axis + 1 :])
         return place.flatten(), math.prod(whole)
