@@ -41,8 +41,8 @@ for name, model in models.items():
 
 # %%
 # On the left, how often the attacker is right about rows of the model, at each rate of false alarms: along the diagonal
-# he guesses. On the right, what it costs. Some noise even helps here, since what is learnt by heart is wrong; noise that
-# leaves the attacker guessing costs some points of the best.
+# he guesses. On the right, what it costs. Some noise even helps here, since what is learnt by heart is wrong; noise
+# that leaves the attacker guessing costs some points of the best.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(models)))
@@ -57,7 +57,7 @@ for (name, accuracy), attack, colour in zip(zip(models, accuracies, strict=True)
     right.scatter(attack.auc, accuracy, color=colour, s=60)
     right.annotate(name, (attack.auc, accuracy), textcoords="offset points", xytext=(7, 4))
 right.axvline(0.5, color="0.7", linestyle="--")
-right.margins(x=0.25, y=0.15)
+right.margins(x=0.35, y=0.15)
 right.set(xlabel="AUC of the attack", ylabel="accuracy on new rows", title="What it costs")
 plt.show()
 

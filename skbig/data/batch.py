@@ -57,10 +57,6 @@ class Batch(NamedTuple):
         for start, stop in itertools.pairwise(bounds):
             yield self.part(start, stop)
 
-    def narrowed(self, n_rows: int) -> Batch:
-        """Return the first rows as a batch of the same whole."""
-        return self if n_rows == self.n_rows else self.part(0, n_rows)
-
     def part(self, start: int, stop: int) -> Batch:
         """Return some of the rows; their shares stay those of the whole."""
         axis = self.share.dim() - 1

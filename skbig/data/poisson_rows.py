@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skbig._utils.random import Purpose, generator
 from skbig.data.batch import Batch
@@ -23,6 +24,9 @@ from skbig.data.steps import Order
 
 N_FORMS = 4
 """Batches of random size are filled up to one of about so many sizes."""
+
+Owner = tuple[int, int]
+"""A member's seed, and how many rows it reads from."""
 
 Draw = Callable[[], np.ndarray]
 """Returns which rows the next step reads."""
@@ -76,17 +80,12 @@ class PoissonRows:
     ) -> Iterator[list[Batch]]:
         """Yield at most `max_steps` batches at a time, as each member's seed and the epoch give them."""
         del shuffle, batch_size
-        draws = self._draws(seeds, epoch)
+        owners = list(zip(seeds, np.broadcast_to(self.rows.lengths, len(seeds)).tolist(), strict=True))
+        draws = {owner: self._draw(*owner, epoch) for owner in owners}
         at_once = min(max_steps, self.rows.steps_gathered(len(seeds), self.batch_size))
         for start in range(0, self.n_steps, at_once):
             steps = range(start, min(start + at_once, self.n_steps))
-            yield self._batches([self._step(seeds, draws) for _ in steps])
-
-    def _draws(self, seeds: list[int], epoch: int) -> dict[tuple[int, int], Draw]:
-        """Return what draws for members of one seed and one number of rows."""
-        sizes = np.broadcast_to(self.rows.lengths, len(seeds))
-        owners = set(zip(seeds, sizes.tolist(), strict=True))
-        return {owner: self._draw(*owner, epoch) for owner in owners}
+            yield self._batches([self._step(owners, draws) for _ in steps])
 
     def _draw(self, seed: int, n_rows: int, epoch: int) -> Draw:
         probability = min(1.0, self.batch_size / n_rows)
@@ -97,13 +96,12 @@ class PoissonRows:
         random = generator(seed, Purpose.PRIVACY_ROWS, epoch)
         return lambda: poisson_sample(random, n_rows, probability)
 
-    def _step(self, seeds: list[int], draws: dict[tuple[int, int], Draw]) -> list[np.ndarray]:
-        """Return the rows that each member reads in a step."""
-        sizes = np.broadcast_to(self.rows.lengths, len(seeds)).tolist()
+    def _step(self, owners: Sequence[Owner], draws: Mapping[Owner, Draw]) -> list[np.ndarray]:
+        """Return the rows that each member reads in a step: the same where seed and number of rows are."""
         if self.secure:
-            return [draws[owner]() for owner in zip(seeds, sizes, strict=True)]
+            return [draws[owner]() for owner in owners]
         drawn = {owner: draw() for owner, draw in draws.items()}
-        return [drawn[owner] for owner in zip(seeds, sizes, strict=True)]
+        return [drawn[owner] for owner in owners]
 
     def _batches(self, steps: Sequence[Sequence[np.ndarray]]) -> list[Batch]:
         """Gather steps, in each of which every member has rows of its own: together, or sparse ones one by one."""
@@ -123,10 +121,12 @@ class PoissonRows:
         shares = self._shares(counts, length)
         if len(index) > 1:
             sizes = [length] * len(sizes)  # parts of what has a members axis would have to be copied
-        return [
-            batch._replace(share=share, sizes=None, equal=False, n_whole=self.batch_size).narrowed(size)
-            for batch, share, size in zip(batches, shares, sizes, strict=True)
-        ]
+        return [self._filled_up(batch, share, size) for batch, share, size in zip(batches, shares, sizes, strict=True)]
+
+    def _filled_up(self, batch: Batch, share: Tensor, n_rows: int) -> Batch:
+        """Return the first rows of a batch, with their shares."""
+        whole = Batch(batch.X, batch.y, share, n_whole=self.batch_size)
+        return whole if n_rows == batch.n_rows else whole.part(0, n_rows)
 
     def _form(self, n_rows: int) -> int:
         """Round up to a number of rows that batches have."""
@@ -140,7 +140,7 @@ class PoissonRows:
         bounds = np.cumsum([0, *counts])
         return [Order(lines[start:stop], np.arange(stop - start)) for start, stop in itertools.pairwise(bounds)]
 
-    def _shares(self, counts: np.ndarray, length: int) -> torch.Tensor:
+    def _shares(self, counts: np.ndarray, length: int) -> Tensor:
         """Return the share of each row: (S, M, R), or (S, R) for one member."""
         first = self.rows.sets[0]
         inside = torch.from_numpy(np.arange(length) < counts[..., None]).to(first.y.device)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
 from skbig.networks.functional import affine, transposed_product
+from skbig.networks.row_gradients import squared_norms
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class ProductTap:
     has_bias: bool = True
 
     def squared_norms(self, gradient: Tensor) -> Tensor:
-        of_inputs = self.X.squared_norms() if isinstance(self.X, SparseRows) else self.X.square().sum(-1)
-        of_inputs = of_inputs + 1.0 if self.has_bias else of_inputs
-        return gradient.square().sum(-1).mul_(of_inputs)
+        of_inputs = self.X.squared_norms() if isinstance(self.X, SparseRows) else squared_norms(self.X)
+        of_inputs = of_inputs.add_(1.0) if self.has_bias else of_inputs
+        return squared_norms(gradient).mul_(of_inputs)
 
     def sums(self, gradient: Tensor, factors: Tensor) -> dict[str, Tensor]:
         weighted = gradient * factors.unsqueeze(-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -49,7 +50,7 @@ class CopiesTap:
     shape: tuple[int, ...]
 
     def squared_norms(self, gradient: Tensor) -> Tensor:
-        return gradient.flatten(-max(1, len(self.shape))).square().sum(-1)
+        return squared_norms(gradient.flatten(-max(1, len(self.shape))))
 
     def sums(self, gradient: Tensor, factors: Tensor) -> dict[str, Tensor]:
         flat = gradient.flatten(-max(1, len(self.shape)))
@@ -73,6 +74,11 @@ class NamedTap:
 
     def sums(self, gradient: Tensor, factors: Tensor) -> dict[str, Tensor]:
         return {self.names[name]: value for name, value in self.tap.sums(gradient, factors).items()}
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """Return the squared norm of each row, (..., R): in one pass over the numbers."""
+    return torch.linalg.vector_norm(rows, dim=-1).square_()
 
 
 def copies(name: str, parameter: Tensor, n_rows: int, shape: tuple[int, ...]) -> CopiesTap:

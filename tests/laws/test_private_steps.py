@@ -162,8 +162,8 @@ def test_a_step_without_rows_is_noise() -> None:
     before = members.flat.clone()
 
     class Empty(PoissonRows):
-        def _step(self, seeds: list[int], draws: Any) -> list[np.ndarray]:
-            return [np.array([], dtype=int) for _ in seeds]
+        def _step(self, owners: Any, draws: Any) -> list[np.ndarray]:
+            return [np.array([], dtype=int) for _ in owners]
 
     MiniBatchEpochs(members, Empty(rows("regression", n_rows=20), 20), what, Clock(0.0, None), 0).run()
     moved = (members.flat - before).numpy().ravel()
