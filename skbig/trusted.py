@@ -20,6 +20,7 @@ from skbig.estimators.tabular_classifier import BigTabularClassifier
 from skbig.estimators.tabular_regressor import BigTabularRegressor
 from skbig.from_sklearn import OneVersusRestLogLoss
 from skbig.networks.network import BuiltNetwork
+from skbig.search.ensemble import EnsembleClassifier, EnsembleRegressor
 from skbig.tables.categories import Categories
 from skbig.tables.encoding import TableEncoding
 from skbig.tables.numbers import Numbers
@@ -63,7 +64,7 @@ def trusted_types() -> list[str]:
     """
     ours = [*_ESTIMATORS, *_BACKENDS, BuiltNetwork, OneVersusRestLogLoss, DPSGD]
     ours += [*_concrete(components), *_concrete(networks)]
-    ours += [getattr(search, name) for name in search.__all__]
+    ours += [*(getattr(search, name) for name in search.__all__), EnsembleClassifier, EnsembleRegressor]
     splitters = [kind for kind in vars(model_selection).values() if isinstance(kind, type) and hasattr(kind, "split")]
     return sorted({*(f"{kind.__module__}.{kind.__qualname__}" for kind in (*ours, *splitters)), *scorer_types()})
 

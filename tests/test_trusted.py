@@ -21,7 +21,8 @@ from tests.fitting import ANY_TASK, WORDS, X, fitted, small, target, trained, we
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-INTERFACES = {"Augmentation", "Clipping", "Component", "Loss", "Mix", "Optimizer", "Penalty", "Progress", "Schedule"}
+INTERFACES = {"Augmentation", "Average", "Clipping", "Component", "Loss", "Mix", "Optimizer", "Penalty", "Progress"}
+INTERFACES |= {"Schedule"}
 MADE_OF_FUNCTIONS = {"ClassFunctionLoss", "FunctionLoss", "FunctionSchedule"}
 CLASSES = {name for name in components.__all__ if isinstance(getattr(components, name), type)} - INTERFACES
 

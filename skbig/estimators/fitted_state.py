@@ -89,7 +89,7 @@ def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], in
     for name in ("best", "latest"):
         weights = kept["tracker"][name]
         setattr(tracker, name, None if weights is None else torch.from_numpy(np.array(weights)).to(members.flat))
-    if _goes_on_from_latest(members, recipe, incremental):
+    if _goes_on_from_latest(members, recipe, incremental) and not _was_given_weights(members, tracker):
         tracker.restore_latest()
         averaged = kept.get("averaged")
         if members.averaged is not None:
@@ -101,6 +101,13 @@ def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], in
         tracker.stopped[:] = False
         tracker.looks_again = recipe.keep_best
     return tracker
+
+
+def _was_given_weights(members: Members, tracker: StoppingTracker) -> bool:
+    """Whether averaged members have other weights than those they ended with: the user has set them since."""
+    if members.averaged is None or tracker.best is None:
+        return False
+    return not torch.equal(everything(members), tracker.best)
 
 
 def continued_members(

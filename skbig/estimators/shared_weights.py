@@ -109,5 +109,6 @@ def _begun_anew(progress: dict[str, Any]) -> dict[str, Any]:
         "latest": None,
     }
     # An optimizer without a name is none that goes on, so that its state is made anew.
-    anew: dict[str, Any] = {"optimizer": "", "state": [], "line_search": [{} for _ in range(n_members)], "anchor": None}
+    anew: dict[str, Any] = {"optimizer": "", "state": [], "line_search": [{} for _ in range(n_members)]}
+    anew |= {"anchor": None, "averaged": None}
     return {**progress, **anew, "tracker": tracker, "counts": [0, epochs, rows]}

@@ -162,3 +162,15 @@ def test_what_cannot_be_is_named(parameters: dict[str, Any], message: str) -> No
 def test_keeps_the_laws_of_components(average: Average) -> None:
     """An average is a component as all others."""
     check_component(average)
+
+
+@pytest.mark.parametrize("way", ["set_weights", "an attribute"])
+def test_weights_that_are_set_are_where_training_goes_on(way: str) -> None:
+    """After a user has given a fitted model other weights, neither the old average nor the old weights come back."""
+    other = BigMLPRegressor(**COMMON).set_params(random_state=7, max_iter=1).fit(X, Y)
+    model = BigMLPRegressor(**COMMON, average="ema", param_groups={"*": 0.0}).set_params(max_iter=2).fit(X, Y)
+    if way == "set_weights":
+        model.set_weights(other.get_weights())
+    else:
+        model.coefs_, model.intercepts_ = other.coefs_, other.intercepts_
+    assert_equal(model.partial_fit(X, Y), other, 1e-12)

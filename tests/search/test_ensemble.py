@@ -25,6 +25,7 @@ from skbig import (
     BigMLPRegressor,
     BigRandomizedSearchCV,
     BigTabularClassifier,
+    trusted_types,
 )
 from skbig.components import Quantile
 from skbig.search.ensemble import greedy_weights
@@ -215,3 +216,12 @@ def test_candidates_that_fail_are_left_out() -> None:
     hinge = BigMLPClassifier(**SMALL, loss="hinge")
     with pytest.raises(ValueError, match="a fold lacks a class"):
         BigGridSearchCV(hinge, {"alpha": [0, 1]}, cv=KFold(3), ensemble_size=2).fit(X[order], np.sort(LABELS))
+
+
+def test_skops_loads_it() -> None:
+    """An ensemble is among the types that a file of skops may hold."""
+    skops = pytest.importorskip("skops.io")
+    search = BigGridSearchCV(BigMLPRegressor(**SMALL), {"learning_rate": [0.01, 0.1]}, cv=2, ensemble_size=3)
+    ensemble = search.fit(X, SIGNAL).best_estimator_
+    loaded = skops.loads(skops.dumps(ensemble), trusted=trusted_types())
+    np.testing.assert_array_equal(loaded.predict(X), ensemble.predict(X))
