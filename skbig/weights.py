@@ -7,6 +7,7 @@ A tensor has its name in the network ("weight0", "bias0"); of an ensemble, membe
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -126,15 +127,17 @@ def load_weights(model: E, path: PathLike) -> E:
         facts = _Facts(metadata)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"The metadata of {path} are not those of save_weights: {error!r}.") from error
-    network = _matching_network(model, facts, path)
+    named = copy.copy(model)
+    named.__dict__.pop("feature_names_in_", None)
+    if facts.feature_names is not None:
+        named.feature_names_in_ = facts.feature_names
+    network = _matching_network(named, facts, path)
     arrays = _matching_arrays(tensors, network, facts.n_members, path)
     progress: Any = {"loss_curve": facts.loss_curve, "n_iter": facts.n_iter, "t": facts.t}
-    initialize(model, facts.targets, facts.n_features, arrays, **progress)
-    model.n_features_in_ = facts.n_features
-    if facts.feature_names is not None:
-        model.feature_names_in_ = facts.feature_names
-    elif hasattr(model, "feature_names_in_"):
-        del model.feature_names_in_
+    initialize(named, facts.targets, facts.n_features, arrays, **progress)
+    named.n_features_in_ = facts.n_features
+    model.__dict__.clear()
+    model.__dict__.update(named.__dict__)
     return model
 
 
@@ -237,9 +240,13 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 def _matching_network(model: NetworkEstimator, facts: _Facts, path: Path) -> BuiltNetwork:
     """Return the network that the model asks for, if it is that of the file."""
     choices = resolve_choices(model)
+    try:
+        network = model._shaped(choices.network, facts.n_features, facts.n_outputs)
+    except ValueError as error:
+        raise ModelFileError(f"{path} was saved of a model with other features: {error}") from error
     asked = {
         "estimator": type(model).__name__,
-        "network": _text(choices.network),
+        "network": _text(network.network),
         "loss": _text(choices.loss),
         "n_members": model.n_members,
     }
@@ -247,7 +254,7 @@ def _matching_network(model: NetworkEstimator, facts: _Facts, path: Path) -> Bui
         saved = getattr(facts, name)
         if value != saved:
             raise ModelFileError(f"{path} was saved of a model whose {name} is {saved}, and not {value}.")
-    return choices.network.of_shape(facts.n_features, facts.n_outputs)
+    return network
 
 
 def _matching_arrays(

@@ -51,7 +51,7 @@ def initialize(
         Epochs done and rows seen.
     """
     choices = resolve_choices(estimator)
-    network = choices.network.of_shape(n_features, targets.n_outputs)
+    network = estimator._shaped(choices.network, n_features, targets.n_outputs)
     seeds = seeds_of(estimator.random_state, len(next(iter(arrays.values()))))
     _keep(estimator, choices, network, targets, seeds, arrays, loss_curve=loss_curve, n_iter=n_iter, t=t)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 from numbers import Integral
 from typing import Any
@@ -13,15 +12,13 @@ from skbig._utils.component import constraints_of
 from skbig._utils.validation import plain, shown
 from skbig.estimators.attributes import MLPAttributes
 from skbig.estimators.base import NetworkEstimator
-from skbig.estimators.choices import Choices
 from skbig.estimators.classification import Classifier
 from skbig.estimators.declaration import estimator, parameter, positional
-from skbig.estimators.given import Given
 from skbig.estimators.monotonic import monotonic_signs
 from skbig.estimators.parameters import COUNT
 from skbig.estimators.standardized import StandardizedRegressor
 from skbig.networks.mlp import MLP
-from skbig.networks.network import BuiltNetwork
+from skbig.networks.network import BuiltNetwork, Network
 
 LISTS = {
     "coefs_": "weight",
@@ -78,7 +75,6 @@ class BigMLP(MLPAttributes, NetworkEstimator):
         doc="""Of features, by place or by name, whether predictions rise with them (1), fall (-1), or may do either
         (0); of a classifier, of two classes, the probability of the second one. It holds for every pair of rows, by the
         form of the network: a weight then counts by its size, see :class:`~skbig.networks.MonotonicDense`.""",
-        stacks=True,
     )
 
     @property
@@ -97,13 +93,9 @@ class BigMLP(MLPAttributes, NetworkEstimator):
         sizes = hidden_sizes(self.hidden_layer_sizes, type(self).__name__)
         return MLP(sizes, self.activation, float(self.dropout), self.normalization)
 
-    def _settled(
-        self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
-    ) -> tuple[Choices, Any]:
-        facts = {"goes_on": goes_on, "judged": judged, "incremental": incremental}
-        choices, targets = super()._settled(choices, checked, targets, **facts)
-        signs = monotonic_signs(self, targets)
-        return dataclasses.replace(choices, network=choices.network.replace(monotonic_cst=signs)), targets
+    def _shaped(self, network: Network, n_features: int, n_outputs: int) -> BuiltNetwork:
+        signs = monotonic_signs(self, n_features, n_outputs)
+        return super()._shaped(network.replace(monotonic_cst=signs) if signs else network, n_features, n_outputs)
 
     def _public_weights(self, network: BuiltNetwork, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         public = {name: _of_layers(arrays, kind) for name, kind in LISTS.items()}

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-from skbig.data.targets import ClassTargets
+from sklearn.base import is_classifier
 
 SIGNS = (-1, 0, 1)
 
 
-def monotonic_signs(estimator: Any, targets: Any) -> tuple[int, ...]:
+def monotonic_signs(estimator: Any, n_features: int, n_outputs: int) -> tuple[int, ...]:
     """Return the sign of each feature; none where there is no constraint.
 
     Raises
@@ -23,9 +22,9 @@ def monotonic_signs(estimator: Any, targets: Any) -> tuple[int, ...]:
     given = estimator.monotonic_cst
     if given is None:
         return ()
-    if isinstance(targets, ClassTargets) and (targets.multiclass or targets.multilabel):
+    if is_classifier(estimator) and n_outputs > 1:
         raise ValueError("monotonic constraints are not supported for multiclass or multilabel classification.")
-    return _by_name(estimator, given) if isinstance(given, Mapping) else _by_place(estimator, given)
+    return _by_name(estimator, given) if isinstance(given, Mapping) else _by_place(given, n_features)
 
 
 def _by_name(estimator: Any, given: Mapping[Any, Any]) -> tuple[int, ...]:
@@ -43,12 +42,10 @@ def _by_name(estimator: Any, given: Mapping[Any, Any]) -> tuple[int, ...]:
     return tuple(int(given.get(name, 0)) for name in names)
 
 
-def _by_place(estimator: Any, given: Any) -> tuple[int, ...]:
+def _by_place(given: Any, n_features: int) -> tuple[int, ...]:
     listed = np.asarray(given)
-    if listed.shape != (estimator.n_features_in_,):
-        raise ValueError(
-            f"monotonic_cst has shape {listed.shape} but the input data X has {estimator.n_features_in_} features."
-        )
+    if listed.shape != (n_features,):
+        raise ValueError(f"monotonic_cst has shape {listed.shape} but the input data X has {n_features} features.")
     for i, sign in enumerate(listed.tolist()):
         _check_sign(sign, f"monotonic_cst[{i}]")
     return tuple(int(sign) for sign in listed.tolist())

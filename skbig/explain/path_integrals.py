@@ -202,6 +202,8 @@ def gradients_at(function: Function, E: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         leaf = E.detach().requires_grad_()
         values = function(leaf)
+        if not values.requires_grad:  # of a single class, say, which is sure
+            return leaf.new_zeros(*leaf.shape, values.shape[1]), values
         n = values.shape[1]
         found = [
             torch.autograd.grad(

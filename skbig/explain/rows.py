@@ -5,6 +5,7 @@ Legend: N rows, B rows of a background, C columns of X, E inputs, K outputs.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def as_rows(X: Any, estimator: Any, name: str = "X") -> Any:
     X = np.asarray(X)
     if X.ndim < 2:
         raise ValueError(f"Expected 2D array for {name}, got an array of shape {X.shape} instead. A row is ``X[:1]``.")
-    return X.reshape(len(X), -1)
+    return X.reshape(len(X), math.prod(X.shape[1:]))
 
 
 def baseline_inputs(model: Differentiable, estimator: Any, baseline: Any, X: Any) -> Tensor:

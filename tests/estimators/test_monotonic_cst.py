@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbig import BigGridSearchCV, BigMLPClassifier, BigMLPRegressor
+from skbig import BigGridSearchCV, BigMLPClassifier, BigMLPRegressor, load_weights, save_weights
 from skbig.components import Poisson
-from skbig.exceptions import ExportError
+from skbig.exceptions import ExportError, ModelFileError
 from skbig.networks import MLP
 from skbig.networks.monotonic import MONOTONIC_ACTIVATIONS
 from skbig.testing import check_component
@@ -196,6 +198,24 @@ def test_it_leaves_as_any_network_does() -> None:
 def test_constraints_are_searched() -> None:
     """Candidates with and without a constraint are scored as scikit-learn scores them."""
     model = BigMLPRegressor((6,), max_iter=3, random_state=0)
-    search = fitted(BigGridSearchCV(model, {"monotonic_cst": [None, SIGNS], "alpha": [0.1, 1.0]}, cv=2), X, VALUES)
-    alone = fitted(clone(model).set_params(**search.best_params_), X, VALUES)
-    np.testing.assert_allclose(search.predict(X), alone.predict(X))
+    grid = {"monotonic_cst": [None, SIGNS, [0, 1, 0, 0]], "alpha": [0.1, 1.0]}
+    ours, theirs = (fitted(make(model, grid, cv=2), X, VALUES) for make in (BigGridSearchCV, GridSearchCV))
+    np.testing.assert_allclose(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
+
+
+@pytest.mark.parametrize("signs", [SIGNS, {"c": -1, "a": 1}], ids=str)
+def test_what_is_begun_or_loaded_is_held_as_well(signs: Any, tmp_path: Path) -> None:
+    """Without a fit, by `initialize` or from a file of weights, the same network is made."""
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = fitted(BigMLPRegressor((6,), monotonic_cst=signs, max_iter=3, random_state=0), frame, VALUES)
+    path = save_weights(model, tmp_path / "model.safetensors")
+    loaded = load_weights(clone(model), path)
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    assert loaded.feature_names_in_.tolist() == list("abcd")
+    assert loaded._network == model._network
+    with pytest.raises(ModelFileError, match="network"):
+        load_weights(clone(model).set_params(monotonic_cst=[0, 0, 1, 0]), path)
+    if signs is SIGNS:
+        assert_rises(clone(model).initialize(4).predict)
+        model.monotonic_cst = None
+        assert_rises(lambda rows: model.predict(pd.DataFrame(rows, columns=list("abcd"))))

@@ -170,6 +170,13 @@ def test_rows_may_be_images() -> None:
     np.testing.assert_allclose(found.values.sum((1, 2)) + found.base_values, model.predict(images[:5]), atol=1e-3)
 
 
+def test_what_is_sure_has_no_attributions() -> None:
+    """The probability of the only class is 1 whatever the columns."""
+    model = fitted(small("binary"), X, np.zeros(len(X)))
+    found = integrated_gradients(model, ROWS, response_method="predict_proba")
+    assert (found.values == 0).all() and (found.base_values == 1).all()
+
+
 def test_a_large_background_is_drawn_from() -> None:
     """The rows that are drawn depend on `random_state` alone."""
     model = trained("regression", activation="tanh")
@@ -208,6 +215,9 @@ def test_errors_say_what_to_pass() -> None:
     for rows, message in [(X[:, :3], "features"), (X[0], "Expected 2D array"), (np.full((2, 4), np.nan), "NaN")]:
         with pytest.raises(ValueError, match=message):
             integrated_gradients(model, rows)
+    for options in ({}, {"background": X[:0]}):
+        with pytest.raises(ValueError, match="0 sample"):
+            (expected_gradients if options else integrated_gradients)(model, ROWS if options else X[:0], **options)
     with pytest.raises(TypeError, match="estimator of this package"):
         gradients(LogisticRegression().fit(X, BINARY), ROWS)
     with pytest.raises(NotFittedError):
