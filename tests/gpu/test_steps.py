@@ -36,7 +36,7 @@ def members_on(device: torch.device, what: Recipe, seeds: Any, dtype: torch.dtyp
     network = what.network
     arrays = network.initial(list(seeds)) | network.initial_statistics(len(seeds))
     members = make_members(network, list(seeds), arrays, device, dtype)
-    members.start(what.optimizer, anchored=what.anchored)
+    members.start(what.optimizer, what.average, anchored=what.anchored)
     return members
 
 

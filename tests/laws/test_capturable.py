@@ -73,7 +73,7 @@ if cast(Any, torch.__version__) < (2, 7) and torch.version.cuda and not torch.cu
 def on_device(members: Members, what: Recipe, device: str) -> Members:
     statistics = {name: value.to(device) for name, value in members.statistics.items()}
     moved = Members(what.network, members.seeds, members.flat.to(device), statistics)
-    moved.start(what.optimizer, anchored=what.anchored)
+    moved.start(what.optimizer, what.average, anchored=what.anchored)
     return moved
 
 
