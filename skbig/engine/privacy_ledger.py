@@ -104,7 +104,5 @@ def _solved(epsilon: Callable[[float], float], target: float, noise: float) -> f
 
 def accounting() -> Any:
     """Return the library that adds up; with an ImportError that says how to get it, where it is not installed."""
-    library = import_extra("dp_accounting", "privacy", "epsilon_ and target_epsilon")
-    import_extra("dp_accounting.pld", "privacy", "epsilon_ and target_epsilon")
-    import_extra("dp_accounting.rdp", "privacy", "epsilon_ and target_epsilon")
-    return library
+    names = ("dp_accounting.pld", "dp_accounting.rdp", "dp_accounting")
+    return [import_extra(name, "privacy", "What adds up epsilon") for name in names][-1]

@@ -42,10 +42,14 @@ class Accounted:
     def epsilon_(self) -> float:
         """What all fits and calls of `partial_fit` have spent, at the `delta` of the last one; inf if one had no noise.
 
-        The rows of all calls are counted as the same ones. There is none without ``privacy``.
+        The rows of all calls are counted as the same ones. There is none without ``privacy``, nor without the library
+        that adds up, the extra ``privacy``; what was spent is kept, and can be added up later.
         """
         ledger = self._private_ledger()
-        return epsilon_of(spent_of(ledger), ledger["delta"], ledger["accountant"])
+        try:
+            return epsilon_of(spent_of(ledger), ledger["delta"], ledger["accountant"])
+        except ImportError as error:  # who looks through all attributes, as for a notebook, passes over this one
+            raise AttributeError(str(error)) from error
 
     @property
     def noise_multiplier_(self) -> float:

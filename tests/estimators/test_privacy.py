@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,19 @@ def test_what_had_no_noise_has_spent_all() -> None:
     private = classifier().fit(X, y)
     private.set_params(privacy=None).partial_fit(X, y)
     assert private.epsilon_ == np.inf
+
+
+def test_without_the_library_an_estimator_is_looked_at_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing adds up, there is no epsilon_, which says what to install, and a notebook shows the rest."""
+    for name in ("dp_accounting", "dp_accounting.pld", "dp_accounting.rdp"):
+        monkeypatch.setitem(sys.modules, name, None)
+    estimator = classifier(privacy=DPSGD(1.25)).fit(X, y)
+    assert not hasattr(estimator, "epsilon_") and "coefs_" in dir(estimator)
+    assert "DPSGD" in estimator._repr_html_()
+    with pytest.raises(AttributeError, match=r'pip install "skbig\[privacy\]"'):
+        _ = estimator.epsilon_
+    with pytest.raises(ImportError, match=r'pip install "skbig\[privacy\]"'):
+        classifier(privacy=DPSGD(target_epsilon=3.0)).fit(X, y)
 
 
 def test_noise_is_never_used_twice() -> None:
