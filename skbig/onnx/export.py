@@ -150,7 +150,7 @@ def _converted(model: Any, feeds: Feeds, target_opset: int | None) -> Any:
                 target_opset=target_opset,
                 name=type(model).__name__,
             )
-    except ExportError:
+    except (ExportError, ImportError):  # which says what to install
         raise
     except Exception as error:
         raise ExportError(f"skl2onnx cannot convert {type(model).__name__}: {_first_line(error)}") from error
