@@ -36,6 +36,7 @@ _RENAMED: dict[str, str] = {
     "random_state": "seed random_seed rng",
     "verbose": "verbosity verbose_eval silent progress_bar enable_progress_bar",
     "tol": "tolerance min_delta",
+    "monotonic_cst": "monotone_constraints monotonic_constraints monotonicity_constraints",
     "dropout": "dropout_rate p_drop p_dropout drop_rate dropout_prob",
     "n_members": "n_ens n_ensemble ensemble_size num_members",
     "class_weight": "class_weights scale_pos_weight pos_weight is_unbalance",
@@ -87,8 +88,6 @@ _INSTEAD: dict[str, str] = {
         sample_weight_eval_set eval_sample_weight sample_weight_eval validation_sample_weight""",
     "Encode categories before the network, as with OneHotEncoder in a ColumnTransformer.": """
         categorical_feature cat_features categorical_features enable_categorical cat_cols cat_indices""",
-    "Monotonic constraints are not offered; scikit-learn's HistGradientBoosting has monotonic_cst.": """
-        monotone_constraints monotonic_cst monotonic_constraints monotonicity_constraints""",
     "The network is always a multi-layer perceptron: hidden_layer_sizes, activation, dropout and normalization are its "
     "parameters.": "module model build_fn net network module_cls estimator",
     "Every layer has intercepts; they cannot be left out.": "fit_intercept use_bias bias",
@@ -220,7 +219,7 @@ _CHOICES = {
     "precision": PRECISIONS,
     "backend": ("ddp", "fsdp", "tensor"),
 }
-_KINDS = ("optimizer", "schedule", "loss", "penalty", "clipping", "augmentation")
+_KINDS = ("optimizer", "schedule", "loss", "penalty", "clipping", "average", "augmentation")
 
 
 def _by_word(table: dict[str, str]) -> dict[str, str]:

@@ -47,7 +47,7 @@ INSTEAD = [
     *[(name, "X_val=") for name in ("eval_set", "validation_data")],
     *[(name, "sample_weight_val=") for name in ("sample_weight_eval_set", "eval_sample_weight")],
     *[(name, "OneHotEncoder") for name in ("categorical_feature", "cat_features", "enable_categorical")],
-    *[(name, "HistGradientBoosting") for name in ("monotone_constraints", "monotonic_cst")],
+    ("monotone_constraints", "monotonic_cst"),
     *[(name, "ClipNorm(max_norm=") for name in ("gradient_clip_val", "clip_grad_norm", "max_grad_norm", "clipnorm")],
     *[("clipvalue", "ClipValue(max_value="), ("label_smoothing", "LogLoss(label_smoothing=")],
     *[("l1_ratio", "ElasticNet(l1_ratio="), ("batch_norm", "normalization='batch'")],
