@@ -6,7 +6,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors test-saved-model test-types test-text test-coverage fuzz lint docs bench gpu dist clean
+.PHONY: help example test test-oldest test-cluster test-doors test-saved-model test-types test-text test-federated test-coverage fuzz lint docs bench gpu dist clean
 
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-text     texts and images with pretrained models; one of 83 MB is pulled"
 	@echo "make test-saved-model what TensorFlow makes of a model that is written for it"
 	@echo "make test-types    what mypy and pyright say of a user's script"
+	@echo "make test-federated clients and a server of Flower's, as processes of this machine"
 	@echo "make test-coverage the whole test suite, and which lines of skbig it does not reach"
 	@echo "make fuzz          random calls, for SECONDS=60; what breaks a law is told with its seed"
 	@echo "make lint          ruff and mypy"
@@ -56,6 +57,10 @@ test-saved-model: .venv-tensorflow/.saved-model
 	.venv-tensorflow/bin/python -m pytest tests/doors/test_saved_model.py
 	.venv-tensorflow/bin/python -m pytest tests/test_documents.py -k "saved_model"
 
+test-federated: .venv-flower/.federated
+	.venv-flower/bin/python -m pytest tests/federated
+	.venv-flower/bin/python -m pytest tests/test_documents.py -k "federated"
+
 test-coverage: .venv/.coverage
 	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-report=html
 
@@ -93,7 +98,7 @@ dist: .venv/.dist
 	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
 
 clean:
-	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy .venv-tensorflow .venv-bentoml build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy .venv-tensorflow .venv-bentoml .venv-flower build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage*
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
@@ -136,4 +141,4 @@ clean:
 	.venv-tensorflow/bin/python -m pip install --quiet --constraint constraints-tensorflow.txt --editable ".[plot,$*]" pytest pandas psutil
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.% .venv-bentoml/.%
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.% .venv-bentoml/.% .venv-flower/.%

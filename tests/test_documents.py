@@ -33,6 +33,7 @@ NEEDED = {
     "examples/with_ray.py": ["ray", "pydantic"],
     "examples/out_into_the_world.py": ["skl2onnx", "onnxruntime"],
     "docs/guide/onnx.md": ["skl2onnx", "onnxruntime"],
+    "skbig/federated/flower_client.py": ["flwr"],
     "docs/guide/privacy.md": ["dp_accounting"],
     "skbig/privacy/budget.py": ["dp_accounting"],
     "docs/guide/pretrained.md": ["transformers", "tokenizers", "PIL"],

@@ -39,6 +39,7 @@ FLOORS = {
     "weights": 4,
     "serving": 6,
     "compress": 6,
+    "federated": 4,
     "testing": 4,
     "text": 4,
     "image": 4,

@@ -16,6 +16,7 @@ import skbig.components
 import skbig.compress
 import skbig.data
 import skbig.explain
+import skbig.federated
 import skbig.image
 import skbig.networks
 import skbig.onnx
@@ -60,6 +61,7 @@ NETWORKS = {
 OPENERS = {"open_csr", "open_parquet", "save_csr"}
 # The doors: modules that are imported by who needs them.
 DOORS = {
+    skbig.federated: {"client"},
     skbig.compress: {"Distilled", "low_rank", "prune", "report"},
     skbig.callbacks: {"EpochCallback", "TrainingRun", "CSVLogger", "TensorBoardLogger", "MLflowLogger"},
     skbig.explain: {
