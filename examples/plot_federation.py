@@ -2,8 +2,8 @@
 A federation: several owners, one model
 =======================================
 
-Three clients have digits of their own, and send weights, not rows. The more they train on their own between two
-averages, the further apart they go where their rows differ; a proximal term holds them near the common weights.
+Three clients have digits of their own, and send weights, not rows. More training between two averages saves rounds; a
+proximal term holds the clients near the common weights, for when they drift apart, and here it only costs rounds.
 """
 
 # %%
