@@ -6,6 +6,7 @@ It starts Flower's server and its three client nodes, hands them the app of this
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,12 @@ def environment(home):
     return {**os.environ, **ours}
 
 
+def end_group(number):
+    """End all processes of a group that are left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)
+
+
 def main(n_rounds=8):
     """Run the federation; return the score after each round."""
     server, *nodes = free_ports(4)
@@ -48,7 +55,10 @@ def main(n_rounds=8):
         def start(name, *options):
             with (home / f"{name}.log").open("w") as log:
                 command = [SCRIPTS / name.partition("-of-")[0], "--insecure", *options]
-                process = subprocess.Popen(command, env=environment(home), stdout=log, stderr=subprocess.STDOUT)
+                process = subprocess.Popen(
+                    command, env=environment(home), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            stack.callback(end_group, process.pid)  # also what it has started, where it did not end that itself
             stack.callback(process.wait)
             stack.callback(process.terminate)
 
