@@ -197,7 +197,7 @@ def test_a_tuned_ensemble_of_tables_is_three_lines() -> None:
         ({"ensemble_size": 2, "refit": False}, "needs refit=True"),
         ({"ensemble_size": 2, "scoring": ["accuracy", "f1_macro"], "refit": lambda results: 0}, "needs refit=True"),
     ],
-    ids=str,
+    ids=["none", "a word", "no refit", "a refit of another kind"],
 )
 def test_what_cannot_be_is_named(settings: dict[str, Any], message: str) -> None:
     """A size that is none, and a search without a refit, are refused before anything is trained."""
