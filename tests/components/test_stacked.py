@@ -342,6 +342,7 @@ def test_every_number_may_differ() -> None:
         if isinstance(constraint, Interval | Each) and not field.metadata["varies"]
     }
     counts = {"lbfgs.history_size", "lbfgs.max_fun", "muon.ns_steps", "mlp.hidden_layer_sizes"}
+    counts |= {"mlp.monotonic_cst", "low_rank_mlp.hidden_layer_sizes", "low_rank_mlp.rank"}  # of other shapes, too
     # What encodes a table makes shapes, or the first values of a layer.
     counts |= {name for name in fixed if name.startswith("tabular_mlp.")} - {"tabular_mlp.dropout"}
     # The search of a line compares its change on the host; and a product takes its coefficients as plain floats.

@@ -288,8 +288,10 @@ def near(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return launched
 
 
-@pytest.mark.parametrize("kind", [DDP, FSDP, TensorParallel])
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name in FITS for kind in (DDP, FSDP, TensorParallel) if kind is DDP or name != "privacy"],
+)
 def test_a_fit_by_a_worker_is_that_of_this_process(name: str, kind: type[Backend], near: list[int]) -> None:
     """Nothing is lost on the way to a worker and back."""
     actual = learnt(quiet(lambda: FITS[name](kind(2))))

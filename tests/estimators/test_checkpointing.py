@@ -26,7 +26,7 @@ from sklearn.metrics import make_scorer, mean_absolute_error, mean_squared_error
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, cross_val_predict, cross_val_score
 
 from skbig import BigGridSearchCV, BigMLPClassifier, BigMLPRegressor
-from skbig.components import AdamW, Cosine, GaussianNoise
+from skbig.components import DPSGD, EMA, AdamW, Cosine, GaussianNoise
 from skbig.engine import checkpoint as checkpoint_module
 from skbig.engine.checkpoint import CheckpointDirectory
 from skbig.estimators import checkpointing as saving
@@ -291,6 +291,11 @@ OTHER: dict[str, list[Any]] = {
     "scoring": [None, "r2", make_scorer(mean_squared_error), make_scorer(mean_absolute_error)],
     "random_state": [1, None, np.random.RandomState(0), np.random.RandomState(1)],
     "precision": ["float32"],
+    "param_groups": [{"bias": 0.5}, {"bias": 2.0}],
+    "average": ["ema", EMA(decay=0.5)],
+    "fedprox": [0.1, 0.2],
+    "monotonic_cst": [[1, 0, 0, 0], [-1, 0, 0, 0]],
+    "privacy": [DPSGD(noise_multiplier=1.0), DPSGD(noise_multiplier=2.0)],
 }
 """Values of every parameter that matters; each differs from the default and from the others."""
 

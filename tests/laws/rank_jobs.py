@@ -166,7 +166,7 @@ FITS: dict[str, Callable[[Any], Any]] = {
     "sparse, members": lambda b: regressor(backend=b, n_members=3).fit(SPARSE, VALUES),
     "calls of partial_fit": lambda b: in_calls(classifier(backend=b, schedule="cosine")),
     # Where workers have parts of the parameters it is refused.
-    "privacy": lambda b: in_private_calls(regressor(backend=b if b == DDP() else None, n_members=2)),
+    "privacy": lambda b: in_private_calls(regressor(backend=b if isinstance(b, DDP) else None, n_members=2)),
     "a warm start": lambda b: twice(classifier(backend=b, warm_start=True, **stopping())),
     "rows that are read": lambda b: streamed(classifier(backend=b, **stopping(n_members=3, augmentation="mixup"))),
     "no shuffling": lambda b: regressor(backend=b, shuffle=False, augmentation="swap_noise").fit(X, VALUES),

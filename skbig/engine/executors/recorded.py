@@ -50,8 +50,7 @@ class RecordedExecutor:
 
     @property
     def name(self) -> str:
-        short = self._n_steps < MIN_STEPS_TO_RECORD and not self._programs
-        return "written" if short or not self.records else "recorded"
+        return "recorded" if self.records else "written"
 
     @property
     def n_parts(self) -> int:
