@@ -101,10 +101,13 @@ def _faults(
     choices: Choices, checked: Given, network: BuiltNetwork, backend: SingleDevice, *, judged: bool
 ) -> Sequence[tuple[bool, str]]:
     """Return what may be wrong, whether it is, and what is said of it."""
-    assert choices.privacy is not None
+    of_rows = _faults_of_rows(choices, checked, judged=judged)
+    return [*_faults_of_model(choices, checked, network), *of_rows, *_faults_of_machines(choices, backend)]
+
+
+def _faults_of_model(choices: Choices, checked: Given, network: BuiltNetwork) -> Sequence[tuple[bool, str]]:
     parameters, weight = choices.parameters, checked.weight
     without = [type(layer).__name__ for layer in network.without_row_gradients]
-    best_kept = bool(choices["early_stopping"]) and judged
     return [
         (
             network.couples_rows,
@@ -136,6 +139,13 @@ def _faults(
             "class_weight and a sample_weight that differs between rows are refused: weights are divided by their "
             "mean, so that each row would change the gradients of all others. Leave them out.",
         ),
+    ]
+
+
+def _faults_of_rows(choices: Choices, checked: Given, *, judged: bool) -> Sequence[tuple[bool, str]]:
+    assert choices.privacy is not None
+    best_kept = bool(choices["early_stopping"]) and judged
+    return [
         (
             bool(choices["early_stopping"]) and not judged,
             "early_stopping=True is refused without X_val: it would look at private rows without noise. Pass rows that "
@@ -155,6 +165,17 @@ def _faults(
             "rows that are not in memory are refused: each step draws from all of them by chance. Pass an array.",
         ),
         (
+            choices.privacy.delta * checked.X.shape[0] >= 1,
+            f"delta must be less than one over the number of rows, {checked.X.shape[0]}: with a larger one, to publish "
+            f"a row that is drawn by chance would count as private. Got delta={choices.privacy.delta!r}.",
+        ),
+    ]
+
+
+def _faults_of_machines(choices: Choices, backend: SingleDevice) -> Sequence[tuple[bool, str]]:
+    assert choices.privacy is not None
+    return [
+        (
             backend.bf16 or backend.tf32,
             f"precision={choices['precision']!r} is refused: norms that are rounded to three digits do not bound what "
             "a row adds. Use precision='float32'.",
@@ -172,11 +193,6 @@ def _faults(
         (
             choices.backend is not None and choices.privacy.secure,
             "secure=True is refused with several workers: each would draw rows and noise of its own. Use backend=None.",
-        ),
-        (
-            choices.privacy.delta * checked.X.shape[0] >= 1,
-            f"delta must be less than one over the number of rows, {checked.X.shape[0]}: with a larger one, to publish "
-            f"a row that is drawn by chance would count as private. Got delta={choices.privacy.delta!r}.",
         ),
     ]
 

@@ -276,11 +276,9 @@ def _prepare(
     if validation is None and choices["early_stopping"]:
         checked, validation = held_out(estimator, checked, seeds[0], incremental)
     checked = _weighted(estimator, checked, targets, incremental)
-    recipe = make_recipe(choices, backend, network, checked.X, one_epoch=incremental, judged=validation is not None)
-    recipe = replace(recipe, keeps_zeros=goes_on and bool(estimator._progress.get("keeps_zeros", False)))
+    resolved = resolved._replace(checked=checked, validation=validation)
     ledger = ledger_before(estimator, choices, goes_on=goes_on)
-    recipe = privately(recipe, choices, checked.X.shape[0], ledger, one_epoch=incremental)
-    resolved = resolved._replace(checked=checked)
+    recipe = _recipe(estimator, resolved, ledger, goes_on=goes_on, incremental=incremental)
     members, tracker = _members(estimator, resolved, recipe, seeds, goes_on=goes_on, incremental=incremental)
     recipe = replace(recipe, steps_forgotten=steps_forgotten(ledger, members))
     first_epoch = 0 if incremental else members.epochs
@@ -291,13 +289,7 @@ def _prepare(
         given=given,
         targets=targets,
         members=members,
-        rows=placed(
-            checked,
-            checked.encoded(targets.encode),
-            home,
-            at_once=recipe.batch_size >= checked.X.shape[0],
-            row_lengths=estimator._row_lengths(checked.X),
-        ),
+        rows=_rows(estimator, resolved, recipe),
         recipe=recipe,
         backend=backend,
         tracker=tracker,
@@ -314,6 +306,28 @@ def _prepare(
         steps_before=members.steps,
     )
     return _checkpointed(session, saves, saved, choices)
+
+
+def _recipe(
+    estimator: EstimatorInterface, resolved: _Resolved, ledger: Ledger | None, *, goes_on: bool, incremental: bool
+) -> Recipe:
+    """Say what to do: what is asked for, what a fit goes on with, and what keeps rows private."""
+    choices, X, judged = resolved.choices, resolved.checked.X, resolved.validation is not None
+    recipe = make_recipe(choices, resolved.backend, resolved.network, X, one_epoch=incremental, judged=judged)
+    recipe = replace(recipe, keeps_zeros=goes_on and bool(estimator._progress.get("keeps_zeros", False)))
+    return privately(recipe, choices, X.shape[0], ledger, one_epoch=incremental)
+
+
+def _rows(estimator: EstimatorInterface, resolved: _Resolved, recipe: Recipe) -> Any:
+    """Put the rows where they are trained on."""
+    checked, targets = resolved.checked, resolved.targets
+    return placed(
+        checked,
+        checked.encoded(targets.encode),
+        resolved.home,
+        at_once=recipe.batch_size >= checked.X.shape[0],
+        row_lengths=estimator._row_lengths(checked.X),
+    )
 
 
 def _resolve(

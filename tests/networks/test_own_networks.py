@@ -127,7 +127,7 @@ def test_of_ours_it_is_the_estimator() -> None:
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ("mpl", "The 'network' parameter.*'linear', 'mlp'.*Did you mean 'mlp'"),
+        ("mpl", "The 'network' parameter.*'linear', .*'mlp'.*Did you mean 'mlp'"),
         (3, "The 'network' parameter .*instance of Network.*Got 3"),
         (MLP((0,)), "hidden_layer_sizes"),
         (MLP((3,), activation="sigmoid"), "activation"),
