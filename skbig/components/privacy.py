@@ -21,7 +21,7 @@ class DPSGD(Component, name="dpsgd", recordable=True):
     Each step reads a random batch into which every one of the N rows comes by itself with the probability
     ``q = batch_size / N``, and gives the optimizer
 
-    .. math:: \frac{1}{q N} \Big( \sum_i g_i \min(1, C / \|g_i\|) + \sigma C \, \mathcal{N}(0, 1) \Big)
+    .. math:: \frac{1}{q N} \left( \sum_i g_i \min(1, C / \|g_i\|) + \sigma C \, \mathcal{N}(0, 1) \right)
 
     where :math:`g_i` is the gradient of the loss of row i by all parameters, C is `max_grad_norm` and :math:`\sigma`
     is `noise_multiplier`. So what was trained on a set of rows and what was trained on the same without one of them

@@ -76,7 +76,7 @@ class Distilled(MetaEstimatorMixin, BaseEstimator):
         Of a classifier.
     n_features_in_ : int
         Number of features, where the student knows it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where the student knows them.
 
     Notes

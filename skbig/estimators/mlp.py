@@ -248,7 +248,7 @@ class BigMLPRegressor(StandardizedRegressor, BigMLP):
     executor_ : {'written', 'recorded', 'graphed', ''}
         How the steps were executed in the end: by autograd as they are written, by the recorded operations, or as CUDA
         graphs. All give the same result. Empty when no step was taken.
-    target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
+    target_mean_, target_scale_ : ndarray of shape (n_outputs,)
         With ``standardize_target=True`` what predictions are moved and multiplied by, else zeros and ones.
     n_features_in_ : int
         Number of features.

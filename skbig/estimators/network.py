@@ -81,7 +81,7 @@ class BigNetworkRegressor(StandardizedRegressor, BigNetwork):
         Parameters and running statistics by name; with several members, they are the first dim of each.
     loss_curve_, validation_loss_curve_, validation_scores_, learning_rates_ : list of float
         One entry for each epoch; the validation curves are None without validation rows.
-    target_mean_, target_scale_ : ndarray of shape (n_outputs_,)
+    target_mean_, target_scale_ : ndarray of shape (n_outputs,)
         With ``standardize_target=True`` what predictions are moved and multiplied by, else zeros and ones.
     n_iter_, t_ : int
         Epochs run, and training rows seen.

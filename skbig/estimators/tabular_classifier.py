@@ -47,7 +47,7 @@ class BigTabularClassifier(Classifier, BigTabular):
         What became of the columns.
     temperature_ : float
         By what raw predictions are divided, so that probabilities are calibrated; 1 without validation rows.
-    feature_importances_ : ndarray of shape (n_features_in_,)
+    feature_importances_ : ndarray of shape (n_features,)
         Of each column by how much the loss rises when the column is shuffled among up to 512 rows, those held out if
         there are any, as a share of the sum. Not of sparse rows, nor of streamed ones where none are held out.
     weights_, buffers_ : dict of ndarray
@@ -58,7 +58,7 @@ class BigTabularClassifier(Classifier, BigTabular):
         Epochs run, and training rows seen.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where they have any.
 
     See Also

@@ -33,7 +33,7 @@ class Generalize(Masking):
     edges_ : dict of ndarray
         By number of the column: where its intervals meet.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Where X has names of columns.
 
     See Also

@@ -41,7 +41,7 @@ class Pseudonymize(Masking):
     Attributes
     ----------
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Where X has names of columns.
 
     References

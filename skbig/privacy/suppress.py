@@ -32,7 +32,7 @@ class Suppress(Masking):
     n_suppressed_ : int
         Rows of `fit` without values.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Where X has names of columns.
 
     See Also
