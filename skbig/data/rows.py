@@ -100,11 +100,11 @@ class Rows:
         """Return some rows of X."""
         if self.index is not None:
             which = self.index[which]
-        if isinstance(self.X, Tensor) and isinstance(which, Tensor):  # dtypes that are only selected have no X[which]
+        if isinstance(which, slice):
+            return self._converted(self.X[which])
+        if isinstance(self.X, Tensor):  # some dtypes have no X[which] in torch 2.6
             return self._converted(self.X.index_select(0, which))
-        return self._converted(
-            self.X[which if isinstance(which, slice) or isinstance(self.X, Tensor) else which.numpy()]
-        )
+        return self._converted(self.X[which.numpy()])
 
     def _converted(self, X: Any) -> Any:
         return X.to(self.dtype) if self.converts else X

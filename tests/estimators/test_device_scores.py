@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer, r2_score
 
 from skbig import BigMLPRegressor, BigTabularRegressor
-from skbig.components import Poisson, SquaredError
+from skbig.components import Poisson, Quantile, SquaredError
 from skbig.data.targets import RegressionTargets, class_targets
 from skbig.estimators import validation
 from skbig.estimators.device_scores import accuracy, device_scores, r2
@@ -92,6 +92,15 @@ def test_a_metric_is_asked_for_where_it_is_computed(scored_as_on_a_card: list[st
     model = fitted(small("binary", early_stopping=True, scoring=scoring), X, TASKS["binary"][1])
     assert scored_as_on_a_card == ["accuracy"]
     assert set(model.validation_curves_["validation"]) == {"loss", "roc_auc", "accuracy"}
+
+
+@pytest.mark.parametrize("loss", [Quantile((0.1, 0.9)), "gaussian_nll"])
+def test_several_columns_for_a_target(scored_as_on_a_card: list[str], loss: Any) -> None:
+    """What they predict is not the raw predictions in the unit of y, so the host scores it."""
+    settings = {"early_stopping": True, "scoring": None, "loss": loss, "random_state": 0}
+    model = fitted(small("regression", **settings), X, target("regression"))
+    assert scored_as_on_a_card == []
+    assert np.isfinite(model.validation_scores_).all()
 
 
 def test_other_scores_are_computed_on_the_host() -> None:
