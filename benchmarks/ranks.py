@@ -26,7 +26,7 @@ from skbig.engine.processes import ONE_PROCESS, Processes
 from skbig.engine.step import forward
 from skbig.engine.train import epochs_of
 from skbig.estimators.given import Given
-from skbig.estimators.session import prepare
+from skbig.estimators.preparation import prepare
 from skbig.launch.launch_options import LaunchOptions
 from skbig.launch.launcher import launch
 from skbig.launch.worker_context import WorkerContext, existing_context

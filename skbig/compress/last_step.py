@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.given import Given
-from skbig.estimators.session import prepare
+from skbig.estimators.preparation import prepare
 
 
 def fitted_copy(model: Any, name: str) -> tuple[Any, NetworkEstimator]:

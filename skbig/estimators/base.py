@@ -1,7 +1,7 @@
 """What all estimators share: scikit-learn's face over the one training loop.
 
 A fit is a straight way: check -> where to start from -> split -> recipe -> rows -> members -> train -> keep. The way is
-in `session.py`; here are its doors, and what is kept.
+in `preparation.py` and `session.py`; here are its doors, and what is kept.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from skbig.estimators.given import Given
 from skbig.estimators.hints import hint_for, hint_for_attribute, with_hints
 from skbig.estimators.html_repr import Documented
 from skbig.estimators.prediction import raw_predictions
+from skbig.estimators.preparation import prepare
 from skbig.estimators.private_fit import Accounted
 from skbig.estimators.row_checks import check_rows, check_training_rows, check_validation_rows
 from skbig.estimators.search_context import receiver_of_fits
-from skbig.estimators.session import prepare
 from skbig.estimators.shared_weights import SharedWeights
 from skbig.estimators.sklearn_compat import CallbackSupportMixin, with_callbacks
 from skbig.estimators.summarized import Summarized

@@ -19,8 +19,9 @@ from skbig.engine.population import Population
 from skbig.engine.stacking import stackable
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.given import Given
+from skbig.estimators.preparation import prepare
 from skbig.estimators.search_context import receiving_fits
-from skbig.estimators.session import Session, prepare
+from skbig.estimators.session import Session
 from skbig.exceptions import DivergenceError
 
 LIKELY_STEPS = 200

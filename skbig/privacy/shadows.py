@@ -15,8 +15,9 @@ from skbig._utils.device import plain_torch
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.estimators.given import Given
+from skbig.estimators.preparation import prepare
 from skbig.estimators.search_context import receiving_fits
-from skbig.estimators.session import Session, prepare
+from skbig.estimators.session import Session
 
 BYTES_AT_ONCE = 2**28
 """Shadows are trained together up to so many bytes of rows."""

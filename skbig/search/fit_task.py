@@ -19,8 +19,9 @@ from skbig.engine.train import Observer
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.finite_predictions import check_predictions
 from skbig.estimators.given import Given
+from skbig.estimators.preparation import prepare
 from skbig.estimators.search_context import fitting_candidate, receiving_fits
-from skbig.estimators.session import Session, prepare
+from skbig.estimators.session import Session
 from skbig.estimators.sklearn_compat import hands_callbacks_on, has_callbacks, params_of_rows, tells_callbacks
 from skbig.search.joblib_backend import Call
 from skbig.search.nesting import last_step, levels, pipelines_of, settings_around
