@@ -14,6 +14,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_predict
 from sklearn.utils.validation import has_fit_parameter
 
+from skbig.data.targets import of_labels
+
 SMALLEST = 1e-6
 """Probabilities are kept from 0 and 1 by so much: of a forest's zero there is no logarithm."""
 
@@ -29,14 +31,17 @@ def answers(teacher: Any, X: Any) -> np.ndarray:
     """Return a fitted teacher's probabilities (N, n_classes or n_labels), or its numbers."""
     if not is_classifier(teacher):
         return np.asarray(teacher.predict(X), dtype=float)
-    return _in_columns(teacher.predict_proba(X))
+    said = teacher.predict_proba(X)
+    return of_labels(said, teacher.classes_) if isinstance(said, list) else np.asarray(said, dtype=float)
 
 
 def answers_out_of_fold(teacher: Any, X: Any, y: Any, weight: np.ndarray | None, cv: Any) -> np.ndarray:
     """Return the same of teachers that have not seen the row they answer for."""
     method = "predict_proba" if is_classifier(teacher) else "predict"
     said = cross_val_predict(teacher, X, y, cv=cv, method=method, params=_weights_for(teacher, weight))
-    return _in_columns(said) if is_classifier(teacher) else np.asarray(said, dtype=float)
+    if isinstance(said, list):
+        return of_labels(said, [np.unique(own) for own in np.asarray(y).T])
+    return np.asarray(said, dtype=float)
 
 
 def of_classes(probabilities: np.ndarray, known: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -61,13 +66,6 @@ def soft_targets(probabilities: np.ndarray, temperature: float, *, multiclass: b
         return np.asarray(softmax(np.log(p) / temperature, axis=1))
     p = p if multilabel else p[:, -1:]
     return np.asarray(expit((np.log(p) - np.log1p(-p)) / temperature))
-
-
-def _in_columns(said: Any) -> np.ndarray:
-    """Return probabilities as one array; of labels, trees give a list with two columns each."""
-    if isinstance(said, list):
-        return np.column_stack([each[:, -1] for each in said])
-    return np.asarray(said, dtype=float)
 
 
 def _weights_for(teacher: Any, weight: np.ndarray | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Legend: N rows, K outputs (raw columns).
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,14 @@ def sorted_labels(classes: Any) -> np.ndarray:
         return np.unique(labels)
     except TypeError as error:
         raise ValueError(f"The labels in classes must be strings or numbers, and not both: {error}.") from None
+
+
+def of_labels(answers: Sequence[np.ndarray], classes: Sequence[Any]) -> np.ndarray:
+    """Return the probability of each label, (N, n_labels), of the list that trees give.
+
+    It has an array for each label, with a column for each of the label's classes: one alone where all rows agreed.
+    """
+    return np.column_stack([each @ (np.asarray(own) == 1) for each, own in zip(answers, classes, strict=True)])
 
 
 @dataclass(frozen=True)

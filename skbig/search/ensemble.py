@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skbig.data.targets import of_labels
 from skbig.estimators.stand_ins import PredictedClassifier, PredictedRegressor, ScoredRegressor
 from skbig.search.held_out_predictions import HeldOut
 from skbig.search.nesting import last_step
@@ -111,8 +112,8 @@ class _Ensemble(BaseEstimator):
 
     def _mean(self, method: str, X: Any) -> np.ndarray:
         check_is_fitted(self, "estimators_")
-        answers = [getattr(estimator, method)(X) for estimator in self.estimators_]
-        arrays = [np.stack([each[:, 1] for each in own], axis=1) if isinstance(own, list) else own for own in answers]
+        answers = [(getattr(estimator, method)(X), estimator) for estimator in self.estimators_]
+        arrays = [of_labels(own, estimator.classes_) if isinstance(own, list) else own for own, estimator in answers]
         return np.average(np.array(arrays), axis=0, weights=np.asarray(self.weights, dtype=float))
 
 
@@ -139,12 +140,12 @@ class EnsembleClassifier(ClassifierMixin, _Ensemble):
     estimators_ : list of estimator
         Those that are fitted.
     classes_ : ndarray of shape (n_classes,)
-        Class labels, sorted.
+        Class labels, sorted; of trees that predict several labels a list of those of each.
     """
 
     @property
-    def classes_(self) -> np.ndarray:
-        return np.asarray(self.estimators_[0].classes_)
+    def classes_(self) -> Any:
+        return self.estimators_[0].classes_
 
     @available_if(_can("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:

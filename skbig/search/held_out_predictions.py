@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
+from skbig.data.targets import of_labels
 from skbig.estimators.sklearn_compat import rows_of
 from skbig.search.nesting import last_step
 
@@ -61,13 +62,12 @@ def predictions_of(estimator: Any, X: Any, y: Any) -> HeldOut | None:
     methods = METHODS if is_classifier(estimator) else METHODS[-1:]
     method = next(name for name in methods if hasattr(estimator, name))
     answer = getattr(estimator, method)(X)
-    if isinstance(answer, list):  # of labels, one after another, each of two classes
-        answer = np.stack([each[:, 1] for each in answer], axis=1)
-    values = np.asarray(answer)
+    values = of_labels(answer, estimator.classes_) if isinstance(answer, list) else np.asarray(answer)
     if method == "predict":
         return HeldOut(method, values, tuple(getattr(last_step(estimator), "_quantiles", ())))
-    classes = np.asarray(estimator.classes_)
-    every = np.unique(np.asarray(y)) if np.ndim(y) == 1 else classes
+    if np.ndim(y) != 1:
+        return HeldOut(method, values)
+    classes, every = np.asarray(estimator.classes_), np.unique(np.asarray(y))
     if len(classes) == len(every):
         return HeldOut(method, values)
     if method != "predict_proba":

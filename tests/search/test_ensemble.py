@@ -94,7 +94,17 @@ def test_is_better_than_its_best_candidate_on_the_rows_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["two classes", "multilabel", "hinge", "two outputs", "quantiles", "a pipeline", "forest"]
+    "kind",
+    [
+        "two classes",
+        "multilabel",
+        "hinge",
+        "two outputs",
+        "quantiles",
+        "a pipeline",
+        "forest",
+        "a label that no row has",
+    ],
 )
 def test_every_task(kind: str) -> None:
     """Whatever estimators predict is averaged: probabilities, decision values, numbers, quantiles."""
@@ -114,6 +124,7 @@ def test_every_task(kind: str) -> None:
         ),
         "forest": (RandomForestClassifier(random_state=0), {"n_estimators": [3, 6]}, both),
     }
+    cases["a label that no row has"] = (RandomForestClassifier(random_state=0), {"n_estimators": [3, 6]}, both * [1, 0])
     model, grid, y = cases[kind]
     search = BigGridSearchCV(model, grid, cv=2, ensemble_size=3).fit(X, y)
     assert search.predict(X).shape == search.best_estimator_.estimators_[0].predict(X).shape
