@@ -20,7 +20,7 @@ from skbig.components.losses.base import resolve_loss
 from skbig.compress.made_rows import made_rows
 from skbig.compress.soft_loss import SoftLoss
 from skbig.compress.teaching import answers, answers_out_of_fold, of_classes, soft_targets, taught
-from skbig.data.targets import ClassTargets, class_targets
+from skbig.data.targets import class_targets
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.given import Given
 
@@ -200,6 +200,12 @@ class Distilled(MetaEstimatorMixin, BaseEstimator):
             raise ValueError("A temperature is of probabilities, and the student is a regressor. Use 'auto'.")
         if self.cv is not None and isinstance(self.teacher, FrozenEstimator):
             raise ValueError("A frozen teacher is not fitted to folds. Use cv=None.")
+        if last.privacy is not None and (self.n_made or not isinstance(self.teacher, FrozenEstimator)):
+            raise ValueError(
+                "A student with privacy needs a frozen teacher, and n_made=0: one that is fitted to the same rows, and "
+                "rows that are made of others, tell what epsilon_ does not count. Use FrozenEstimator(teacher), of one "
+                "whose rows need no protection."
+            )
         if isinstance(self.cv, bool) or (isinstance(self.cv, Integral) and self.cv < 2):
             raise ValueError(f"The 'cv' parameter of Distilled must be 2 or more folds. Got {self.cv!r} instead.")
 
@@ -281,7 +287,7 @@ def _decided(teacher: Any, said: np.ndarray, y: Any) -> np.ndarray:
         return said.reshape(len(said), *np.asarray(y).shape[1:])
     if said.shape[1] > 1 and np.asarray(y).shape[1:] == said.shape[1:]:
         return (said > 0.5).astype(int)
-    return ClassTargets(np.asarray(teacher.classes_)).classes[said.argmax(axis=1)]
+    return np.asarray(teacher.classes_)[said.argmax(axis=1)]
 
 
 def _joined(one: Any, other: Any) -> Any:

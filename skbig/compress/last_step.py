@@ -50,6 +50,11 @@ def some_rows(X: Any, index: np.ndarray) -> Any:
     return X[index] if hasattr(X, "shape") else [X[i] for i in index]
 
 
+def count_rows(X: Any) -> int:
+    """Return how many rows there are, of the same."""
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
 def with_last(model: Any, last: Any) -> Any:
     """Return the model with another last step."""
     if not isinstance(model, Pipeline):

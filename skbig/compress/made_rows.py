@@ -63,7 +63,7 @@ def _made(column: Any, near: np.ndarray, random: np.random.RandomState) -> np.nd
 def _neighbours(columns: list[Any]) -> np.ndarray:
     """Return the number of each row's nearest other row, (N,), by numbers of one scale and categories that agree."""
     Z = np.column_stack(
-        [part for column in columns for part in _scaled(np.asarray(column))] or [np.zeros(len(columns))]
+        [part for column in columns for part in _scaled(np.asarray(column))] or [np.zeros(len(columns[0]))]
     )
     found: np.ndarray = NearestNeighbors(n_neighbors=2).fit(Z).kneighbors(Z, return_distance=False)
     return np.where(found[:, 0] == np.arange(len(Z)), found[:, 1], found[:, 0])  # of equal rows another may come first
@@ -71,7 +71,9 @@ def _neighbours(columns: list[Any]) -> np.ndarray:
 
 def _scaled(column: np.ndarray) -> list[np.ndarray]:
     if column.dtype.kind in "fiub":
-        values = np.nan_to_num(column.astype(float), nan=float(np.nanmean(column.astype(float))))
+        values = column.astype(float)
+        missing = np.isnan(values)
+        values[missing] = 0.0 if missing.all() else values[~missing].mean()
         return [(values - values.mean()) / (values.std() or 1.0)]
     levels, codes = np.unique(column.astype(str), return_inverse=True)
     return [(codes == level).astype(float) for level in range(len(levels))] if len(levels) <= MAX_LEVELS else []

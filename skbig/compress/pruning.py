@@ -89,6 +89,11 @@ def prune(
     check("n_steps", "prune", n_steps, COUNT)
     check("n_epochs", "prune", n_epochs, COUNT)
     smaller, last = fitted_copy(model, "prune")
+    if structured and vars(last).get("_ledger") is not None:
+        raise ValueError(
+            "structured=True is refused after a training with privacy: it looks at rows without noise, which epsilon_ "
+            "does not count. Use structured=False."
+        )
     rows = rows_for(smaller, X)
     sizes = list(_hidden(last)) if structured else []
     for step in range(1, n_steps + 1):

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.extras import import_extra
 from skbig._utils.validation import Boolean, Interval, check
-from skbig.compress.last_step import fitted_copy, some_rows
+from skbig.compress.last_step import count_rows, fitted_copy, some_rows
 from skbig.estimators.base import NetworkEstimator
 from skbig.onnx.export import to_onnx
 from skbig.onnx.feeds import feeds_of
@@ -138,7 +138,7 @@ def report(models: Any, X: Any, y: Any, *, onnx: bool = False, n_rows: int = 100
     named = dict(models) if isinstance(models, Mapping) else {type(models).__name__: models}
     if not named:
         raise ValueError("report takes one model or more. Got none.")
-    many = some_rows(X, np.arange(n_rows) % _count(X))
+    many = some_rows(X, np.arange(n_rows) % count_rows(X))
     ways = [way for name, model in named.items() for way in _ways(name, model, X, y, onnx)]
     times = [[np.inf, np.inf] for _ in ways]
     one = some_rows(X, np.arange(1))
@@ -208,10 +208,6 @@ def _predictor_of(model: Any) -> Callable[[Any], Any]:
     model = getattr(model, "student_", model)
     predict: Callable[[Any], Any] = model.predictor() if isinstance(model, NetworkEstimator) else model.predict
     return predict
-
-
-def _count(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
 def _seconds(predict: Callable[[Any], Any], rows: Any) -> float:

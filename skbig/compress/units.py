@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from skbig.compress.last_step import put_arrays, some_rows
+from skbig.compress.last_step import count_rows, put_arrays, some_rows
 from skbig.data.rows import as_tensor
 from skbig.estimators.base import NetworkEstimator
 from skbig.networks.dense import Dense
@@ -52,7 +52,7 @@ def _keep_units(network: BuiltNetwork, arrays: dict[str, np.ndarray], i: int, ou
 def _outputs(estimator: NetworkEstimator, X: Any) -> list[np.ndarray]:
     """Return what each layer gives on some rows, (M, R, H)."""
     network, n_members = estimator._network, len(estimator._progress["seeds"])
-    every = np.unique(np.linspace(0, X.shape[0] - 1, MAX_ROWS).astype(int))
+    every = np.unique(np.linspace(0, count_rows(X) - 1, MAX_ROWS).astype(int))
     rows = estimator._check_rows(some_rows(X, every), estimator._row_dtype())
     dense = rows if isinstance(rows, np.ndarray) else rows.toarray() if hasattr(rows, "toarray") else rows.load()
     parameters, statistics = estimator._tensors(torch.device("cpu"))

@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbig import BigLinearClassifier, BigLinearRegressor, BigMLPClassifier, BigMLPRegressor, BigTabularClassifier
-from skbig.components import FocalLoss, LogLoss
+from skbig.components import DPSGD, FocalLoss, LogLoss
 from skbig.compress import Distilled
 from skbig.compress.made_rows import made_rows
 from skbig.compress.soft_loss import SoftLoss
@@ -162,6 +162,8 @@ def test_a_search_over_what_distils() -> None:
         (Distilled(student(loss="hinge"), FOREST), CLASSES, ValueError, "probabilities"),
         (Distilled(student(), FrozenEstimator(FOREST), cv=2), CLASSES, ValueError, "frozen teacher"),
         (Distilled(BigMLPRegressor(), LinearRegression(), temperature=2.0), VALUES, ValueError, "is a regressor"),
+        (Distilled(student(privacy=DPSGD()), FOREST), CLASSES, ValueError, "needs a frozen teacher"),
+        (Distilled(student(privacy=DPSGD()), FrozenEstimator(FOREST), n_made=1), CLASSES, ValueError, "n_made=0"),
     ],
 )
 def test_what_cannot_be_distilled(distilled: Any, y: Any, error: type[Exception], message: str) -> None:
@@ -178,6 +180,16 @@ def test_classes_of_a_frozen_teacher() -> None:
     assert Distilled(student(), teacher).fit(X[some], NAMES[some]).predict_proba(X).shape == (60, 2)
     with pytest.raises(ValueError, match=r"classes \['new'\], which the teacher does not know"):
         Distilled(student(), teacher).fit(X, np.where(some, NAMES, "new"))
+
+
+@pytest.mark.parametrize("cv", [None, 2])
+def test_a_label_that_no_row_has(cv: Any) -> None:
+    """Of a label that all rows have, or none, trees say one number; the student learns it as it is."""
+    y = LABELS.copy()
+    y[:, 0], y[:, 1] = 0, 1
+    distilled = Distilled(student(max_iter=60), FOREST, share=1.0, cv=cv).fit(X, y)
+    p = distilled.predict_proba(X).mean(axis=0)
+    assert p[0] < 0.1 and p[1] > 0.9
 
 
 # The loss, and made rows.
@@ -212,6 +224,9 @@ def test_made_rows_are_near_rows() -> None:
     assert np.abs(np.tile(X, (3, 1)) - made_rows(X, 3, seed=0)).mean() < X.std()
     twice = np.repeat(X[:30], 2, axis=0)
     np.testing.assert_array_equal(made_rows(twice, 1, seed=0), twice)
+    names = pd.DataFrame({"name": [f"name{i}" for i in range(60)]})
+    assert set(made_rows(names, 2, seed=0)["name"]) <= set(names["name"])
+    assert made_rows(frame.assign(e=np.nan), 1, seed=0)["e"].isna().all()
     with pytest.raises(ValueError, match="n_made needs X as a dense array or a data frame"):
         made_rows(sparse.csr_array(X), 1, seed=0)
 

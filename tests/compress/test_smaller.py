@@ -24,6 +24,7 @@ from skbig import (
     BigNetworkClassifier,
     BigTabularClassifier,
 )
+from skbig.components import DPSGD
 from skbig.compress import low_rank, prune, report
 from skbig.compress.units import fewer_units
 from skbig.networks import MLP
@@ -142,6 +143,22 @@ def test_every_estimator_with_hidden_layers(model: Any) -> None:
     assert narrow.predict(X).shape == (60,)
     rows = narrow[:-1].transform(X) if hasattr(narrow, "steps") else X
     last.partial_fit(rows, CLASSES)
+
+
+def test_rows_as_lists() -> None:
+    """Rows may be lists, as in `fit`."""
+    model = BigMLPClassifier((8,), max_iter=3, random_state=0).fit(X, CLASSES)
+    narrow = [prune(model, rows, CLASSES, 0.5, structured=True, **QUICK) for rows in (X, X.tolist())]
+    np.testing.assert_array_equal(narrow[0].predict(X), narrow[1].predict(X))
+
+
+def test_units_are_not_chosen_by_private_rows() -> None:
+    """After a training with privacy only zeros are made, by the weights alone."""
+    private = DPSGD(noise_multiplier=2.0, delta=1e-3)
+    model = BigMLPClassifier((8,), privacy=private, max_iter=2, batch_size=20, random_state=0).fit(X, CLASSES)
+    with pytest.raises(ValueError, match="refused after a training with privacy"):
+        prune(model, X, CLASSES, 0.5, structured=True)
+    assert share_of_zeros(prune(model, X, CLASSES, 0.5, **QUICK)) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(
