@@ -81,6 +81,8 @@ def main(n_rounds=8):
             if run.returncode == 0:
                 break
             time.sleep(1)
+        else:
+            raise RuntimeError(f"The server did not take the app.\n{run.stdout}{run.stderr}")
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             scores = json.loads(results.read_text() or "[]") if results.exists() else []

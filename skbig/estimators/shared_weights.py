@@ -90,8 +90,9 @@ def _like(given: Any, old: np.ndarray, name: str) -> np.ndarray:
     value = np.asarray(given)
     if value.dtype.kind not in "fiub" or value.shape != shape:
         raise ValueError(f"{name!r} must be numbers of shape {shape}. Got {value.dtype} of shape {value.shape}.")
-    if not np.isfinite(value).all():
-        raise ValueError(f"{name!r} has numbers that are not finite.")
+    largest = np.finfo(old.dtype).max if old.dtype.kind == "f" else np.inf
+    if not (np.isfinite(value) & (np.abs(value) <= largest)).all():
+        raise ValueError(f"{name!r} has numbers that are not finite as {old.dtype}.")
     if old.dtype.kind != "f" and value.dtype.kind == "f":  # a mean of counts
         value = np.rint(value)
     return np.array(value, dtype=old.dtype).reshape(old.shape)

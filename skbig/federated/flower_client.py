@@ -70,6 +70,8 @@ def client(
             f"client takes an estimator of this package, of a Pipeline its last step. Got {estimator!r:.200}."
         )
     check("n_epochs", "client", n_epochs, Interval(1, None, integer=True))
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val belong together: give both, or neither.")
     estimator.get_weights()  # says so where there are none
     return _kind(flwr.NumPyClient)(estimator, (X, y, sample_weight), (X_val, y_val), n_epochs).to_client()
 

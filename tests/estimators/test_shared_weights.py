@@ -146,6 +146,9 @@ def test_bad_weights_change_nothing() -> None:
         with pytest.raises(ValueError, match="arrays of weights|must be numbers|not finite"):
             model.set_weights(weights)
     assert_same_weights(model, BigMLPClassifier((5,), **SMALL).initialize(4, [0, 1, 2]))
+    single = BigMLPClassifier((5,), precision="float32", **SMALL).initialize(4, [0, 1, 2])
+    with pytest.raises(ValueError, match="not finite as float32"):
+        single.set_weights([weight + 1e300 for weight in before])
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def test_what_is_no_client() -> None:
         client(BigMLPClassifier(), X, CLASSES)
     with pytest.raises(ValueError, match="'n_epochs' parameter of client"):
         client(model(), X, CLASSES, n_epochs=0)
+    with pytest.raises(ValueError, match="give both, or neither"):
+        client(model(), X, CLASSES, y_val=CLASSES)
 
 
 def test_three_clients_and_a_server_are_processes(tmp_path: Path) -> None:
