@@ -33,22 +33,9 @@ from skbig.components.optimizers.rmsprop import RMSprop
 from skbig.components.optimizers.sgd import SGD
 from skbig.components.penalties import L1, L2, ElasticNet, GroupL1, Penalty
 from skbig.components.privacy import DPSGD
-from skbig.components.schedules import (
-    Constant,
-    Cosine,
-    CosLog4,
-    Exponential,
-    FlatCosine,
-    FunctionSchedule,
-    InverseTime,
-    InvScaling,
-    Linear,
-    OneCycle,
-    Plateau,
-    Progress,
-    Schedule,
-    StepDecay,
-)
+from skbig.components.schedules.annealing import Cosine, CosLog4, FlatCosine, Linear, OneCycle
+from skbig.components.schedules.base import FunctionSchedule, Progress, Schedule
+from skbig.components.schedules.decays import Constant, Exponential, InverseTime, InvScaling, Plateau, StepDecay
 
 __all__ = [
     "DPSGD",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skbig._utils.random import Noise
 from skbig.components.optimizers.lbfgs import LBFGS, Remembered
-from skbig.components.schedules import Progress
+from skbig.components.schedules.base import Progress
 from skbig.data.batch import Batch
 from skbig.data.rows import Rows
 from skbig.engine.epoch import Clock, EpochResult, column

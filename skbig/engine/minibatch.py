@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig.components.schedules import Progress
+from skbig.components.schedules.base import Progress
 from skbig.data.batch import Batch
 from skbig.data.poisson_rows import PoissonRows
 from skbig.data.rows import Rows

@@ -13,7 +13,7 @@ from skbig.components.optimizers.base import Optimizer
 from skbig.components.param_groups import ParamGroups
 from skbig.components.penalties import Penalty
 from skbig.components.privacy import DPSGD
-from skbig.components.schedules import Schedule
+from skbig.components.schedules.base import Schedule
 from skbig.networks.network import BuiltNetwork
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from skbig._utils.random import Noise, Purpose, step_keys
-from skbig.components.schedules import Progress
+from skbig.components.schedules.base import Progress
 from skbig.engine.members import Members
 from skbig.engine.private_noise import StepNoise
 from skbig.engine.recipe import Recipe

@@ -21,7 +21,7 @@ from skbig.components.losses.base import Loss, resolve_loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.privacy import DPSGD
-from skbig.components.schedules import Schedule, resolve_schedule
+from skbig.components.schedules.base import Schedule, resolve_schedule
 from skbig.distributed.backend import Backend, resolve_backend
 from skbig.estimators.declaration import declared, parameters_of
 from skbig.estimators.hints import hint_for_value

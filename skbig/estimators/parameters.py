@@ -23,7 +23,7 @@ from skbig.components.optimizers.base import Optimizer
 from skbig.components.param_groups import GroupFactors
 from skbig.components.penalties import Penalty
 from skbig.components.privacy import DPSGD
-from skbig.components.schedules import Schedule
+from skbig.components.schedules.base import Schedule
 from skbig.distributed.backend import Backend
 from skbig.estimators.declaration import declared, estimator, parameter
 

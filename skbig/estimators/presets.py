@@ -11,7 +11,7 @@ from typing import Any
 
 from skbig.components.clipping import ClipNorm
 from skbig.components.optimizers.adam import AdamW
-from skbig.components.schedules import Cosine
+from skbig.components.schedules.annealing import Cosine
 
 MIN_ROWS_TO_JUDGE = 50
 """With fewer rows none are held out: too few would say which epoch is best."""

@@ -21,7 +21,8 @@ from skbig._utils.validation import Boolean, Options
 from skbig.components.clipping import Clipping
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
-from skbig.components.schedules import Constant, Schedule
+from skbig.components.schedules.base import Schedule
+from skbig.components.schedules.decays import Constant
 from skbig.data.rows import Rows
 from skbig.data.sources.base import Source
 from skbig.data.streaming.lazy_rows import LazyRows

@@ -13,7 +13,7 @@ from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.privacy import DPSGD
-from skbig.components.schedules import Schedule
+from skbig.components.schedules.base import Schedule
 from skbig.networks.network import Network
 from skbig.testing.augmentations import check_augmentation
 from skbig.testing.averages import check_average

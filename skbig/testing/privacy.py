@@ -12,7 +12,7 @@ from skbig._utils.random import step_keys
 from skbig.components.losses.regression import SquaredError
 from skbig.components.optimizers.sgd import SGD
 from skbig.components.privacy import DPSGD
-from skbig.components.schedules import Constant
+from skbig.components.schedules.decays import Constant
 from skbig.data.batch import Batch
 from skbig.engine.members import make_members
 from skbig.engine.private_step import add_noise, clipped_gradient

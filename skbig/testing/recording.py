@@ -12,7 +12,8 @@ from skbig._utils.component import Component
 from skbig.components.losses.classification import LogLoss
 from skbig.components.losses.regression import SquaredError
 from skbig.components.optimizers.sgd import SGD
-from skbig.components.schedules import Constant, Schedule
+from skbig.components.schedules.base import Schedule
+from skbig.components.schedules.decays import Constant
 from skbig.data.rows import Rows, place_rows
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skbig.components.schedules import Progress, Schedule
+from skbig.components.schedules.base import Progress, Schedule
 from skbig.testing.laws import check_members, expect, same
 
 

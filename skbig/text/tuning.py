@@ -21,7 +21,9 @@ from skbig._utils.validation import Boolean, Each, Instance, Options
 from skbig.components.clipping import Clipping
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
-from skbig.components.schedules import Constant, Linear, Schedule
+from skbig.components.schedules.annealing import Linear
+from skbig.components.schedules.base import Schedule
+from skbig.components.schedules.decays import Constant
 from skbig.data.array_rows import ArrayRows
 from skbig.estimators.attributes import TextAttributes
 from skbig.estimators.base import NetworkEstimator

@@ -15,23 +15,9 @@ from sklearn.neural_network import MLPClassifier
 from torch.optim import lr_scheduler
 
 from skbig._utils.component import names, resolve, stack
-from skbig.components.schedules import (
-    Constant,
-    Cosine,
-    CosLog4,
-    Exponential,
-    FlatCosine,
-    FunctionSchedule,
-    InverseTime,
-    InvScaling,
-    Linear,
-    OneCycle,
-    Plateau,
-    Progress,
-    Schedule,
-    StepDecay,
-    resolve_schedule,
-)
+from skbig.components.schedules.annealing import Cosine, CosLog4, FlatCosine, Linear, OneCycle
+from skbig.components.schedules.base import FunctionSchedule, Progress, Schedule, resolve_schedule
+from skbig.components.schedules.decays import Constant, Exponential, InverseTime, InvScaling, Plateau, StepDecay
 
 
 def rises_then_falls(fraction):

@@ -28,7 +28,8 @@ from skbig.components.clipping import Clipping
 from skbig.components.losses.base import Loss
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
-from skbig.components.schedules import Plateau, Progress, Schedule
+from skbig.components.schedules.base import Progress, Schedule
+from skbig.components.schedules.decays import Plateau
 from skbig.networks import Network, TrainingPass
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
