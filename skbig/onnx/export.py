@@ -23,6 +23,7 @@ from skbig.estimators.types import Table, Targets
 from skbig.exceptions import ExportError
 from skbig.onnx.check import check_graph
 from skbig.onnx.feeds import Feeds, feeds_of
+from skbig.onnx.messages import first_line
 from skbig.onnx.quantization import quantized
 from skbig.onnx.registration import register_if_installed, register_within
 
@@ -153,7 +154,7 @@ def _converted(model: Any, feeds: Feeds, target_opset: int | None) -> Any:
     except (ExportError, ImportError):  # which says what to install
         raise
     except Exception as error:
-        raise ExportError(f"skl2onnx cannot convert {type(model).__name__}: {_first_line(error)}") from error
+        raise ExportError(f"skl2onnx cannot convert {type(model).__name__}: {first_line(error)}") from error
     _give_back_names(graph.graph, list(feeds.inputs))
     for each in graph.opset_import:
         if each.domain == "" and target_opset is not None:
@@ -163,16 +164,18 @@ def _converted(model: Any, feeds: Feeds, target_opset: int | None) -> Any:
 
 def _give_back_names(graph: Any, names: list[str]) -> None:
     """Call the inputs what the columns are called, of whose names skl2onnx has kept letters and digits alone."""
+    outputs = [made.name for made in graph.output]
+    if taken := [name for name in names if name in outputs]:
+        raise ExportError(
+            f"A column is called {taken[0]!r}, and so is an output of the graph, of {outputs}. Rename the column, and "
+            "fit the model again."
+        )
     own = {given.name: name for given, name in zip(graph.input, names, strict=True)}
     for node in graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = own.get(name, name)
     for given in graph.input:
         given.name = own[given.name]
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _write(content: bytes, path: Path) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,11 @@ from skbig.inference.torch_module import member_module
 from skbig.networks.modules.layer import ModuleLayer
 from skbig.networks.modules.network import ModuleNetwork
 from skbig.onnx.graph import Graph
+from skbig.onnx.messages import first_line, logging_only
 
 OLDEST_OPSET = 18
 """That torch exports to."""
+EXPORTER_LOG = "torch.onnx._internal.exporter._registration"
 
 
 class Stack(nn.Module):
@@ -73,7 +73,8 @@ def _exported(module: nn.Module, rows: Tensor, opset: int) -> Any:
     import_extra("onnxscript", "onnx", "skbig.onnx")
     inliner = import_extra("onnx.inliner", "onnx", "skbig.onnx")
     try:
-        with _quiet():
+        with logging_only(EXPORTER_LOG, _is_error), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
                 (rows,),
@@ -85,22 +86,11 @@ def _exported(module: nn.Module, rows: Tensor, opset: int) -> Any:
             assert program is not None
             return inliner.inline_local_functions(program.model_proto)
     except Exception as error:
-        cause = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"The module cannot become nodes of ONNX; torch.onnx.export says: {cause}") from error
+        raise ExportError(
+            f"The module cannot become nodes of ONNX; torch.onnx.export says: {first_line(error)}"
+        ) from error
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch's exporter tells of itself."""
-
-    def is_ours(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR
-
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    logger.addFilter(is_ours)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.removeFilter(is_ours)
+def _is_error(record: logging.LogRecord) -> bool:
+    """Whether a record is more than what torch's exporter tells of itself."""
+    return record.levelno >= logging.ERROR

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from skbig._utils.extras import import_extra
 from skbig.exceptions import ExportError
 from skbig.onnx.check import run_graph
 from skbig.onnx.feeds import Feeds
+from skbig.onnx.messages import logging_only
 
 
 def quantized(graph: Any, model: Any, feeds: Feeds, y: Any, max_loss: float) -> tuple[Any, float]:
@@ -46,7 +45,7 @@ def quantized(graph: Any, model: Any, feeds: Feeds, y: Any, max_loss: float) -> 
 def _with_integers(graph: Any) -> Any:
     onnx = import_extra("onnx", "onnx", "skbig.onnx")
     quantization = import_extra("onnxruntime.quantization", "onnx", "skbig.onnx")
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, logging_only(None, _is_others):
         path = Path(folder) / "graph.onnx"
         quantization.quantize_dynamic(
             graph,
@@ -66,19 +65,9 @@ def _has_stacks(graph: Any) -> bool:
     return any(node.op_type == "MatMul" and stacks & {*node.input} for node in graph.graph.node)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what the quantizer recommends by the root logger of this process."""
-
-    def is_others(record: logging.LogRecord) -> bool:
-        return "onnxruntime" not in record.pathname
-
-    root = logging.getLogger()
-    root.addFilter(is_others)
-    try:
-        yield
-    finally:
-        root.removeFilter(is_others)
+def _is_others(record: logging.LogRecord) -> bool:
+    """Whether a record is not of the quantizer, which recommends things by the root logger of this process."""
+    return "onnxruntime" not in record.pathname
 
 
 def _loss(before: np.ndarray, after: np.ndarray, y: Any, of_classes: bool) -> float:

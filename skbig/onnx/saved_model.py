@@ -9,13 +9,13 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.extras import import_extra
 from skbig.estimators.types import Table
@@ -23,6 +23,7 @@ from skbig.exceptions import ExportError
 from skbig.onnx.check import check_results
 from skbig.onnx.export import to_onnx
 from skbig.onnx.feeds import feeds_of
+from skbig.onnx.messages import logging_only
 from skbig.onnx.tensorflow_nodes import OPERATIONS, label_table, text_table
 
 SIGNATURE = "serving_default"
@@ -79,12 +80,13 @@ def to_saved_model(
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there already. TensorFlow Serving wants a new folder for each version.")
     model = getattr(model, "best_estimator_", model)
+    check_is_fitted(model)
     rows = _rows_for(model) if X is None else X
     graph = to_onnx(model, rows, dtype=dtype)
     feeds = feeds_of(model, rows, dtype)
     unfinished = folder.with_name(f".{folder.name[:200]}.{uuid.uuid4().hex[:12]}")
     try:
-        with _quiet():
+        with logging_only("tensorflow", _is_warning):
             _save(tf, graph, feeds.inputs, unfinished)
             check_results(_run(tf, unfinished, graph, feeds.inputs), model, feeds)
         if folder.is_dir():
@@ -195,16 +197,6 @@ def _texts(array: np.ndarray) -> np.ndarray:
     return np.array([text.decode() for text in array.ravel()], dtype=object).reshape(array.shape)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back that TensorFlow tells where it writes."""
-
-    def is_warning(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-    logger = logging.getLogger("tensorflow")
-    logger.addFilter(is_warning)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_warning)
+def _is_warning(record: logging.LogRecord) -> bool:
+    """Whether a record is more than where TensorFlow writes."""
+    return record.levelno >= logging.WARNING

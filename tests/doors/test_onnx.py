@@ -44,6 +44,7 @@ from skbig import (
     BigMLPRegressor,
     BigNetworkClassifier,
     BigNetworkRegressor,
+    BigTabularClassifier,
     BigTabularRegressor,
 )
 from skbig.components import Loss
@@ -371,6 +372,16 @@ def test_columns_keep_their_names() -> None:
     assert [each.name for each in to_onnx(model, table).graph.input] == list(table)
     tabular = fitted(BigTabularRegressor("fast", max_iter=2), table, PRICE)
     assert [each.name for each in to_onnx(tabular, table).graph.input] == list(table)
+
+
+def test_a_column_called_as_an_output_is_named() -> None:
+    """Inputs and outputs of a graph have different names: which column is in the way is said."""
+    table = TABLE[["area", "age"]].rename(columns={"age": "label"})
+    regressor, classifier = (kind("fast", max_iter=2) for kind in (BigTabularRegressor, BigTabularClassifier))
+    graph = to_onnx(fitted(regressor, table, PRICE), table)
+    assert [each.name for each in graph.graph.input] == ["area", "label"]
+    with pytest.raises(ExportError, match="A column is called 'label', and so is an output of the graph"):
+        to_onnx(fitted(classifier, table, CHEAP), table)
 
 
 def test_a_wrong_conversion_is_refused() -> None:

@@ -13,6 +13,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
 from sklearn.ensemble import VotingRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -174,6 +175,8 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     table = fitted(BigTabularClassifier("fast", max_iter=2), TABLE, WORDS[np.arange(200) % 60])
     with pytest.raises(ValueError, match="to_saved_model needs X"):
         to_saved_model(table, tmp_path / "2")
+    with pytest.raises(NotFittedError):
+        to_saved_model(BigMLPRegressor(), tmp_path / "2")
 
 
 def test_tensorflow_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
