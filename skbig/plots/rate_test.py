@@ -8,17 +8,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
 
 from skbig._utils.device import plain_torch
+from skbig._utils.validation import Options, check
 from skbig.engine.population import Population
 from skbig.engine.stacking import stackable
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.given import Given
+from skbig.estimators.parameters import COUNT
 from skbig.estimators.preparation import prepare
 from skbig.estimators.search_context import receiving_fits
 from skbig.estimators.session import Session
@@ -31,7 +32,7 @@ MOST_EPOCHS = 50
 PLAIN: dict[str, Any] = {
     "schedule": "constant",
     "early_stopping": False,
-    "n_iter_no_change": inf,
+    "n_iter_no_change": math.inf,
     "max_time": None,
     "n_members": 1,
     "warm_start": False,
@@ -73,6 +74,11 @@ def rate_test(
     own = prepare(_plain(network, None, 1), given, _NOTHING)
     if own.recipe.optimizer.full_batch:
         raise ValueError(f"optimizer={network.optimizer!r} finds its steps itself: no rate can be tested.")
+    if own.recipe.privacy is not None:
+        raise ValueError(
+            f"privacy={network.privacy!r} keeps the training loss back, as it would tell of rows: no rate can be "
+            "tested. Try rates on rows that are no secret, with privacy=None."
+        )
     if n_epochs is None:
         steps = math.ceil(own.rows.n_rows / own.recipe.batch_size)
         n_epochs = min(max(math.ceil(LIKELY_STEPS / steps), 3), MOST_EPOCHS)
@@ -89,10 +95,7 @@ def _checked(rates: Any, n_epochs: int | None) -> np.ndarray:
         raise ValueError(
             f"The 'rates' parameter of LearningRateDisplay must be two positive numbers or more. Got {rates!r} instead."
         )
-    if n_epochs is not None and (not isinstance(n_epochs, int) or n_epochs < 1):
-        raise ValueError(
-            f"The 'n_epochs' parameter of LearningRateDisplay must be an int > 0 or None. Got {n_epochs!r} instead."
-        )
+    check("n_epochs", "LearningRateDisplay", n_epochs, COUNT, Options((None,)))
     return found
 
 

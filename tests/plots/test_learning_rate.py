@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbig import BigMLPClassifier, BigMLPRegressor, BigTabularRegressor
+from skbig.components import DPSGD
 from skbig.engine.population import Population
 from skbig.plots import LearningRateDisplay
 from tests.fitting import VALUES, WORDS, X, fitted, state_of
@@ -128,7 +129,13 @@ def test_steps_decide_the_length() -> None:
         (small(optimizer="lbfgs"), {}, "optimizer='lbfgs' finds its steps itself: no rate can be tested"),
         (small(), {"rates": [0.1]}, "'rates' parameter of LearningRateDisplay must be two positive numbers or more"),
         (small(), {"rates": [0.1, -1.0]}, "'rates' parameter of LearningRateDisplay must be two positive numbers"),
-        (small(), {"n_epochs": 0}, "'n_epochs' parameter of LearningRateDisplay must be an int > 0 or None. Got 0"),
+        (
+            small(),
+            {"n_epochs": 0},
+            "'n_epochs' parameter of LearningRateDisplay must be an int .* or one of {None}. Got 0",
+        ),
+        (small(), {"n_epochs": 2.5}, "'n_epochs' parameter of LearningRateDisplay must be an int"),
+        (small(privacy=DPSGD(1.0)), {}, "keeps the training loss back"),
         (small(activation="swash"), {}, "activation"),
     ],
 )
