@@ -49,7 +49,7 @@ class LineSearchEpochs:
         self._members, self._rows, self._recipe = members, rows, recipe
         self._clock, self._first_epoch = clock, first_epoch
         whole = rows.take(np.arange(rows.n_rows)[None])
-        parts = Parts()
+        parts = Parts(recipe.n_parts)
         self._singles = [_Single(members, m, whole, recipe, rows.mean_weight, parts) for m in range(members.n_members)]
 
     @property

@@ -56,7 +56,7 @@ class MiniBatchEpochs:
         self._members, self._rows, self._recipe, self._clock = members, rows, recipe, clock
         self._first_epoch = first_epoch
         self._time_per_step = 0.0
-        self._parts = Parts(_parts_of(recipe) if processes.splits_batches else 1)
+        self._parts = Parts(recipe.n_parts if processes.splits_batches else 1)
         self._failed, self._processes = failed, processes
         self._begun: dict[int, Iterator[Sequence[Batch]]] = {}
         self._plan: StepTable | None = None
@@ -211,11 +211,6 @@ class MiniBatchEpochs:
             f"{members.epochs + 1}, step {members.steps + 1}, at the learning rate {rate:g} and a gradient norm of "
             f"{norm:g}. The weights of the step before are kept. {ADVICE}"
         )
-
-
-def _parts_of(recipe: Recipe) -> int:
-    """Return in how many parts a batch is computed, because no more rows of it are wanted at once."""
-    return 1 if recipe.rows_at_once is None else -(-recipe.batch_size // recipe.rows_at_once)
 
 
 def _sizes(batches: Sequence[Batch]) -> np.ndarray:

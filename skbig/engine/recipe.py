@@ -95,6 +95,11 @@ class Recipe:
         return not (isinstance(self.fedprox, float) and self.fedprox == 0)
 
     @property
+    def n_parts(self) -> int:
+        """In how many parts a batch is computed, because no more rows of it are wanted at once."""
+        return 1 if self.rows_at_once is None else -(-self.batch_size // self.rows_at_once)
+
+    @property
     def draws_noise(self) -> bool:
         """Whether a step needs random numbers."""
         return self.network.draws_noise or self.augmentation is not None or self.privacy is not None

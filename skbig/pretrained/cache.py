@@ -17,13 +17,20 @@ def memory_of(cache: Any) -> Memory | None:
     Raises
     ------
     ValueError
-        When others can write into the folder: what is found there is unpickled.
+        When the folder is another's, or others can write into it: what is found there is unpickled.
     """
     if cache is None or isinstance(cache, Memory):
         return cache
     folder = Path(cache).expanduser()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.name == "posix" and folder.stat().st_mode & 0o022:
+    if os.name != "posix":
+        return Memory(folder, verbose=0)
+    if folder.stat().st_uid != os.getuid():
+        raise ValueError(
+            f"cache={str(folder)!r} is a folder of another user, and what is found there is unpickled. Use one of your "
+            "own."
+        )
+    if folder.stat().st_mode & 0o022:
         raise ValueError(
             f"cache={str(folder)!r} is a folder that others can write into, and what is found there is unpickled. Use "
             f"one of your own, or `chmod go-w {folder}`."

@@ -90,13 +90,12 @@ class SharedBase:
         return copied
 
     def _adapt(self, layer: nn.Module, name: str) -> None:
-        plain = layer.forward
+        local = self._local  # and not this object, so that it goes, with memory of a device, when nobody needs it
 
-        def forward(X: Tensor) -> Tensor:
-            result: Tensor = plain(X)
-            return result + self._local.adapters.of(name, X)
+        def moved(_: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> Tensor:
+            return result + local.adapters.of(name, given[0])
 
-        layer.forward = forward
+        layer.register_forward_hook(moved)
 
 
 def structure(network: nn.Module) -> nn.Module:

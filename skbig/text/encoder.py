@@ -93,8 +93,8 @@ class TextEncoder(Encoder):
 
     def _width_of(self, base: Base, folder: Path) -> int:
         model: TextModel = base.loaded("text", read_text_model)
-        self.max_length_ = longest(self.max_length, model, folder)
         check_pooling(self.pooling, model, folder)
+        self.max_length_ = longest(self.max_length, model, folder)
         return model.width
 
     def _key(self, rows: Sequence[str]) -> str:
@@ -143,8 +143,13 @@ def longest(max_length: int | None, model: TextModel, folder: Path) -> int | Non
     Raises
     ------
     ValueError
-        When it takes less than were asked for.
+        When it takes less than were asked for, or these have no place for a token of the text itself.
     """
+    if max_length is not None and max_length <= model.tokenizer.n_ends:
+        raise ValueError(
+            f"max_length={max_length} leaves no place for a text: the model in {folder} puts {model.tokenizer.n_ends} "
+            "tokens at its beginning and end. Use more."
+        )
     if max_length is None or model.limit is None:
         return max_length or model.limit
     if max_length > model.limit:

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -101,9 +101,14 @@ class VectorHead(Network, recordable=True):
     Parameters
     ----------
     dropout : float, default=0.1
+    pooling : str, default='mean'
+        How those vectors were made.
     """
 
     dropout: float = hyperparameter(0.1, Interval(0, 1, closed="left"), varies=True)
+    pooling: str = "mean"
+
+    tune: ClassVar[str] = "head"
 
     def name_of(self, name: str, i: int) -> str:
         del i

@@ -35,6 +35,8 @@ class Tokenizer:
         The token that stands for none.
     n_tokens : int
         How many there are.
+    n_ends : int
+        How many of them stand for the beginning and end of a text.
     has_cls : bool
         Whether the first token stands for the whole text.
     """
@@ -55,6 +57,7 @@ class Tokenizer:
         self._one_at_a_time = threading.Lock()  # one that cuts texts keeps where, and belongs to one thread meanwhile
         self.padding = self._tokenizer.pad_token_id or 0
         self.n_tokens = len(self._tokenizer)
+        self.n_ends: int = self._tokenizer.num_special_tokens_to_add()
         self.has_cls = self._tokenizer.cls_token_id is not None
         self.limit: int | None = self._tokenizer.model_max_length
         if self.limit is not None and self.limit > 10**9:  # how transformers says that there is none

@@ -243,13 +243,17 @@ class BigText(TextAttributes, NamedWeights, NetworkEstimator):
                 "With a backend each process computes its own part of a batch, so rows_at_once must be None. Use more "
                 "processes, or a smaller batch_size."
             )
+        if choices["rows_at_once"] is not None and choices.augmentation is not None:
+            raise ValueError(
+                f"augmentation={choices['augmentation']!r} mixes rows of a whole batch, so rows_at_once must be None."
+            )
         return choices, targets
 
     def _make_network(self) -> Network:
         base = self._found()
         max_length = self._longest(base)
         if self.tune == "head":
-            return VectorHead(self.dropout)
+            return VectorHead(self.dropout, self.pooling)
         targets = None if self.lora_targets is None else tuple(self.lora_targets)
         lora = (self.lora_rank, self.lora_alpha, self.lora_dropout, targets)
         network = TunedEncoder(base, self.tune, self.pooling, max_length, self.dropout, *lora)
@@ -289,33 +293,34 @@ class BigText(TextAttributes, NamedWeights, NetworkEstimator):
         if reset:
             base = self._found()
             self.folder_, self.fingerprint_, self.max_length_ = base.folder, base.fingerprint, self._longest(base)
-        return self._read(texts, dtypes[-1]), y
+        return self._read(texts, dtypes[-1], self), y
 
     def _check_validation_rows(self, X: Any, dtype: Any, name: str) -> Any:
-        return self._read(as_texts(X, name), dtype, name)
+        return self._read(as_texts(X, name), dtype, self, name)
 
     def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
         if vars(self).get("_takes_encoded"):  # in the midst of a fit
             return X
-        return self._read(as_texts(X), dtype)
+        return self._read(as_texts(X), dtype, self._fitted_network)
 
-    def _read(self, texts: Sequence[str], dtype: Any, name: str = "X") -> np.ndarray:
-        """Return what the network reads of texts: their tokens (N, L), or the vectors (N, D) of the untouched model."""
+    def _read(self, texts: Sequence[str], dtype: Any, reader: Any, name: str = "X") -> np.ndarray:
+        """Return what a network reads of texts: their tokens (N, L), or the vectors (N, D) of the untouched model.
+
+        The `reader` says which, by its `tune` and `pooling`: the estimator, for a network that is to be trained, or
+        the network that was.
+        """
         assert self.model is not None
         base = Base(self.model, self.folder_, self.fingerprint_, "text")
         base.located()
         model: TextModel = base.loaded("text", read_text_model)
         tokens = model.tokenizer.tokens(texts, self.max_length_, self.too_long, name)
-        if self._tuned() != "head":
+        if reader.tune != "head":
             return padded(tokens, self.max_length_)
-        return vectors_once(base, tokens, self.pooling, self.device, self.cache).astype(dtype)
+        return vectors_once(base, tokens, reader.pooling, self.device, self.cache).astype(dtype)
 
-    def _tuned(self) -> str:
-        """Return what has been trained, or is to be."""
-        fitted = vars(self).get("_network")
-        if fitted is None or not self.__sklearn_is_fitted__():
-            return self.tune
-        return "head" if isinstance(fitted.network, VectorHead) else fitted.network.tune
+    @property
+    def _fitted_network(self) -> Any:
+        return self._network.network
 
     def _fit(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Self:
         try:
@@ -338,7 +343,7 @@ class BigText(TextAttributes, NamedWeights, NetworkEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the optimizer's state, which holds several times as much as the weights: see the class."""
         state: dict[str, Any] = super().__getstate__()
-        if "_progress" in state and self._tuned() != "head":
+        if "_progress" in state and self._fitted_network.tune != "head":
             state["_progress"] = {**state["_progress"], "state": []}
         return state
 

@@ -44,7 +44,7 @@ def vectors_once(base: Base, tokens: Sequence[np.ndarray], pooling: str, device:
     vectors = through(memory_of(cache), key, lambda: _made(base, tokens, pooling, device))
     with _CHANGING:
         _KEPT[key] = vectors
-        while len(_KEPT) > 1 and sum(each.nbytes for each in _KEPT.values()) > KEPT_BYTES:
+        while sum(each.nbytes for each in _KEPT.values()) > KEPT_BYTES:
             _KEPT.popitem(last=False)
     return vectors
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,10 +99,14 @@ def test_a_convolutional_net_is_a_model(tmp_path: Path) -> None:
         ImageEncoder(tmp_path, pooling="cls").fit(COLOURED)
 
 
-def test_models_of_texts_are_refused(text_model: Path, tmp_path: Path) -> None:
+def test_models_of_texts_are_refused(text_model: Path, image_model: Path, tmp_path: Path) -> None:
     """A folder without a processor of images, or without a model of them, has its sentence."""
     with pytest.raises(ValueError, match="does not say how images are prepared"):
         ImageEncoder(text_model).fit(COLOURED)
+    shutil.copytree(text_model, tmp_path, dirs_exist_ok=True)
+    shutil.copy(image_model / "preprocessor_config.json", tmp_path)
+    with pytest.raises(ValueError, match="makes no vectors of images"):
+        ImageEncoder(tmp_path).fit(COLOURED)
 
 
 def test_images_go_through_a_pipeline_and_a_cache(image_model: Path, tmp_path: Path) -> None:

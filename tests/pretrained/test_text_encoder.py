@@ -86,6 +86,8 @@ def test_long_texts_are_cut_as_the_tokenizer_cuts_them(text_model: Path) -> None
         TextEncoder(text_model, too_long="raise").fit_transform(long)
     with pytest.raises(ValueError, match="max_length=65, and the model in .* takes at most 64"):
         TextEncoder(text_model, max_length=65).fit(TEXTS)
+    with pytest.raises(ValueError, match="max_length=2 leaves no place for a text: .* 2 tokens"):
+        TextEncoder(text_model, max_length=2).fit(TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +213,9 @@ def test_vectors_are_found_again_by_what_they_were_made_of(
     TextEncoder(text_model, cache=cache, pooling="max").fit_transform(TEXTS)
     TextEncoder(text_model, cache=cache).fit_transform([*TEXTS[:-1], "bad"])
     assert len(count) == 3
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match="a folder of another user"):
+        patched.setattr("os.getuid", lambda: cache.stat().st_uid + 1)
+        TextEncoder(text_model, cache=cache).fit_transform(TEXTS)
     cache.chmod(0o777)
     with pytest.raises(ValueError, match="others can write into"):
         TextEncoder(text_model, cache=cache).fit_transform(TEXTS)
@@ -228,8 +233,13 @@ def test_a_table_of_vectors_is_a_model(text_model: Path, tmp_path: Path) -> None
     vectors = TextEncoder(tmp_path).fit_transform(TEXTS)
     expected = [table[tokenizer(text)["input_ids"]].mean(0) for text in TEXTS]
     np.testing.assert_allclose(vectors, torch.stack(expected).numpy(), atol=1e-6)
+    encoder = TextEncoder(text_model).fit(TEXTS)
     with pytest.raises(ValueError, match="Use pooling='mean'"):
-        TextEncoder(tmp_path, pooling="cls").fit(TEXTS)
+        encoder.set_params(model=tmp_path, pooling="cls").fit(TEXTS)
+    assert encoder.max_length_ == 64  # what is refused leaves the fitted one as it was
+    save_file({"embeddings": table, "more": table[:2].clone()}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="must be one table with a vector for each token"):
+        TextEncoder(tmp_path).fit(TEXTS)
 
 
 def test_texts_go_through_a_pipeline_and_a_search(text_model: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import shutil
+import weakref
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,14 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 
+import skbig.text.vectors as vectors_of_texts
 from skbig import DDP, BigGridSearchCV, save_weights
 from skbig.components import AdamW
 from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.exceptions import ExportError
 from skbig.testing import tiny_text_model
 from skbig.text import BigTextClassifier, BigTextRegressor, TextEncoder
+from skbig.text.adapters import SharedBase, adapted_layers
 from skbig.text.networks import LoraLayer
 from tests.killing import Died
 from tests.pretrained.conftest import TEXTS
@@ -160,6 +165,71 @@ def test_a_batch_in_parts_is_a_batch(text_model: Path, tune: str) -> None:
         np.testing.assert_allclose(parts.weights_[name], value, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.filterwarnings("ignore:Maximum iterations")  # two are enough
+def test_a_line_search_reads_its_rows_in_parts(text_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all rows no more are computed at once than are asked for; the result is the same."""
+    seen: list[int] = []
+    original = LoraLayer._vectors
+
+    def watched(self: LoraLayer, tokens: Any, parameters: Any, training: Any) -> Any:
+        if training is not None:
+            seen.append(tokens.shape[1])
+        return original(self, tokens, parameters, training)
+
+    monkeypatch.setattr(LoraLayer, "_vectors", watched)
+    searched = {"optimizer": "lbfgs", "clipping": None, "schedule": "constant", "batch_size": "full", "max_iter": 2}
+    whole = BigTextClassifier(text_model, **{**EXACT, **searched}, tol=0.0)
+    whole.fit(TEXTS, LABELS)
+    assert max(seen) == len(TEXTS)
+    seen.clear()
+    parts = clone(whole).set_params(rows_at_once=4).fit(TEXTS, LABELS)
+    assert max(seen) == 4
+    for name, value in whole.weights_.items():
+        np.testing.assert_allclose(parts.weights_[name], value, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("tune", TUNINGS)
+def test_what_was_fitted_predicts(text_model: Path, tune: str) -> None:
+    """Parameters that are changed after a fit change nothing until the next one, which begins anew."""
+    model = BigTextClassifier(text_model, tune=tune, **SMALL).fit(TEXTS, LABELS)
+    expected = model.predict_proba(TEXTS)
+    for other in TUNINGS:
+        model.set_params(tune=other, pooling="max")
+        np.testing.assert_array_equal(model.predict_proba(TEXTS), expected)
+        again = pickle.loads(pickle.dumps(model)).fit(TEXTS, LABELS, X_val=TEXTS, y_val=LABELS)
+        fresh = clone(model).fit(TEXTS, LABELS)
+        np.testing.assert_array_equal(again.predict_proba(TEXTS), fresh.predict_proba(TEXTS))
+
+
+def test_a_model_with_places_for_adapters_goes_at_once(text_model: Path) -> None:
+    """Nothing but its user holds it, so that the memory of a device is free when the user lets go."""
+    network = transformers.AutoModel.from_pretrained(text_model)
+    layers = adapted_layers(network, None)
+    shared = SharedBase(network, layers)
+    held = [weakref.ref(each) for each in (shared._training, shared._predicting.get_submodule(layers[0]))]
+    gc.collect()
+    gc.disable()
+    try:
+        del shared
+        assert [ref() for ref in held] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_vectors_are_kept_up_to_a_size(text_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same texts are read once, where their vectors are no larger than what is kept."""
+    calls: list[int] = []
+    make = vectors_of_texts._made
+    monkeypatch.setattr(vectors_of_texts, "_made", lambda *given: calls.append(1) or make(*given))
+    for size, n_calls in ((2**28, 1), (1, 2)):
+        monkeypatch.setattr(vectors_of_texts, "_KEPT", OrderedDict())
+        monkeypatch.setattr(vectors_of_texts, "KEPT_BYTES", size)
+        calls.clear()
+        for _ in range(2):
+            BigTextClassifier(text_model, tune="head", **SMALL).fit(TEXTS, LABELS)
+        assert len(calls) == n_calls
+
+
 def test_a_search_trains_adapters_as_one(text_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates share the base and go through it together, with the scores of scikit-learn's search."""
     seen: list[int] = []
@@ -268,6 +338,8 @@ def test_a_pickle_holds_no_base(text_model: Path, tmp_path: Path, tune: str) -> 
         ({"dropout": 1.0}, "The 'dropout' parameter"),
         ({"max_length": 65}, "takes at most 64 tokens"),
         ({"rows_at_once": 2, "backend": "ddp"}, "rows_at_once must be None"),
+        ({"rows_at_once": 2, "tune": "head", "augmentation": "mixup"}, "mixes rows of a whole batch, so rows_at_once"),
+        ({"max_length": 1}, "max_length=1 leaves no place for a text"),
         ({"backend": "fsdp"}, "a pretrained model is kept whole. Use backend='ddp'"),
         ({"max_iter": 0}, "The 'max_iter' parameter"),
     ],
