@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
-from sklearn.ensemble import VotingRegressor
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, Normalizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from skbig import BigMLPClassifier, BigMLPRegressor, BigNetworkRegressor, BigTabularClassifier, BigTabularRegressor
 from skbig.exceptions import ExportError
@@ -119,6 +121,33 @@ def test_raw_tables(embedding: str, dtype: str, tmp_path: Path) -> None:
     for table in (TABLE, strange):
         found = served(tmp_path, columns(table, **kinds))["variable"].ravel()
         np.testing.assert_allclose(found, model.predict(table), rtol=1e-12 if dtype == "float64" else 2e-5)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [Normalizer("l1"), Normalizer("l2"), MinMaxScaler(clip=True), SelectKBest(f_regression, k=2)],
+    ids=repr,
+)
+def test_steps_before_it(before: Any, tmp_path: Path) -> None:
+    """Operators of classical steps do what the steps do."""
+    model = fitted(make_pipeline(before, BigMLPRegressor((4,), max_iter=3)), X, VALUES)
+    to_saved_model(model, tmp_path, X)
+    far = np.vstack([3 * X, np.zeros((1, X.shape[1]))])
+    found = served(tmp_path, numbers(far))["variable"].ravel()
+    np.testing.assert_allclose(found, model.predict(far), rtol=1e-4, atol=1e-5)
+
+
+def test_linear_models_beside_it(tmp_path: Path) -> None:
+    """Linear models of scikit-learn vote along with networks."""
+    votes = VotingRegressor([("net", BigMLPRegressor((4,), max_iter=3)), ("line", LinearRegression())])
+    to_saved_model(fitted(votes, X, VALUES), tmp_path / "1", X)
+    found = served(tmp_path / "1", numbers())["variable"].ravel()
+    np.testing.assert_allclose(found, votes.predict(X), rtol=1e-4, atol=1e-5)
+    soft = [("net", BigMLPClassifier((4,), max_iter=3)), ("line", LogisticRegression())]
+    classes = fitted(VotingClassifier(soft, voting="soft", flatten_transform=False), X, WORDS)
+    to_saved_model(classes, tmp_path / "2", X)
+    found = served(tmp_path / "2", numbers())["probabilities"]
+    np.testing.assert_allclose(found, classes.predict_proba(X), atol=1e-5)
 
 
 def test_embeddings_of_one_s_own_network(tmp_path: Path) -> None:
