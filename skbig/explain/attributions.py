@@ -21,8 +21,8 @@ from skbig.explain.explanation import as_shap as shap_explanation
 from skbig.explain.path_integrals import gradients_at, mean_integrals
 from skbig.explain.rows import as_rows, baseline_inputs, explanation_of
 
-GROUP_NUMBERS = 2**22
-"""So many numbers the attributions of the rows that are explained at once may be, about, on each point of a path."""
+GROUP_NUMBERS = 2**15
+"""So many numbers the ends of the paths may be, about, that are cut into pieces at once: hundreds of each, at times."""
 
 COUNT = Interval(1, None, integer=True)
 TOLERANCE = Interval(0, np.inf, "right")

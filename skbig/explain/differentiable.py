@@ -180,7 +180,7 @@ def _read_by_network(network: Any, columns: Traced) -> Traced:
 def _spread_codes(rows: np.ndarray, encoding: TableEncoding) -> tuple[np.ndarray, list[int]]:
     """Return encoded rows with zeros and ones in the place of each code, and the column that each comes from."""
     n_codes, sources = encoding.layout.n_codes, encoding.sources()
-    spread = [np.eye(n)[rows[:, i].astype(int)] for i, n in enumerate(n_codes)]
+    spread = [(rows[:, [i]] == np.arange(n)).astype(float) for i, n in enumerate(n_codes)]
     of_codes = np.repeat(sources[: len(n_codes)], n_codes).tolist() if n_codes else []
     return np.hstack([*spread, rows[:, len(n_codes) :]]), [*map(int, of_codes), *sources[len(n_codes) :]]
 

@@ -28,7 +28,7 @@ MAX_POINTS = 20_000
 """On a path; then it is told that an integral is not exact."""
 
 POINT_NUMBERS = 2**21
-"""So many numbers the inputs of all points may be that are computed at once."""
+"""So many numbers the gradients of all points may be that are computed at once."""
 
 SMALL_SHARE = 0.1
 """An error is measured by the difference of the predictions, or by this share of how far they move on the way."""
@@ -42,27 +42,24 @@ Rule = tuple[Tensor, Tensor]
 
 @dataclass
 class Pieces:
-    """Pieces of paths, and their integrals.
+    """Pieces of paths. Their integrals are not kept: thousands of pieces would each have as many numbers as a row.
 
     Attributes
     ----------
     path : Tensor (L,) of int64
     begin, end : Tensor (L, 1)
         In [0, 1].
-    integral : Tensor (L, E, K)
-        Attributions.
     error : Tensor (L, K)
-        By how much they do not add up to the difference of the predictions.
+        By how much attributions do not add up to the difference of the predictions.
     """
 
     path: Tensor
     begin: Tensor
     end: Tensor
-    integral: Tensor
     error: Tensor
 
     def __getitem__(self, which: Tensor) -> Pieces:
-        return Pieces(self.path[which], self.begin[which], self.end[which], self.integral[which], self.error[which])
+        return Pieces(self.path[which], self.begin[which], self.end[which], self.error[which])
 
     def with_others(self, other: Pieces) -> Pieces:
         """Return both."""
@@ -70,7 +67,6 @@ class Pieces:
             torch.cat([self.path, other.path]),
             torch.cat([self.begin, other.begin]),
             torch.cat([self.end, other.end]),
-            torch.cat([self.integral, other.integral]),
             torch.cat([self.error, other.error]),
         )
 
@@ -99,12 +95,9 @@ def mean_integrals(
     rounding = 64 * torch.finfo(function.dtype).eps * at_end.abs().maximum(at_start.abs()).view(n_groups, n_paths, -1)
     allowed = n_paths * (tol * scale + rounding.mean(1))
     pieces = _refined(paths, whole, allowed, n_paths)
-    group = pieces.path // n_paths
-    shape = (n_groups, *pieces.integral.shape[1:])
-    total = pieces.integral.new_zeros(shape).index_add_(0, group, pieces.integral) / n_paths
-    error = pieces.error.new_zeros(scale.shape).index_add_(0, group, pieces.error).abs()
+    error = pieces.error.new_zeros(scale.shape).index_add_(0, pieces.path // n_paths, pieces.error).abs()
     left = (error / n_paths / scale).where(error > allowed, 0.0)
-    return total, _group_means(at_start, n_groups), left
+    return paths.total / n_paths, _group_means(at_start, n_groups), left
 
 
 def _refined(paths: _Paths, pieces: Pieces, allowed: Tensor, n_paths: int) -> Pieces:
@@ -136,6 +129,8 @@ class _Paths:
         Predictions at the ends of each path.
     farthest : Tensor (P, K)
         How far they move away from that at the start on each path.
+    total : Tensor (G, E, K)
+        Integrals of all pieces of each group of paths, added up.
     """
 
     def __init__(self, function: Function, starts: Tensor, ends: Tensor, n_points: int) -> None:
@@ -143,7 +138,11 @@ class _Paths:
         self.start = starts.reshape(-1, starts.shape[-1])
         self.way = ends.reshape(self.start.shape) - self.start
         self.first_rule, self.rule = self._rule(n_points), self._rule(PART_POINTS)
-        self.farthest = self.at_start = self.at_end = self.start.new_zeros(0)
+        self.every = torch.arange(len(self.start), device=self.start.device)
+        begin = self.start.new_zeros(len(self.start), 1)
+        self.at_start, self.at_end = self.at(self.every, begin), self.at(self.every, begin + 1)
+        self.total = self.start.new_zeros(len(starts), starts.shape[-1], self.at_start.shape[1])
+        self.farthest = torch.zeros_like(self.at_start)
 
     def _rule(self, n: int) -> Rule:
         nodes, weights = gauss_legendre(n)
@@ -152,38 +151,40 @@ class _Paths:
     def at(self, path: Tensor, place: Tensor) -> Tensor:
         """Return predictions at a place (L, 1) on each of some paths: (L, K)."""
         with torch.no_grad():
-            return self.function(torch.addcmul(self.start[path], self.way[path], place.to(self.start)))
+            found = [
+                self.function(torch.addcmul(self.start[path[some]], self.way[path[some]], place[some]))
+                for some in _blocks(len(path), self.start.shape[1])
+            ]
+        return torch.cat(found)
 
     def whole(self) -> Pieces:
         """Return each path as one piece."""
-        every = torch.arange(len(self.start), device=self.start.device)
-        begin = self.start.new_zeros(len(every), 1)
-        return self._pieces(every, begin, begin + 1, self.first_rule)
+        begin = self.start.new_zeros(len(self.every), 1)
+        sums, self.farthest = self._added(self.every, begin, begin + 1, self.first_rule)
+        return Pieces(self.every, begin, begin + 1, sums - (self.at_end - self.at_start))
 
     def parts(self, pieces: Pieces, n: int) -> Pieces:
-        """Return n equal parts of each piece."""
+        """Return n equal parts of each piece, and let their integrals take the place of its own."""
+        whole = (pieces.end - pieces.begin == 1).squeeze(1)
+        for some, rule in ((pieces[whole], self.first_rule), (pieces[~whole], self.rule)):
+            if len(some.path):
+                self._added(some.path, some.begin, some.end, rule, sign=-1)
         share = torch.arange(n, device=self.start.device).to(self.start).repeat(len(pieces.path)).unsqueeze(1) / n
         begin, length = (each.repeat_interleave(n, 0) for each in (pieces.begin, pieces.end - pieces.begin))
-        begin = begin + length * share
-        return self._pieces(pieces.path.repeat_interleave(n), begin, begin + length / n, self.rule)
+        begin, path = begin + length * share, pieces.path.repeat_interleave(n)
+        end = begin + length / n
+        sums, _ = self._added(path, begin, end, self.rule)
+        return Pieces(path, begin, end, sums - (self.at(path, end) - self.at(path, begin)))
 
-    def _pieces(self, path: Tensor, begin: Tensor, end: Tensor, rule: Rule) -> Pieces:
-        """Return pieces with their integrals."""
-        first = not len(self.farthest)
-        found, moved = [], []
-        for some in _blocks(len(path), len(rule[0]) * self.start.shape[1]):
+    def _added(self, path: Tensor, begin: Tensor, end: Tensor, rule: Rule, sign: int = 1) -> tuple[Tensor, Tensor]:
+        """Add integrals on pieces to the totals; return their sums, and how far predictions move on each (L, K)."""
+        n_paths, sums, moved = self.starts.shape[1], [], []
+        for some in _blocks(len(path), len(rule[0]) * self.total[0].numel()):
             integral, values = self._integral(path[some], begin[some], end[some], rule)
-            found.append(integral)
-            if first:
-                moved.append((values - values[:, :1]).abs().amax(1))
-        if first:
-            self.farthest = torch.cat(moved)
-        integral = torch.cat(found)
-        at_begin, at_end = self.at(path, begin), self.at(path, end)
-        if first:
-            self.at_start, self.at_end = at_begin, at_end
-        error = integral.sum(1) - (at_end - at_begin)
-        return Pieces(path, begin, end, integral, error)
+            self.total.index_add_(0, path[some] // n_paths, integral, alpha=sign)
+            sums.append(integral.sum(1))
+            moved.append((values - values[:, :1]).abs().amax(1))
+        return torch.cat(sums), torch.cat(moved)
 
     def _integral(self, path: Tensor, begin: Tensor, end: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
         """Return the integral on pieces (L, E, K), and the predictions at their points (L, T, K)."""

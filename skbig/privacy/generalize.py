@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skbig._utils.validation import Options, check
-from skbig.privacy.masking import Masking, as_text, is_missing, without
+from skbig.privacy.masking import Masking, is_missing, texts_of, without
 
 Bins = int | Sequence[float]
 
@@ -123,6 +123,5 @@ def _labels(edges: np.ndarray) -> list[str]:
 
 
 def _beginnings(column: np.ndarray, length: int) -> np.ndarray:
-    missing = is_missing(column)
-    texts = [None if absent else as_text(value) for value, absent in zip(column.tolist(), missing, strict=True)]
+    texts = texts_of(column)
     return np.array([t if t is None or len(t) <= length else f"{t[:length]}*" for t in texts], dtype=object)

@@ -103,11 +103,6 @@ def is_missing(values: np.ndarray) -> np.ndarray:
     )
 
 
-def _is_missing(value: Any) -> bool:
-    """What is not a number is not equal to itself; whether the missing value of pandas is, it does not say."""
-    return value is None or type(value).__name__ == "NAType" or value != value
-
-
 def without(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Return values as objects, with None where they are missing."""
     kept = values.astype(object)
@@ -115,7 +110,15 @@ def without(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return kept
 
 
-def as_text(value: Any) -> str:
+def texts_of(column: np.ndarray) -> list[str | None]:
+    """Return values as texts, and None where they are missing: alike, in whatever type a column keeps them."""
+    if column.dtype.kind in "mM":  # of another unit a time would have another text, and in nanoseconds be a number
+        column = column.astype(f"{column.dtype.kind}8[us]")
+    missing = is_missing(column)
+    return [None if absent else _text(value) for value, absent in zip(column.tolist(), missing, strict=True)]
+
+
+def _text(value: Any) -> str:
     """Return a value as text: a whole number alike, whether it is kept as a float or not."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)

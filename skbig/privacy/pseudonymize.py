@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from skbig._utils.validation import Interval, Options, check
-from skbig.privacy.masking import Masking, as_text, is_missing
+from skbig.privacy.masking import Masking, texts_of
 
 LEAST_BYTES = 16
 """A key of fewer bytes could be guessed."""
@@ -83,19 +83,18 @@ class Pseudonymize(Masking):
 
     def _masked(self, columns: list[np.ndarray]) -> list[np.ndarray]:
         secret, places = self._read_key(), self._places(self.columns, "columns")
-        known: dict[str, Any] = {}
+        known: dict[str | None, Any] = {}
         return [
             self._pseudonyms(column, secret, known) if place in places else column
             for place, column in enumerate(columns)
         ]
 
-    def _pseudonyms(self, column: np.ndarray, secret: bytes, known: dict[str, Any]) -> np.ndarray:
-        missing = is_missing(column)
-        texts = ["" if absent else as_text(value) for value, absent in zip(column.tolist(), missing, strict=True)]
-        for text in set(texts) - known.keys():
-            known[text] = self._pseudonym(text, secret)
+    def _pseudonyms(self, column: np.ndarray, secret: bytes, known: dict[str | None, Any]) -> np.ndarray:
         nothing, dtype = (None, object) if self.output == "hex" else (-1, np.int64)
-        return np.array([nothing if absent else known[t] for t, absent in zip(texts, missing, strict=True)], dtype)
+        texts = texts_of(column)
+        for text in set(texts) - known.keys():
+            known[text] = nothing if text is None else self._pseudonym(text, secret)
+        return np.array([known[text] for text in texts], dtype)
 
     def _pseudonym(self, text: str, secret: bytes) -> str | int:
         digest = hmac.new(secret, text.encode(), hashlib.sha256)

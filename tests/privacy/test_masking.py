@@ -53,6 +53,16 @@ def test_a_pseudonym_is_a_keyed_hash() -> None:
     assert whole[0, 2] == -1 and Pseudonymize(key=KEY).fit_transform([[3, np.nan]])[0, 1] is None
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "ns"])
+def test_a_time_is_masked_alike_in_any_unit(unit: str) -> None:
+    """A date has one pseudonym, and begins with its year, whatever the unit in which a table counts time."""
+    born = pd.DataFrame({"born": pd.to_datetime(["2020-01-31", None])})
+    other = born.astype(f"datetime64[{unit}]")
+    one, same = (Pseudonymize(key=KEY).fit_transform(table)["born"] for table in (born, other))
+    assert one[0] == same[0] and same.isna().tolist() == [False, True]
+    assert Generalize(prefixes=4).fit_transform(other)["born"][0] == "2020*"
+
+
 def test_a_pseudonymizer_keeps_no_secret(tmp_path: Path) -> None:
     """Neither a pickle nor a print holds the key, and a short or a missing key is refused."""
     path = tmp_path / "own.key"
