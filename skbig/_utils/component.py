@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +21,7 @@ from skbig._utils.validation import Constraint, check, plain, shown
 C = TypeVar("C", bound="Component")
 
 _REGISTRY: dict[str, dict[str, type[Component]]] = {}
+_registered: list[str] = []
 
 
 def hyperparameter(default: Any, *allowed: Constraint, varies: bool = False) -> Any:
@@ -51,6 +53,7 @@ class Component:
         cls.name, cls.recordable = name, recordable
         if name is not None:
             _REGISTRY.setdefault(cls.kind, {})[name] = cls
+            _registered.append(name)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the hyperparameters by name, as scikit-learn's ``get_params`` does."""
@@ -94,9 +97,45 @@ def constraints_of(owner: type, name: str) -> tuple[Constraint, ...]:
     return allowed
 
 
+PLAIN = (bool, int, float, str, type(None))
+"""Types of values that are what they are, and never change."""
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be compared with another for good: a number, a text, None, or a tuple of such."""
+    return type(value) in PLAIN or (type(value) is tuple and all(map(is_plain, value)))
+
+
+def form_of(value: Any) -> tuple[Any, ...] | None:
+    """Return what a component does as a value to be compared: its class and fields, or a plain value in their place.
+
+    It is None where that is not known: of components of a user's, whose formulas may read what is no field, and of
+    fields that are not plain.
+    """
+    if is_plain(value):
+        return (value,)
+    if not (dataclasses.is_dataclass(value) and type(value).__module__.startswith("skbig.")):
+        return None
+    try:
+        return _form_of_ours(value)
+    except TypeError:  # it holds what has no hash
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _form_of_ours(component: Any) -> tuple[Any, ...] | None:
+    values = tuple(getattr(component, field.name) for field in dataclasses.fields(component))
+    return (type(component), values) if is_plain(values) else None
+
+
 def registered(kind: str, name: Any) -> Any:
     """Return the class of a registered name now; a class that is defined anew takes the place of the old one."""
     return _REGISTRY.get(kind, {}).get(name) if isinstance(name, str) else None
+
+
+def n_registered() -> int:
+    """Return how often a class was registered so far: as long as it is the same, a name stands for the same class."""
+    return len(_registered)
 
 
 def names(kind: str) -> list[str]:

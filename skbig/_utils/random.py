@@ -10,7 +10,8 @@ Legend: M members, R rows of a batch, W values per row.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
 
@@ -42,6 +43,23 @@ class Purpose(IntEnum):
 def generator(seed: int, *where: int) -> np.random.Generator:
     """Return NumPy's counter-based generator for one place, e.g. ``generator(seed, Purpose.ORDER, epoch)``."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *where])))
+
+
+_idle: list[np.random.RandomState] = []
+
+
+@contextmanager
+def legacy_generator(seed: int) -> Iterator[np.random.RandomState]:
+    """Lend ``RandomState(seed)``, scikit-learn's generator; to seed one anew takes a hundredth of making it."""
+    try:
+        random = _idle.pop()  # in one step: another thread, or a caller further up, has one of its own
+    except IndexError:
+        random = np.random.RandomState()
+    random.seed(seed)
+    try:
+        yield random
+    finally:
+        _idle.append(random)
 
 
 def member_seeds(seed: int, n_members: int) -> list[int]:

@@ -19,6 +19,10 @@ def power(base: Any, exponent: Any) -> Tensor:
     exact resume. In arrays of one row, one after another, NumPy does not.
     """
     numbers = [item.cpu().numpy() if isinstance(item, Tensor) else item for item in (base, exponent)]
-    rows = [np.ascontiguousarray(array, dtype=np.float64) for array in np.broadcast_arrays(*numbers)]
+    if isinstance(base, float) and isinstance(exponent, Tensor):  # most are; to broadcast them takes longer
+        numbers[0] = np.full(exponent.shape, base)
+    else:
+        numbers = list(np.broadcast_arrays(*numbers))
+    rows = [np.ascontiguousarray(array, dtype=np.float64) for array in numbers]
     with np.errstate(under="ignore", over="ignore"):  # late powers vanish, or grow beyond all numbers
         return torch.from_numpy(np.power(*rows))

@@ -53,5 +53,7 @@ class Clock:
 
 def column(values: Any, n_steps: int) -> Tensor:
     """Return numbers, one or one per member, (M,), or per step and member, (S, M), as a tensor (S, M, 1, 1)."""
-    columns = np.atleast_2d(np.asarray(values, dtype=np.float64))
-    return torch.from_numpy(np.broadcast_to(columns, (n_steps, columns.shape[1])).copy()).view(n_steps, -1, 1, 1)
+    columns = np.atleast_2d(np.array(values, dtype=np.float64))
+    if len(columns) != n_steps:
+        columns = np.repeat(columns, n_steps, axis=0)
+    return torch.from_numpy(columns).view(n_steps, -1, 1, 1)

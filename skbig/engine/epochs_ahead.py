@@ -22,7 +22,7 @@ from skbig.engine.epoch import EpochResult
 from skbig.engine.members import Members
 from skbig.engine.minibatch import PLANNED_STEPS, MiniBatchEpochs
 from skbig.engine.recipe import Recipe
-from skbig.engine.step_inputs import StepTable, inputs_of_steps
+from skbig.engine.step_inputs import StepTable
 
 STEP_PRODUCTS = 2**22
 """The most products of a step, parameters times rows, for which it pays; so a block takes some milliseconds, which is
@@ -32,7 +32,7 @@ what an interrupt may lose."""
 def may_go_ahead(members: Members, rows: Any, recipe: Recipe) -> bool:
     """Whether epochs are so short that it pays, and nothing that an epoch ends with decides about the next."""
     plain = isinstance(rows, Rows) and members.n_members == 1 and members.flat.device.type == "cpu"
-    if not plain or recipe.keep_best or recipe.max_time is not None or recipe.schedule.reacts:
+    if not plain or recipe.max_epochs == 1 or recipe.keep_best or recipe.max_time is not None or recipe.schedule.reacts:
         return False
     small = members.flat.numel() * min(rows.n_rows, recipe.batch_size) <= STEP_PRODUCTS
     return small and 2 * -(-rows.n_rows // recipe.batch_size) <= PLANNED_STEPS
@@ -96,7 +96,7 @@ class EpochsAhead(MiniBatchEpochs):
             return False
         members, recipe = self._members, self._recipe
         batches = self._all.epochs(members.seeds[0], members.epochs, n_epochs, recipe.shuffle, recipe.batch_size)
-        numbers = inputs_of_steps(members, recipe, self._progress(np.zeros(1, dtype=int), self._n_steps, n_epochs))
+        numbers = self._planned(self._n_steps, n_epochs)
         before = members.copy()
         try:
             losses = self.executor.run(batches, numbers).double().numpy()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skbig._utils.component import form_of
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.reductions import WHOLE
@@ -26,12 +27,13 @@ MOST = 128
 _kept: dict[Any, KeptRecording] = {}
 _taken: dict[Any, int] = {}
 
-PLAIN = (bool, int, float, str, type(None))
 NOT_OF_A_STEP = {
     *("network", "rate", "schedule", "batch_size", "max_epochs", "schedule_epochs", "max_time", "shuffle", "tol"),
     *("patience", "keep_best", "steps_forgotten"),
 }
 """Fields of a recipe that decide nothing of a step but what its inputs are; the network is looked at by itself."""
+
+OF_A_STEP = [field.name for field in dataclasses.fields(Recipe) if field.name not in NOT_OF_A_STEP]
 
 
 @dataclass(frozen=True)
@@ -144,25 +146,12 @@ def form_of_step(recipe: Recipe, members: Members, strength: Any, inputs: Sequen
 
     It is known of one member, and of components of this package that hold plain numbers.
     """
-    names = [field.name for field in dataclasses.fields(recipe) if field.name not in NOT_OF_A_STEP]
-    network, parts = recipe.network, [_plain(getattr(recipe, name)) for name in names]
-    whole = members.n_members == 1 and members.reductions is WHOLE and isinstance(strength, float)
-    if not whole or None in (parts := [_plain(network.network), *parts]):
+    if members.n_members > 1 or members.reductions is not WHOLE or not isinstance(strength, float):
+        return None
+    network = recipe.network
+    parts = [form_of(network.network), *(form_of(getattr(recipe, name)) for name in OF_A_STEP)]
+    if None in parts:
         return None
     tensors = tuple((tensor.dtype, tensor.shape, tensor.stride()) for tensor in inputs)
     held = tuple((tensor.dtype, tensor.shape) for tensor in members.held())
     return (*parts, network.n_features, network.n_outputs, strength, held, tensors, torch.get_num_threads())
-
-
-def _plain(value: Any) -> Any:
-    """A number, or a component by its class and fields, as a value to be compared; None where it is another one."""
-    if _is_plain(value):
-        return (value,)
-    if not (dataclasses.is_dataclass(value) and type(value).__module__.startswith("skbig.")):
-        return None
-    values = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
-    return (type(value), values) if _is_plain(values) else None
-
-
-def _is_plain(value: Any) -> bool:
-    return type(value) in PLAIN or (type(value) is tuple and all(map(_is_plain, value)))

@@ -20,6 +20,7 @@ from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import ResidentSteps
 from skbig.engine.epoch import ADVICE, Clock, EpochResult, column
+from skbig.engine.kept_tables import kept_table
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.processes import ONE_PROCESS, AnyRows, Processes
@@ -119,9 +120,23 @@ class MiniBatchEpochs:
         start = members.steps - self._first_planned
         if self._plan is None or not 0 <= start < len(self._plan):
             n_epochs = max(1, min(PLANNED_STEPS // n_steps, self._last_epoch - members.epochs))
-            self._plan = inputs_of_steps(members, recipe, self._progress(rows_seen, n_steps, n_epochs))
+            self._plan = self._planned(n_steps, n_epochs)
             self._first_planned, start = members.steps, 0
         return self._plan.part(start, start + n_steps)
+
+    def _planned(self, n_steps: int, n_epochs: int) -> StepTable:
+        """Return what the steps of some whole epochs need."""
+        members, recipe, lengths = self._members, self._recipe, self._rows.lengths
+
+        def make() -> StepTable:
+            return inputs_of_steps(members, recipe, self._progress(np.zeros(1, dtype=int), n_steps, n_epochs))
+
+        is_later_call = members.steps > 0 and n_epochs == 1  # of partial_fit, whose place no other training comes to
+        if len(lengths) > 1 or members.n_members > 1 or is_later_call:
+            return make()
+        done = (members.epochs, self._first_epoch, members.steps, int(members.rows))
+        place = (n_steps, n_epochs, *done, int(lengths[0]), recipe.batch_size, recipe.schedule_epochs)
+        return kept_table(members, recipe, place, make)
 
     def _plans(self, n_steps: int) -> bool:
         """Whether all epochs have these few steps, and nothing but their number decides what they need."""

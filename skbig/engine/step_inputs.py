@@ -62,6 +62,8 @@ class StepTable(Sequence[StepInputs]):
 
     def part(self, start: int, stop: int) -> StepTable:
         """Return the table of some of the steps."""
+        if (start, stop) == (0, len(self)):
+            return self
         keys = None if self.keys is None else self.keys[start:stop]
         columns = [column[start:stop] for column in self.columns]
         part = StepTable(columns, keys, self.n_optimizer, self.n_augmentation, self.like, self.private_noise)
@@ -122,7 +124,8 @@ def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> Ste
     average = () if recipe.average is None else (recipe.average.share(steps),)
     tables = (rate_table(members, recipe, progress), *optimizer, *augmentation, *average)
     columns = [table.expand(n_steps, *table.shape[1:]).to("cpu", torch.float64) for table in tables]
-    return StepTable(columns, keys, len(optimizer), len(augmentation), members.flat, _private_noise(members, recipe))
+    like = members.flat.new_empty(0)  # a table that is kept must not keep the weights
+    return StepTable(columns, keys, len(optimizer), len(augmentation), like, _private_noise(members, recipe))
 
 
 def _private_noise(members: Members, recipe: Recipe) -> StepNoise | None:

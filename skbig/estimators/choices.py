@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from skbig._utils.component import Component, registered, resolve
+from skbig._utils.component import PLAIN, Component, is_plain, n_registered, registered, resolve
 from skbig._utils.device import choose_device
 from skbig._utils.validation import Constraint, check
 from skbig.components.augmentations import Augmentation
@@ -87,9 +87,28 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
     ValueError
         Naming the parameter, what it must be and what it is.
     """
+    parameters = {name: estimator._stands_for(name, value) for name, value in parameters_of(estimator).items()}
+    if not all(map(is_plain, parameters.values())):
+        return _resolve_anew(estimator, parameters)
+    form = (type(estimator), n_registered(), repr(parameters))
+    kept = _kept.get(form)
+    if kept is not None:
+        return replace(kept, network=estimator._make_network())
+    if len(_kept) >= MOST:
+        _kept.clear()
+    _kept[form] = choices = _resolve_anew(estimator, parameters)
+    return choices
+
+
+MOST = 256
+"""So many choices are kept: numbers and names that were resolved and checked once need not be again."""
+
+_kept: dict[Any, Choices] = {}
+
+
+def _resolve_anew(estimator: EstimatorInterface, parameters: Mapping[str, Any]) -> Choices:
     made: Any = type(estimator)
     owner, kinds = made.__name__, _kinds(made)
-    parameters = {name: estimator._stands_for(name, value) for name, value in parameters_of(estimator).items()}
     components: dict[str, Any] = {}
     for name, value in parameters.items():
         kind = kinds[name]
@@ -108,10 +127,6 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
     )
     _check_together(choices)
     return choices
-
-
-PLAIN = (bool, int, float, str, type(None))
-"""Types of values that are what they are: what has been checked once need not be again."""
 
 
 @lru_cache(maxsize=4096, typed=True)

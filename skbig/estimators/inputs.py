@@ -30,6 +30,9 @@ from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
 from skbig.networks.network import BuiltNetwork
 
+FEW_NUMBERS = 2**20
+"""So many parameters fit in the memory of any machine."""
+
 
 def input_dtypes(device: torch.device, precision: str) -> list[Any]:
     """The dtypes that X may keep: on a CPU those of the input, else the one that is computed in.
@@ -114,6 +117,8 @@ def check_memory(
     They need their parameters, the gradient and the optimizer's state at the same time.
     """
     n_numbers = n_members * sum(map(prod, network.shapes.values()))
+    if n_numbers <= FEW_NUMBERS:  # to ask for the memory takes as long as a step of a small network
+        return
     states = 0 if optimizer.full_batch else len(optimizer.init(torch.zeros(1, 1, 1)))
     wanted = n_numbers * home.dtype.itemsize * (2 + states + averaged)
     there = memory_of(home.device)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from skbig._utils.component import Component
+from skbig._utils.component import Component, form_of
+from skbig._utils.random import legacy_generator
 from skbig._utils.sparse import SparseRows
 from skbig.networks.layer import Layer, Parameter, TrainingPass
 from skbig.networks.row_gradients import NamedTap
@@ -55,8 +56,8 @@ class Network(Component):
 
     def first_values(self, layers: Sequence[Layer], seed: int) -> list[dict[str, np.ndarray]]:
         """Return what each layer begins with: its parameters, and statistics that depend on the seed."""
-        random = np.random.RandomState(seed)  # scikit-learn's generator, for scikit-learn's first weights
-        return [layer.initial(random) for layer in layers]
+        with legacy_generator(seed) as random:  # for scikit-learn's first weights
+            return [layer.initial(random) for layer in layers]
 
     def name_of(self, name: str, i: int) -> str:
         """Return how a parameter or statistic of layer i is called in the network."""
@@ -68,7 +69,8 @@ class Network(Component):
 
     def of_shape(self, n_features: int, n_outputs: int) -> BuiltNetwork:
         """Return the network for a number of features and of raw outputs."""
-        return BuiltNetwork(self, n_features, n_outputs)
+        make = BuiltNetwork if form_of(self) is None else _built
+        return make(self, n_features, n_outputs)
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,12 @@ class BuiltNetwork:
             {name: statistics[full] for name, full in moments.items()},
             training,
         )
+
+
+@lru_cache(maxsize=64)
+def _built(network: Network, n_features: int, n_outputs: int) -> BuiltNetwork:
+    """Keep what a fit has found out about its network for the next ones."""
+    return BuiltNetwork(network, n_features, n_outputs)
 
 
 def _head(layer: Layer) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from sklearn.base import clone
 
 from skbig import BigMLPClassifier
-from skbig.components import SGD, Adam, Cosine, ElasticNet
+from skbig._utils import component
+from skbig.components import SGD, Adam, Cosine, ElasticNet, Progress, Schedule
 from skbig.engine.checkpoint import CheckpointDirectory
 from tests.fitting import BINARY, MULTICLASS, VALUES, X, fitted, small, state_of, weights_of
 
@@ -160,3 +162,37 @@ def test_more_classes_than_rows_held_out() -> None:
         BigMLPClassifier((4,), max_iter=2, early_stopping=True, random_state=0).fit(X, many)
     fitted(small("multiclass", early_stopping=True), X, MULTICLASS)
     assert torch.get_default_dtype() is torch.float32
+
+
+ALIKE = [
+    ({"hidden_layer_sizes": (4,)}, {"hidden_layer_sizes": (4.0,)}),
+    ({"max_iter": 1}, {"max_iter": 1.0}),
+    ({"batch_size": 1}, {"batch_size": True}),
+    ({"alpha": 1.0}, {"alpha": True}),
+]
+
+
+@pytest.mark.parametrize(("good", "bad"), ALIKE)
+def test_what_was_checked_does_not_speak_for_its_like(good: dict[str, Any], bad: dict[str, Any]) -> None:
+    """Python takes 1, 1.0 and True for equal."""
+    fitted(small("binary", **good), X, BINARY)
+    with pytest.raises(ValueError, match=f"'{next(iter(bad))}' parameter of BigMLPClassifier must be"):
+        fitted(small("binary", **bad), X, BINARY)
+
+
+def test_a_name_stands_for_the_class_that_has_it_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that is defined anew, as in a notebook, takes the place of the old one."""
+    monkeypatch.setitem(component._REGISTRY, "schedule", dict(component._REGISTRY["schedule"]))
+    rates = []
+    for rate in (0.25, 0.5):
+
+        @dataclass(frozen=True)
+        class _Own(Schedule, name="own-schedule-of-this-test"):
+            factor = rate
+
+            def shape(self, progress: Progress) -> torch.Tensor:
+                return torch.full_like(progress.fraction, self.factor)
+
+        model = fitted(small("binary", schedule="own-schedule-of-this-test", learning_rate=1.0), X, BINARY)
+        rates.append(model.learning_rates_[-1])
+    assert rates == [0.25, 0.5]

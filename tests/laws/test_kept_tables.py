@@ -1,0 +1,66 @@
+"""A table of steps that is kept gives another training what a table of its own would, to the bit."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skbig.components import SGD
+from skbig.engine import kept_tables
+from skbig.engine.executors.threads import thread_count
+from skbig.engine.members import Members
+from tests.fitting import BINARY, X, fitted, small
+from tests.small import assert_close, factors, kept, mini_batches, new_members, recipe, rows
+
+FACTORS = factors()
+
+
+def trained(case: tuple[str, dict[str, Any]], seed: int = 0) -> Any:
+    task, changes = case
+    what = recipe(task, **changes)
+    members = new_members(what, [seed], torch.float64)
+    epochs = mini_batches(members, rows(task, torch.float64), what)
+    with thread_count(1):
+        losses = [epochs.run().loss for _ in range(3)]
+    return kept(members) | {"loss": np.array(losses)}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_another_training(name: str) -> None:
+    """One with other weights, in the same place of a training of the same length."""
+    kept_tables._kept.clear()
+    expected = trained(FACTORS[name], seed=1)
+    first = dict(kept_tables._kept)
+    trained(FACTORS[name], seed=2)
+    assert_close(trained(FACTORS[name], seed=1), expected, 0.0)
+    assert kept_tables._kept == first
+
+
+def test_other_rates_have_other_tables() -> None:
+    kept_tables._kept.clear()
+    for changes in ({"rate": 0.1}, {"rate": 0.2}, {"optimizer": SGD()}, {"optimizer": SGD(momentum=0.5)}):
+        before = len(kept_tables._kept)
+        trained(("binary", changes))
+        assert len(kept_tables._kept) > before
+
+
+def test_weights_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[Any] = []
+    made = Members.__init__
+
+    def noted(self: Members, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        alive.append(weakref.ref(self.flat))
+
+    monkeypatch.setattr(Members, "__init__", noted)
+    kept_tables._kept.clear()
+    model = fitted(small("binary"), X, BINARY)
+    assert kept_tables._kept and alive
+    del model
+    gc.collect()
+    assert not any(weights() is not None for weights in alive)
