@@ -93,7 +93,8 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
     form = (type(estimator), n_registered(), repr(parameters))
     kept = _kept.get(form)
     if kept is not None:
-        return replace(kept, network=estimator._make_network())
+        follows = estimator._network_follows_from_parameters
+        return kept if follows else replace(kept, network=estimator._make_network())
     if len(_kept) >= MOST:
         _kept.clear()
     _kept[form] = choices = _resolve_anew(estimator, parameters)
@@ -164,6 +165,8 @@ def component_of(estimator: EstimatorInterface, name: str) -> Component | Backen
 
 def device_of(value: Any, owner: str) -> torch.device:
     """Return the device that a parameter's value stands for."""
+    if value == "cpu":  # is always there
+        return torch.device("cpu")
     device: torch.device = _named("device", value, owner, choose_device)
     return device
 

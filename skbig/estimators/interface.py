@@ -29,6 +29,9 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     _takes_any_shape: ClassVar[bool] = False
     """Whether rows may have several axes, and hold whole numbers."""
 
+    _network_follows_from_parameters: ClassVar[bool] = False
+    """Whether plain parameters, numbers and names, make the same network whenever they are asked."""
+
     _learns_columns: ClassVar[bool] = False
     """Whether it learns from the rows what their columns hold."""
 

@@ -39,6 +39,8 @@ class BigLinear(LinearAttributes, NetworkEstimator):
         """The numbers of the features that have a weight other than zero: (n_selected,)."""
         return np.flatnonzero(np.reshape(self.coef_, (-1, self.n_features_in_)).any(axis=0))
 
+    _network_follows_from_parameters = True
+
     def _make_network(self) -> Linear:
         return Linear(bool(self.fit_intercept))
 

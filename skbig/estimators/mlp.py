@@ -89,6 +89,8 @@ class BigMLP(MLPAttributes, NetworkEstimator):
         norms = np.linalg.norm(self.coefs_[0], axis=-1).reshape(-1, self.coefs_[0].shape[-2]).mean(axis=0)
         return norms / (norms.sum() or 1.0)
 
+    _network_follows_from_parameters = True
+
     def _make_network(self) -> MLP:
         sizes = hidden_sizes(self.hidden_layer_sizes, type(self).__name__)
         return MLP(sizes, self.activation, float(self.dropout), self.normalization)

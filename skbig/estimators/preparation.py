@@ -81,7 +81,8 @@ def _prepare(
         estimator, wanted, given, held, runner, goes_on=goes_on, incremental=incremental, classes=classes
     )
     choices, targets, checked, validation, network, backend, home = resolved
-    check_private(estimator, choices, checked, network, backend, judged=validation is not None)
+    if choices.privacy is not None:
+        check_private(estimator, choices, checked, network, backend, judged=validation is not None)
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = _newest(saves, runner)
     seeds = _seeds(estimator, choices["n_members"], goes_on, saved, runner)
@@ -92,7 +93,8 @@ def _prepare(
     ledger = ledger_before(estimator, choices, goes_on=goes_on)
     recipe = _recipe(estimator, resolved, ledger, goes_on=goes_on, incremental=incremental)
     members, tracker = _members(estimator, resolved, recipe, seeds, goes_on=goes_on, incremental=incremental)
-    recipe = replace(recipe, steps_forgotten=steps_forgotten(ledger, members))
+    if ledger is not None:
+        recipe = replace(recipe, steps_forgotten=steps_forgotten(ledger, members))
     first_epoch = 0 if incremental else members.epochs
     judge = validation_of(estimator, validation, targets, choices.loss, home, first_epoch)
     session = Session(
@@ -126,8 +128,11 @@ def _recipe(
     """Say what to do: what is asked for, what a fit goes on with, and what keeps rows private."""
     choices, X, judged = resolved.choices, resolved.checked.X, resolved.validation is not None
     recipe = make_recipe(choices, resolved.backend, resolved.network, X, one_epoch=incremental, judged=judged)
-    recipe = replace(recipe, keeps_zeros=goes_on and bool(estimator._progress.get("keeps_zeros", False)))
-    return privately(recipe, choices, X.shape[0], ledger, one_epoch=incremental)
+    if goes_on and estimator._progress.get("keeps_zeros", False):
+        recipe = replace(recipe, keeps_zeros=True)
+    if choices.privacy is None:
+        return recipe
+    return privately(recipe, choices, choices.privacy, X.shape[0], ledger, one_epoch=incremental)
 
 
 def _rows(estimator: EstimatorInterface, resolved: _Resolved, recipe: Recipe) -> Any:

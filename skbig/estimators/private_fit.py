@@ -85,8 +85,6 @@ def check_private(
     ValueError
         Naming the parameter, the reason, and what to do.
     """
-    if choices.privacy is None:
-        return
     if estimator._learns_columns:
         raise ValueError(
             f"{type(estimator).__name__} learns the values and the quantiles of each column without noise, so it takes "
@@ -197,7 +195,9 @@ def _faults_of_machines(choices: Choices, backend: SingleDevice) -> Sequence[tup
     ]
 
 
-def privately(recipe: Recipe, choices: Choices, n_rows: int, before: Ledger | None, *, one_epoch: bool) -> Recipe:
+def privately(
+    recipe: Recipe, choices: Choices, privacy: DPSGD, n_rows: int, before: Ledger | None, *, one_epoch: bool
+) -> Recipe:
     """Settle how much noise is added, and let no loss of private rows end the training.
 
     Raises
@@ -205,9 +205,6 @@ def privately(recipe: Recipe, choices: Choices, n_rows: int, before: Ledger | No
     ValueError
         When a training that goes on would spend more than its budget.
     """
-    privacy = choices.privacy
-    if privacy is None:
-        return recipe
     rate = min(1.0, recipe.batch_size / n_rows)
     per_epoch = -(-n_rows // recipe.batch_size) * choices["n_members"]
     noise = privacy.noise
@@ -221,13 +218,11 @@ def privately(recipe: Recipe, choices: Choices, n_rows: int, before: Ledger | No
     return replace(recipe, privacy=privacy.settled(float(noise)), patience=patience)
 
 
-def steps_forgotten(before: Ledger | None, members: Members) -> int:
+def steps_forgotten(before: Ledger, members: Members) -> int:
     """Return how many steps of each member have been noisy and are not counted any more.
 
     They are counted anew with another optimizer, or other weights; what they drew must not be drawn again.
     """
-    if before is None:
-        return 0
     n_steps = sum(each.n_steps for each in spent_of(before)) // members.n_members
     return max(0, n_steps - members.steps)
 

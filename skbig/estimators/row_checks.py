@@ -14,6 +14,7 @@ from skbig._utils.user_warning import warn_user
 from skbig.data.array_rows import ArrayRows, is_large
 from skbig.data.sources.array import check_open
 from skbig.data.sources.base import Source, check_shape
+from skbig.data.sources.memmap import mapping_of
 from skbig.data.sources.open import as_source
 from skbig.data.streaming.lazy_rows import LOADED_BYTES, LazyRows
 from skbig.data.streaming.reader import largest_of, whole_numbers
@@ -32,6 +33,10 @@ def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
 ) -> Any:
     """Return checked X (dense, CSR, or a selection of rows that are read later) and y, and note the features."""
+    if _need_no_check(estimator, X, dtypes, reset=reset) and _is_target(y, len(X)):
+        _note_features(estimator, X, reset=reset)
+        _check_magnitude(X, "X")
+        return X, y
     _check_kind(X, "X")
     if numeric or sparse.issparse(y):
         _check_kind(y, "y")
@@ -42,10 +47,6 @@ def check_training_rows(
         y = check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(elsewhere, y)
         return elsewhere, y
-    if _need_no_check(estimator, X, dtypes, reset=reset) and _is_target(y, len(X)):
-        _note_features(estimator, X, reset=reset)
-        _check_magnitude(X, "X")
-        return X, y
     options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_accepted(estimator)}
     narrow = _is_narrow(estimator, X)
     with _quiet_casts():
@@ -62,7 +63,7 @@ def _need_no_check(estimator: Any, X: Any, dtypes: list[Any], *, reset: bool) ->
     So it is with finite numbers that are computed with as they are, in a matrix whose columns have no names.
     """
     plain = type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype in dtypes and X.flags.c_contiguous
-    if not plain or _takes_any_shape(estimator):
+    if not plain or _takes_any_shape(estimator) or mapping_of(X) is not None:
         return False
     known = reset or (X.shape[1] == estimator.n_features_in_ and not hasattr(estimator, "feature_names_in_"))
     return known and _all_finite(X)

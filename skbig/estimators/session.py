@@ -147,6 +147,8 @@ class Session(EstimatorTraining):
         return Spent(float(self.recipe.privacy.noise), rate, n_steps), self.privacy.delta, self.privacy.accountant
 
     def _ledger(self) -> Ledger | None:
+        if self.ledger is None and self.privacy is None:
+            return None
         n_steps = (self.members.steps - self.steps_before) * self.members.n_members
         return ledger_after(self.ledger, self.privacy, self.recipe, self.rows.n_rows, n_steps)
 
@@ -166,7 +168,7 @@ class Session(EstimatorTraining):
             self.n_epochs,
             ran_out=self.ran_out,
             incremental=self.incremental,
-            standardizable=getattr(self.estimator, "standardize_target", True) is False,
+            standardizable=vars(self.estimator).get("standardize_target", True) is False,
         )
         if self.history.stop_reason == "interrupted" and inside_loop_of_fits():
             raise KeyboardInterrupt

@@ -188,6 +188,9 @@ def callback_observer(
     estimator: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int, attributes: Callable[[], dict[str, Any]]
 ) -> Iterator[Callable[[EpochReport], bool | None] | None]:
     """Give an observer that passes each epoch on to scikit-learn's callbacks as one task, or None without callbacks."""
+    if not vars(estimator).keys() & {"_skl_callbacks", "_parent_callback_ctx"}:
+        yield None
+        return
     metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
     facts = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
     context = estimator._init_callback_context(max_subtasks=n_epochs)
