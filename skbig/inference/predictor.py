@@ -26,6 +26,8 @@ class Predictor:
     methods : tuple of str
         What it has of "predict", "predict_proba" and "decision_function", as functions of the same name.
     n_features_in_ : int
+    is_quick : bool
+        Whether a single row has a short way.
     classes_ : ndarray
         Only of a classifier.
     """
@@ -35,6 +37,7 @@ class Predictor:
     ) -> None:
         self._model, self._one, self._dtype, self._shape = model, one, dtype, (1, model.n_features_in_)
         self._answer = dict(answers)
+        self.is_quick = one is not None
         self.methods, self.n_features_in_ = tuple(answers), model.n_features_in_
         if hasattr(model, "classes_"):
             self.classes_ = model.classes_

@@ -27,8 +27,10 @@ class PipelinePredictor:
         self._last: Predictor = self._model.steps[-1][1].predictor()
         scales = [_scale_of(step) for step in steps]
         self._scales: Sequence[Callable[[np.ndarray], None]] = [scale for scale in scales if scale is not None]
-        self._is_short = len(self._scales) == len(steps)
-        self._shape = (1, self._model.n_features_in_)
+        n_features = getattr(self._model, "n_features_in_", None)  # a first step may know of none
+        self._is_short = len(self._scales) == len(steps) and n_features is not None
+        self.is_quick = self._is_short and self._last.is_quick
+        self._shape = (1, n_features)
         self.methods = self._last.methods
         if hasattr(self._last, "classes_"):
             self.classes_ = self._last.classes_

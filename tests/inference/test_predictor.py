@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
 
 from skbig import BigLinearClassifier, BigMLPClassifier, BigMLPRegressor, BigNetworkClassifier
 from skbig.inference.predictor import Predictor
@@ -136,7 +136,8 @@ def test_it_can_be_pickled() -> None:
 
 
 @pytest.mark.parametrize(
-    "scaler", [StandardScaler(), MinMaxScaler((-1, 1), clip=True), RobustScaler(), PolynomialFeatures(2)]
+    "scaler",
+    [StandardScaler(), MinMaxScaler((-1, 1), clip=True), RobustScaler(), PolynomialFeatures(2), FunctionTransformer()],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pipelines(scaler: Any, dtype: Any) -> None:
