@@ -21,7 +21,13 @@ from skbig.estimators.prediction import raw_predictions
 from skbig.exceptions import DivergenceError
 
 CHECKED_ROWS = 1024
-"""So many of the training rows are predicted after the last epoch."""
+"""At most so many of the training rows are predicted after the last epoch,"""
+
+LEAST_ROWS = 64
+"""and at least so many:"""
+
+TRAINED_FOR_CHECKED = 64
+"""one for so many that were trained on, so that a check costs next to nothing, also where each row takes long."""
 
 
 def are_finite(raw: Tensor, loss: Loss) -> Tensor:
@@ -31,17 +37,21 @@ def are_finite(raw: Tensor, loss: Loss) -> Tensor:
 
 def check_predictions(training: Training) -> None:
     """Raise DivergenceError when a trained model's predictions of its first training rows are not finite.
-
     Rows that are not in memory are left out: reading them again may take long.
     """
     rows: Any = training.rows
     if not isinstance(rows, Rows) or not training.history.loss:
         return
     members = training.shown
-    X = rows.features(slice(CHECKED_ROWS))
+    X = rows.features(slice(_n_checked(training)))
     raw = raw_predictions(members.network, members.parameters, members.statistics, X)
     if not are_finite(raw, training.recipe.loss):
         raise DivergenceError(
             f"The predictions of the training rows are not finite any more: after epoch {members.epochs}, step "
             f"{members.steps}, at the learning rate {training.history.rate[-1].max():g}. The weights are kept. {ADVICE}"
         )
+
+
+def _n_checked(training: Training) -> int:
+    trained = training.members.steps * training.recipe.batch_size
+    return max(LEAST_ROWS, min(CHECKED_ROWS, trained // TRAINED_FOR_CHECKED))

@@ -108,12 +108,17 @@ class ModuleLayer(Layer):
         if training is None and self.facts.written:  # what is fitted is only read
             statistics = {n: v.clone() if n in self.facts.written else v for n, v in statistics.items()}
         tensors = {**parameters, **statistics}
-        if like.dim() == len(self.declared[name].shape):
-            raw = pass_of_one(self.copies, tensors, rows, training, self.facts.draws)
+        alone = like.dim() == len(self.declared[name].shape)
+        if alone or self._in_turn(rows, training):
+            passes = pass_of_one if alone else passes_in_turn
+            raw = passes(self.copies, tensors, rows, training, self.facts.draws, self._channels_last(like))
         else:
-            several = passes_in_turn if self._in_turn(rows, training) else passes_at_once
-            raw = several(self.copies, tensors, rows, training, self.facts.draws)
+            raw = passes_at_once(self.copies, tensors, rows, training, self.facts.draws)
         return self.outputs(raw, like.dtype, rows.dim() - len(self.row_shape))
+
+    def _channels_last(self, like: Tensor) -> tuple[str, ...]:
+        """Return which parameters are laid out with channels last: where that is sooner computed."""
+        return self.facts.channels_last if like.device.type == "cpu" and like.dtype == torch.float32 else ()
 
     def _in_turn(self, rows: Tensor, training: TrainingPass | None) -> bool:
         """Whether members are computed one after another: what cannot, or need not, be done at once."""

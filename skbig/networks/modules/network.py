@@ -162,7 +162,7 @@ class ModuleNetwork(Network, recordable=True):
         parameters, kept = (as_tensors(arrays, dtype) for arrays in (made.values, made.kept))
         own = rows.to(dtype) if rows.is_floating_point() else rows
         repeated = torch.cat([own] * -(-ROWS // len(own)))[:ROWS]
-        return Trial(made.copies, self.source.name, parameters, kept, repeated).facts()
+        return Trial(made.copies, self.source.name, parameters, kept, repeated, made.frozen).facts()
 
     def _check_columns(self, n_columns: int, n_outputs: int) -> None:
         if n_columns == n_outputs or (self.two_columns and (n_columns, n_outputs) == (2, 1)):

@@ -5,7 +5,7 @@ Legend: M members, R rows, K columns of the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -21,8 +21,22 @@ from skbig.networks.modules.draws import CountedDraws
 Tensors = Mapping[str, Tensor]
 
 
-def pass_of_one(copies: ModuleCopies, tensors: Tensors, X: Tensor, training: TrainingPass | None, draws: bool) -> Any:
-    """Return what one member makes of rows X (R, *shape); buffers are updated while training."""
+def pass_of_one(
+    copies: ModuleCopies,
+    tensors: Tensors,
+    X: Tensor,
+    training: TrainingPass | None,
+    draws: bool,
+    channels_last: Sequence[str] = (),
+) -> Any:
+    """Return what one member makes of rows X (R, *shape); buffers are updated while training.
+
+    The named tensors are laid out with their channels last, and so is then what convolutions by them return: with torch
+    on a CPU, pooling and batch norm of single precision take half the time of it.
+    """
+    if channels_last:
+        laid_out = {name: tensors[name].clone(memory_format=torch.channels_last) for name in channels_last}
+        tensors = {**tensors, **laid_out}
     copy = copies.of(training is not None)
     copy.context.training, copy.context.share = training, None if training is None else training.share
     with _drawing(training, X.shape[0], draws, stacked=False):
@@ -30,14 +44,21 @@ def pass_of_one(copies: ModuleCopies, tensors: Tensors, X: Tensor, training: Tra
 
 
 def passes_in_turn(
-    copies: ModuleCopies, tensors: Tensors, X: Tensor, training: TrainingPass | None, draws: bool
+    copies: ModuleCopies,
+    tensors: Tensors,
+    X: Tensor,
+    training: TrainingPass | None,
+    draws: bool,
+    channels_last: Sequence[str] = (),
 ) -> Tensor:
     """Return what each member makes of its rows X (M, R, *shape), computed one after another."""
     # A gradient of `unbind` is one stack; that of as many selections would be as many sums of whole tensors.
     members = zip(*(tensor.unbind(0) for tensor in tensors.values()), strict=True)
     return torch.stack(
         [
-            pass_of_one(copies, dict(zip(tensors, own, strict=True)), rows, _of_member(training, m), draws)
+            pass_of_one(
+                copies, dict(zip(tensors, own, strict=True)), rows, _of_member(training, m), draws, channels_last
+            )
             for m, (own, rows) in enumerate(zip(members, X.unbind(0), strict=True))
         ]
     )

@@ -5,7 +5,7 @@ Legend: M members, two here; R rows, K columns of the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,8 @@ class Facts:
         Parameters that the result does not depend on.
     written : tuple of str
         Buffers that it changes when it predicts.
+    channels_last : tuple of str
+        Parameters of convolutions over two axes, where it comes to the same if their channels lie last in memory.
     width, n_units, n_products : int
         Numbers of its largest tensor, of all of them, and products: for one row.
     """
@@ -58,6 +60,7 @@ class Facts:
     replays: bool = True
     unused: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
+    channels_last: tuple[str, ...] = ()
     width: int = 1
     n_units: int = 1
     n_products: int = 1
@@ -74,6 +77,8 @@ class Trial:
     parameters, statistics : mapping of Tensor
         What is trained, and what is not.
     rows : Tensor of shape (R, *shape)
+    frozen : sequence of str
+        What is not trained and is a parameter.
     """
 
     def __init__(
@@ -83,8 +88,9 @@ class Trial:
         parameters: Mapping[str, Tensor],
         statistics: Mapping[str, Tensor],
         rows: Tensor,
+        frozen: Sequence[str] = (),
     ) -> None:
-        self._copies, self._name, self._rows = copies, name, rows
+        self._copies, self._name, self._rows, self._frozen = copies, name, rows, frozen
         self._parameters, self._statistics = parameters, statistics
 
     def facts(self) -> Facts:
@@ -96,7 +102,7 @@ class Trial:
             When the module fails, or does what cannot be trained or predicted with.
         """
         facts = self._predict()
-        return self._stack(self._couple(self._train(facts)))
+        return self._stack(self._lay_out(self._couple(self._train(facts))))
 
     def _predict(self) -> Facts:
         watch, statistics = _Watch(may_draw=False), _clones(self._statistics)
@@ -147,6 +153,34 @@ class Trial:
     def _again(self, rows: Tensor, facts: Facts) -> Tensor:
         tensors = {**self._parameters, **_clones(self._statistics)}
         return self._pass(tensors, rows, self._training(len(rows)), facts.draws)
+
+    def _lay_out(self, facts: Facts) -> Facts:
+        """Compare parameters whose channels lie last with those as they are: some modules take a view of a result."""
+        tensors = {**self._parameters, **{name: self._statistics[name] for name in self._frozen}}
+        names = tuple(name for name, tensor in tensors.items() if tensor.dim() == 4 and tensor.is_floating_point())
+        if not names:
+            return facts
+        plain = self._slopes(facts, ())
+        try:
+            laid_out = self._slopes(facts, names)
+        except Exception:  # whatever it is that the module does with the result of a convolution
+            return facts
+        alike = all(_alike(one, other) for one, other in zip(laid_out, plain, strict=True))
+        return replace(facts, channels_last=names if alike else ())
+
+    def _slopes(self, facts: Facts, channels_last: tuple[str, ...]) -> list[Tensor]:
+        """Return what it predicts, what it makes of the rows while it trains, and all gradients of that in one."""
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in self._parameters.items()}
+        with torch.enable_grad():
+            predicted, raw = (
+                pass_of_one(
+                    self._copies, {**leaves, **_clones(self._statistics)}, self._rows, training, draws, channels_last
+                )
+                for training, draws in ((None, False), (self._training(len(self._rows)), facts.draws))
+            )
+        used = [leaf for name, leaf in leaves.items() if name not in facts.unused]
+        gradients = torch.autograd.grad(raw.square().sum(), used)
+        return [predicted.detach(), raw.detach(), torch.cat([gradient.flatten() for gradient in gradients])]
 
     def _stack(self, facts: Facts) -> Facts:
         """Compare two members with each alone."""
