@@ -8,7 +8,7 @@ Legend: S steps of an epoch, E epochs computed at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ def may_go_ahead(members: Members, rows: Any, recipe: Recipe) -> bool:
 class _Block:
     """Epochs that are computed: where they began, and all that repeats them."""
 
-    before: list[Tensor]
+    before: Iterable[Tensor]
     batches: Sequence[Batch]
     numbers: StepTable
 

@@ -6,7 +6,8 @@ Legend: M members, P parameters of one member, W weights among them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ class Members:
         Parameters and running moments averaged over the steps, where they are.
     reductions : Reductions
         What is asked of all parameters at once.
+    beginning : callable or None
+        Gives the tensors that a step changes as they are before the first step, where they are kept elsewhere.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Members:
         self.rows: Any = 0
         self.rate_scale = np.ones(len(seeds))
         self.anchor: Tensor | None = None
+        self.beginning: Callable[[], list[Tensor]] | None = None
 
     @property
     def n_members(self) -> int:
@@ -94,8 +98,15 @@ class Members:
         """Return the parameters in another dtype, rounded all at once."""
         return _views(self.flat.to(dtype), self.network.shapes)
 
-    def start(self, optimizer: Optimizer, average: Average | None = None, *, anchored: bool = False) -> None:
-        """Give the optimizer its first state; an average begins with the weights at hand.
+    def start(
+        self,
+        optimizer: Optimizer,
+        average: Average | None = None,
+        *,
+        anchored: bool = False,
+        state: list[dict[str, Tensor]] | None = None,
+    ) -> None:
+        """Give the optimizer its first state, or one to go on with; an average begins with the weights at hand.
 
         Where training begins is remembered if the members are `anchored`.
         """
@@ -104,8 +115,13 @@ class Members:
             self.averaged = Members(self.network, self.seeds, self.flat.clone(), statistics, self.reductions)
         if not optimizer.full_batch:
             self.blocks = blocks_of(self.network, optimizer)
-            self.state = [optimizer.for_role(block.role).init(block.of(self.flat)) for block in self.blocks]
+            self.state = self.first_state(optimizer, self.flat) if state is None else state
         self.anchor = self.flat.clone() if anchored else None
+
+    def first_state(self, optimizer: Optimizer, flat: Tensor) -> list[dict[str, Tensor]]:
+        """Return what an optimizer begins with for parameters that lie as `flat` does."""
+        blocks = blocks_of(self.network, optimizer)
+        return [optimizer.for_role(block.role).init(block.of(flat)) for block in blocks]
 
     def moves(self, optimizer: Optimizer, groups: ParamGroups | None, rate: Tensor) -> Iterator[Move]:
         """Yield what an update moves alike."""
@@ -177,20 +193,35 @@ class Members:
         """Which members have finite parameters, (M,) of bool."""
         return np.asarray(torch.isfinite(self.flat).all(-1).view(-1).cpu().numpy())
 
-    def copy(self) -> list[Tensor]:
-        """Remember every tensor that a step changes."""
-        return [tensor.clone() for tensor in self.changing()]
+    def copy(self) -> Iterable[Tensor]:
+        """Remember every tensor that a step changes; those of the beginning are copied only when they are asked for."""
+        beginning, self.beginning = self.beginning, None
+        return [tensor.clone() for tensor in self.changing()] if beginning is None else _Later(beginning)
 
-    def restore(self, copy: list[Tensor]) -> None:
+    def restore(self, copy: Iterable[Tensor]) -> None:
         """Go back to a `copy`, in place: recorded programs hold these very tensors."""
         for tensor, old in zip(self.changing(), copy, strict=True):
             tensor.copy_(old)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return parameters and running statistics as NumPy arrays (M, *shape)."""
+    def arrays(self, *, shared: bool = False) -> dict[str, np.ndarray]:
+        """Return parameters and running statistics as NumPy arrays (M, *shape).
+
+        They are copies, unless the members are not trained any more, and their memory may be `shared`.
+        """
         shapes = self.network.shapes | self.network.statistics_shapes
         named = self.parameters | self.statistics
-        return {name: _to_numpy(value.view(self.n_members, *shapes[name])) for name, value in named.items()}
+        views = {name: value.view(self.n_members, *shapes[name]) for name, value in named.items()}
+        return {name: to_array(value, shared=shared) for name, value in views.items()}
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Tensors that are made whenever one goes through them."""
+
+    make: Callable[[], list[Tensor]]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.make())
 
 
 def make_members(
@@ -239,5 +270,7 @@ def _shadow(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")
 
 
-def _to_numpy(tensor: Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().numpy())
+def to_array(tensor: Tensor, *, shared: bool = False) -> np.ndarray:
+    """Return a tensor as an array of its own, or, where it may be `shared` and lies in a line, in its memory."""
+    array = tensor.detach().cpu().numpy()
+    return array if shared and array.flags.c_contiguous else np.array(array)

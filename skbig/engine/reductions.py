@@ -5,6 +5,7 @@ Legend: M members, P parameters of one member.
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -39,7 +40,8 @@ class WholeReductions:
         return norm(flat)
 
     def all_finite(self, flat: Tensor) -> bool:
-        return bool(torch.isfinite(flat).all())
+        total = flat.sum()  # is not finite where one number is not; numbers whose sum is too large are looked at
+        return math.isfinite(total) or bool(torch.isfinite(flat).all())
 
 
 WHOLE = WholeReductions()

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from skbig._utils.component import Component
+from skbig._utils.component import Component, form_of
 from skbig._utils.device import SingleDevice
-from skbig.engine.members import Members, make_members
+from skbig.engine.members import Members, make_members, to_array
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker, everything, load_everything
 
@@ -27,8 +27,13 @@ def curve_means(
     return known + [float(value.mean()) for value in curve[len(known) :]]
 
 
-def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, incremental: bool) -> dict[str, Any]:
-    """Return what training needs to go on exactly; of early stopping, only `partial_fit` leaves the best weights."""
+def export_progress(
+    members: Members, tracker: StoppingTracker, recipe: Recipe, incremental: bool, *, shared: bool = False
+) -> dict[str, Any]:
+    """Return what training needs to go on exactly; of early stopping, only `partial_fit` leaves the best weights.
+
+    The optimizer's state is copied, unless it is not trained with any more, and its memory may be `shared`.
+    """
     latest = tracker.latest if _goes_on_from_latest(members, recipe, incremental) else None
     averaged = members.averaged
     return {
@@ -36,18 +41,18 @@ def export_progress(members: Members, tracker: StoppingTracker, recipe: Recipe, 
         "counts": [members.steps, members.epochs, members.rows],
         "rate_scale": members.rate_scale.copy(),
         "optimizer": _identity(recipe.optimizer),
-        "averaged": None if latest is None or averaged is None else _array(everything(averaged)),
-        "state": [_to_arrays(state) for state in members.state],
+        "averaged": None if latest is None or averaged is None else to_array(everything(averaged)),
+        "state": [_to_arrays(state, shared=shared) for state in members.state],
         "line_search": [_to_arrays(state) for state in members.line_search],
-        "anchor": None if members.anchor is None else _array(members.anchor),
+        "anchor": None if members.anchor is None else to_array(members.anchor),
         "keeps_zeros": recipe.keeps_zeros,
         "tracker": {
             "best_loss": tracker.best_loss,
             "best_score": tracker.best_score,
             "stalled": tracker.stalled,
             "stopped": tracker.stopped,
-            "best": None if tracker.best is None else _array(tracker.best),
-            "latest": None if latest is None else _array(latest),
+            "best": None if tracker.best is None else to_array(tracker.best),
+            "latest": None if latest is None else to_array(latest),
         },
     }
 
@@ -64,17 +69,30 @@ def import_progress(members: Members, recipe: Recipe, kept: Mapping[str, Any], i
     """
     members.steps, members.epochs, members.rows = kept["counts"]
     members.rate_scale = np.array(kept["rate_scale"])
-    members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored)
+    state = _continued_state(members, recipe, kept)
+    members.start(recipe.optimizer, recipe.average, anchored=recipe.anchored, state=state)
     if members.anchor is not None and incremental and kept.get("anchor") is not None:
         members.anchor.copy_(torch.from_numpy(np.array(kept["anchor"])))
-    if kept["optimizer"] != _identity(recipe.optimizer) or not _same_names(members.state, kept["state"]):
+    if state is None:
         members.steps = 0
         return
-    for state, old in zip(members.state, kept["state"], strict=True):
-        for name, tensor in state.items():
-            tensor.copy_(torch.from_numpy(np.array(old[name])))
     if recipe.optimizer.full_batch:
         members.line_search = [_to_tensors(state, members) for state in kept["line_search"]]
+
+
+def _continued_state(members: Members, recipe: Recipe, kept: Mapping[str, Any]) -> list[dict[str, torch.Tensor]] | None:
+    """Return the optimizer's state that was kept, copied, or None where it is another optimizer's."""
+    if kept["optimizer"] != _identity(recipe.optimizer):
+        return None
+    like = members.flat if form_of(recipe.optimizer) is None else members.flat.to("meta")  # a user's may look at values
+    form = [] if recipe.optimizer.full_batch else members.first_state(recipe.optimizer, like)
+    if not _same_names(form, kept["state"]):
+        return None
+    device = members.flat.device
+    return [
+        {name: torch.from_numpy(np.array(old[name])).to(device, like.dtype) for name, like in own.items()}
+        for own, old in zip(form, kept["state"], strict=True)
+    ]
 
 
 def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], incremental: bool) -> StoppingTracker:
@@ -149,8 +167,11 @@ def _same_names(states: list[dict[str, Any]], others: list[dict[str, Any]]) -> b
     return [set(state) for state in states] == [set(state) for state in others]
 
 
-def _to_arrays(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _array(value) if isinstance(value, torch.Tensor) else value for name, value in state.items()}
+def _to_arrays(state: Mapping[str, Any], *, shared: bool = False) -> dict[str, Any]:
+    return {
+        name: to_array(value, shared=shared) if isinstance(value, torch.Tensor) else value
+        for name, value in state.items()
+    }
 
 
 def _to_tensors(state: Mapping[str, Any], members: Members) -> dict[str, Any]:
@@ -162,7 +183,3 @@ def _to_tensors(state: Mapping[str, Any], members: Members) -> dict[str, Any]:
 
 def _like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return tensor.to(other) if tensor.is_floating_point() else tensor.to(other.device)
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().numpy())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,7 +187,10 @@ def _members(
     choices, targets, checked, _, network, _, home = resolved
     if goes_on:
         arrays, n_members = estimator._network_arrays(), choices["n_members"]
-        members = continued_members(recipe, home, arrays, estimator._progress, n_members, incremental)
+        make = partial(continued_members, recipe, home, arrays, estimator._progress, n_members, incremental)
+        members = make()
+        if incremental and recipe.average is None and not recipe.keep_best:  # else others take their place at once
+            members.beginning = lambda: make().changing()
         return members, import_tracker(members, recipe, estimator._progress, incremental)
     first = estimator._begun(network, network.first_values(seeds), checked, targets, choices.loss)
     members = new_members(recipe, home, seeds, first)

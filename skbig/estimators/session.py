@@ -100,21 +100,21 @@ class Session(EstimatorTraining):
             else:
                 put_back(self.estimator, self.before)
             raise
-        self.keep()
+        self.keep(for_good=self.runner is LOCAL)
 
-    def keep(self) -> None:
+    def keep(self, *, for_good: bool = False) -> None:
         """Make the estimator a fitted one, as training stands now."""
-        for name, value in self.attributes().items():
+        for name, value in self.attributes(for_good=for_good).items():
             setattr(self.estimator, name, value)
 
-    def attributes(self) -> dict[str, Any]:
-        """Return every fitted attribute as training stands now."""
+    def attributes(self, *, for_good: bool = False) -> dict[str, Any]:
+        """Return every fitted attribute as training stands now; weights are not copied when it has ended `for_good`."""
         self.catch_up()
         history, network, tracker = self.history, self.recipe.network, self.tracker
         loss = self._means("loss", "loss_curve_")
         scores = self._means("validation_score", "validation_scores_")
         return {
-            **self.estimator._public_weights(network, self.shown.arrays()),
+            **self.estimator._public_weights(network, self.shown.arrays(shared=for_good)),
             "loss_curve_": loss,
             "loss_": loss[-1] if loss else np.nan,
             "best_loss_": None if self.recipe.keep_best or self.privacy else float(tracker.best_loss.mean()),
@@ -133,7 +133,7 @@ class Session(EstimatorTraining):
             "_network": network,
             "_loss": self.recipe.loss,
             "_ledger": self._ledger(),
-            "_progress": export_progress(self.members, tracker, self.recipe, self.incremental),
+            "_progress": export_progress(self.members, tracker, self.recipe, self.incremental, shared=for_good),
             "_curves": {name: list(curve) for name, curve in history.curves().items()},
             **self.estimator._describe(self.targets, self.recipe),
             **self.estimator._concluded(self, self.targets, self.held),

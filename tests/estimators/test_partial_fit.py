@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
@@ -287,3 +289,37 @@ def test_a_few_steps_are_not_recorded(max_iter: int, n_recorded: int, monkeypatc
     forget()
     model.partial_fit(X, y)
     assert len(made) == n_recorded and model.executor_ == "recorded"
+
+
+@ANY_TASK
+@OPTIMIZERS
+def test_what_a_call_leaves_is_not_changed_by_the_next(task: str, optimizer: str) -> None:
+    """A copy of the model, and views of its weights, stay what they were: later calls have arrays of their own."""
+    model = once(trained(task, optimizer=optimizer, max_iter=2, alpha=0.1), task)
+    shallow, before = copy.copy(model), state_of(model)
+    once(model, task)
+    fitted(model.set_params(warm_start=True), X, target(task))
+    assert state_of(shallow) == before
+    assert weights_of(model).tobytes() != weights_of(shallow).tobytes()
+
+
+@pytest.mark.parametrize("forms", ["known", "unknown"])
+def test_a_call_that_runs_out_of_memory_begins_anew_in_parts(forms: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of its beginning are brought back, though half of a step had been taken."""
+    expected, model = (once(trained("binary", batch_size=len(X)), "binary") for _ in range(2))
+    if forms == "unknown":
+        forget()
+    run = recorded.RecordedExecutor.run
+
+    def spoilt(self: Any, batches: Any, *args: Any) -> Any:
+        if self.n_parts == 1:
+            for tensor in self._members.changing():
+                tensor.add_(1)
+            raise torch.OutOfMemoryError(f"{len(batches)} batches are too many")
+        return run(self, batches, *args)
+
+    once(expected, "binary")
+    monkeypatch.setattr(recorded.RecordedExecutor, "run", spoilt)
+    with pytest.warns(UserWarning, match="parts"):
+        once(model, "binary")
+    np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-12, atol=1e-14)

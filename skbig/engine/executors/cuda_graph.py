@@ -122,12 +122,12 @@ class GraphedExecutor:
         if k > 1 and not self._has_graph(loop, 1, first, batches, numbers):
             return False
         members = self._members
-        before = members.copy()
+        before = list(members.copy())
         if k == 1:
             losses = self._written.run(batches[first : first + 1], numbers.part(first, first + 1))
         else:
             losses = torch.cat([loop.launch(1, first + i).clone() for i in range(k)])
-        after = members.copy()
+        after = list(members.copy())
         members.restore(before)
         reason = self._fault(loop, k, first, before, after, losses)
         members.restore(before)
