@@ -141,17 +141,24 @@ def _view(tensor: Tensor, places: dict[int, int], starts: list[int]) -> _View:
     return _View(source, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()) - starts[source])
 
 
-def form_of_step(recipe: Recipe, members: Members, strength: Any, inputs: Sequence[Tensor]) -> Any:
-    """Return all that decides which operations a step comes down to, or None where that is not known.
+def form_of_training(recipe: Recipe, members: Members) -> Any:
+    """Return all of a training that decides which operations its steps come down to, or None where it is not known.
 
     It is known of one member, and of components of this package that hold plain numbers.
     """
-    if members.n_members > 1 or members.reductions is not WHOLE or not isinstance(strength, float):
+    if members.n_members > 1 or members.reductions is not WHOLE:
         return None
     network = recipe.network
     parts = [form_of(network.network), *(form_of(getattr(recipe, name)) for name in OF_A_STEP)]
     if None in parts:
         return None
-    tensors = tuple((tensor.dtype, tensor.shape, tensor.stride()) for tensor in inputs)
     held = tuple((tensor.dtype, tensor.shape) for tensor in members.held())
-    return (*parts, network.n_features, network.n_outputs, strength, held, tensors, torch.get_num_threads())
+    return (*parts, network.n_features, network.n_outputs, held)
+
+
+def form_of_step(training: Any, strength: Any, inputs: Sequence[Tensor]) -> Any:
+    """Return the same of a step of a training whose form is known, or None."""
+    if training is None or not isinstance(strength, float):
+        return None
+    tensors = tuple((tensor.dtype, tensor.shape, tensor.stride()) for tensor in inputs)
+    return (training, strength, tensors, torch.get_num_threads())

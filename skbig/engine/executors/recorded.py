@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import inf
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from skbig.data.batch import Batch
 from skbig.engine.branches import Branches
 from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
-from skbig.engine.kept_recordings import form_of_step, keep, kept, steps_taken
+from skbig.engine.kept_recordings import form_of_step, form_of_training, keep, kept, steps_taken
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.recorder import NotReplayable, record
@@ -84,9 +85,13 @@ class RecordedExecutor:
             self._programs[form_of(batch)] = program
         return program
 
+    @cached_property
+    def _training(self) -> Any:
+        return form_of_training(self._recipe, self._members)
+
     def _form(self, batch: Batch, numbers: StepInputs) -> Any:
         inputs, strength = tensors_of(batch, numbers), self._written.strength(batch)
-        step = form_of_step(self._recipe, self._members, strength, inputs)
+        step = form_of_step(self._training, strength, inputs)
         return None if step is None else (form_of(batch), step)
 
     def _first(self, batch: Batch, numbers: StepInputs) -> Tensor:
