@@ -166,6 +166,24 @@ def _hash(position: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return _shift_xor(x, 14)
 
 
+def mixed_on_host(
+    places: np.ndarray, keys: np.ndarray, purpose: int, out: np.ndarray, scratch: np.ndarray
+) -> np.ndarray:
+    """Return what `Noise.bits` gives, in unsigned integers of NumPy and in memory that is there.
+
+    Places (W,), keys (2, M, 1) and what is returned, (M, W), are of uint32.
+    """
+    np.add(places, keys[0], out=out)
+    out ^= np.right_shift(out, np.uint32(17), out=scratch)
+    out *= np.uint32(0xED5AD4BB)
+    out += keys[1] + np.uint32(_constant(purpose) % 2**32)
+    for shift, factor in ((11, 0xAC4C1B51), (15, 0x31848BAB)):
+        out ^= np.right_shift(out, np.uint32(shift), out=scratch)
+        out *= np.uint32(factor)
+    out ^= np.right_shift(out, np.uint32(14), out=scratch)
+    return out
+
+
 def _shift_xor(x: Tensor, shift: int) -> Tensor:
     """``x ^= x >> shift`` with zeros shifted in; int32 shifts copy the sign, which the mask removes."""
     return x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (32 - shift) - 1))

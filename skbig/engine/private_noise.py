@@ -9,10 +9,12 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from skbig._utils.random import Noise, Purpose
+from skbig.engine.host_normals import HostNormals
 
 CHUNK = 2**16
 """So many numbers are drawn at a time: they stay in the cache while they are computed."""
@@ -42,6 +44,7 @@ class StepNoise:
 
     def __init__(self, width: int, like: Tensor, *, secure: bool) -> None:
         self.width, self.like, self.secure = width, like, secure
+        self._normals = HostNormals(np.float64 if like.dtype == torch.float64 else np.float32)
 
     def of_steps(self, keys: Tensor) -> Iterator[Tensor]:
         """Yield standard normal numbers (M, 1, P) for each row of keys (S, 2, M)."""
@@ -55,7 +58,7 @@ class StepNoise:
 
     def _drawn(self, keys: Tensor) -> Tensor:
         if not self.secure:
-            return normal_of(keys, self.width, self.like.dtype)
+            return torch.from_numpy(self._normals.of(keys.numpy(), self.width)).to(self.like.dtype)
         return secure_normal(keys.shape[1], self.width, self.like.dtype)
 
 

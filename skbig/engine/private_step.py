@@ -17,8 +17,6 @@ from skbig.engine.private_noise import normal_of
 from skbig.engine.recipe import Recipe
 from skbig.networks.layer import TrainingPass
 
-TINY = 1e-30
-
 
 def clipped_gradient(
     members: Members, batch: Batch, recipe: Recipe, keys: Tensor | None
@@ -32,14 +30,14 @@ def clipped_gradient(
     with torch.enable_grad():
         raw, taps = members.network.tapped(members.parameters, batch.X, TrainingPass(noise, batch.share))
         per_row = recipe.loss.per_row(raw, batch.y)
-        gradients = torch.autograd.grad(per_row.sum(), [tap.tensor for tap in taps])
+        gradients = torch.autograd.grad(per_row, [tap.tensor for tap in taps], torch.ones_like(per_row))
     with torch.no_grad():
-        norms = _total([tap.squared_norms(own) for tap, own in zip(taps, gradients, strict=True)]).sqrt_()
-        factors = batch.share * _factors(norms, recipe.privacy.max_grad_norm)
+        squares = _total([tap.squared_norms(own) for tap, own in zip(taps, gradients, strict=True)])
+        factors = _factors(squares, recipe.privacy.max_grad_norm).mul_(batch.share)
         sums: dict[str, Tensor] = {}
         for tap, own in zip(taps, gradients, strict=True):
             sums |= tap.sums(own, factors)
-        loss = (per_row * batch.share).sum(-1)
+        loss = torch.dot(per_row, batch.share) if per_row.dim() == 1 else (per_row * batch.share).sum(-1)
     return loss, [sums[name] for name in members.parameters]
 
 
@@ -58,11 +56,14 @@ def add_noise(gradient: Tensor, recipe: Recipe, keys: Tensor | None, noise: Tens
         gradient.add_(noise, alpha=deviation)
 
 
-def _factors(norms: Tensor, bound: Any) -> Tensor:
-    """Return by what gradients of these norms (M, R) are multiplied, so that none is longer than the bound."""
+def _factors(squares: Tensor, bound: Any) -> Tensor:
+    """Return by what gradients of these squared norms (M, R) are multiplied, so that none is longer than the bound.
+
+    By one, too, what is zero: the inverse of its norm is infinite, and more than one is cut off.
+    """
     if isinstance(bound, Tensor):  # of members that differ, (M, 1, 1)
-        bound = bound.to(norms).view(-1, 1)
-    return norms.clamp_min_(TINY).reciprocal_().mul_(bound).clamp_max_(1.0)
+        bound = bound.to(squares).view(-1, 1)
+    return squares.rsqrt_().mul_(bound).clamp_max_(1.0)
 
 
 def _total(parts: list[Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ from skbig.data.stacked_rows import StackedRows
 from skbig.engine.epoch import Clock
 from skbig.engine.members import Members
 from skbig.engine.minibatch import MiniBatchEpochs
+from skbig.engine.host_normals import BLOCK
 from skbig.engine.private_noise import StepNoise, normal_of, secure_normal
 from skbig.engine.private_step import clipped_gradient
 from skbig.engine.recipe import Recipe
@@ -187,14 +188,21 @@ def test_noise_is_standard_normal(dtype: torch.dtype, secure: bool) -> None:
     assert abs(np.corrcoef(values[:100_000], values[-100_000:])[0, 1]) < 0.015
 
 
-def test_noise_is_a_function_of_member_and_step() -> None:
-    """A member's noise in a step is the same alone, among others, and among other steps; another step's is another."""
-    keys = torch.from_numpy(step_keys([3, 8], 10, 5))
-    together = torch.stack(list(StepNoise(33, torch.zeros(1), secure=False).of_steps(keys)))
-    assert together.shape == (5, 2, 1, 33)
+@pytest.mark.parametrize("width", [1, 33, 5_000, 2 * BLOCK + 1_001])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noise_is_a_function_of_member_and_step(width: int, dtype: torch.dtype) -> None:
+    """A member's noise in a step is the same alone, among others, and among other steps; another step's is another.
+
+    It is what a device draws, but for rounding.
+    """
+    noise = StepNoise(width, torch.zeros(1, dtype=dtype), secure=False)
+    together = torch.stack(list(noise.of_steps(torch.from_numpy(step_keys([3, 8], 10, 5)))))
+    assert together.shape == (5, 2, 1, width) and together.dtype == dtype
     for s, m in ((0, 0), (3, 1), (4, 0)):
-        alone = normal_of(torch.from_numpy(step_keys([(3, 8)[m]], 10 + s, 1)[0]), 33, torch.float32)
+        keys = torch.from_numpy(step_keys([(3, 8)[m]], 10 + s, 1))
+        (alone,) = noise.of_steps(keys)
         assert torch.equal(alone[0], together[s, m])
+        torch.testing.assert_close(alone, normal_of(keys[0], width, dtype), rtol=1e-5, atol=2e-6)
     assert len({value for value in together[:, :, 0, 0].flatten().tolist()}) == 10
 
 
