@@ -18,6 +18,7 @@ from torch import Tensor
 
 from skbig._utils.random import Purpose, generator
 from skbig.data.batch import Batch
+from skbig.data.drawn_rows import DrawnRows
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import Order
@@ -42,14 +43,14 @@ class PoissonRows:
 
     Attributes
     ----------
-    rows : Rows or StackedRows
+    rows : Rows, StackedRows or DrawnRows
     batch_size : int
         Rows of a step on average.
     secure : bool
         Whether the operating system draws them.
     """
 
-    rows: Rows | StackedRows
+    rows: Rows | StackedRows | DrawnRows
     batch_size: int
     secure: bool = False
 

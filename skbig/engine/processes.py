@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from skbig.data.drawn_rows import DrawnRows
 from skbig.data.poisson_rows import N_FORMS, PoissonRows
 from skbig.data.rank_rows import RankRows
 from skbig.data.rows import Rows
@@ -65,9 +66,9 @@ class Processes(Protocol):
 def drawn_by_chance(rows: AnyRows, recipe: Recipe) -> PoissonRows:
     """Return rows as a private training reads them."""
     assert recipe.privacy is not None
-    if not isinstance(rows, Rows | StackedRows):
-        raise ValueError("Under privacy each step draws from all rows by chance, and these do not fit in memory.")
-    return PoissonRows(rows, recipe.batch_size, recipe.privacy.secure)
+    assert isinstance(rows, Rows | StackedRows | StreamedRows)
+    drawn = DrawnRows.of(rows) if isinstance(rows, StreamedRows) else rows
+    return PoissonRows(drawn, recipe.batch_size, recipe.privacy.secure)
 
 
 class OneProcess:

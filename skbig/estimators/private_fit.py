@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.device import SingleDevice
 from skbig.components.privacy import DPSGD
+from skbig.data.drawn_rows import is_drawn_from
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.engine.members import Members
 from skbig.engine.privacy_ledger import Spent, epsilon_of, noise_multiplier_for, together
@@ -159,8 +160,9 @@ def _faults_of_rows(choices: Choices, checked: Given, *, judged: bool) -> Sequen
             "shuffle=False is refused: batches are drawn by chance. Use shuffle=True.",
         ),
         (
-            isinstance(checked.X, LazyRows),
-            "rows that are not in memory are refused: each step draws from all of them by chance. Pass an array.",
+            isinstance(checked.X, LazyRows) and not is_drawn_from(checked.X.source),
+            "rows that are read in order, or by large pieces, are refused: each step draws single rows from all of "
+            "them. Pass an array, a memory map in C order, or a data set of HDF5 or Zarr with small chunks or none.",
         ),
         (
             choices.privacy.delta * checked.X.shape[0] >= 1,

@@ -19,9 +19,9 @@ from skbig.data.poisson_rows import PoissonRows, poisson_sample, secure_sample
 from skbig.data.rows import place_rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.engine.epoch import Clock
+from skbig.engine.host_normals import BLOCK
 from skbig.engine.members import Members
 from skbig.engine.minibatch import MiniBatchEpochs
-from skbig.engine.host_normals import BLOCK
 from skbig.engine.private_noise import StepNoise, normal_of, secure_normal
 from skbig.engine.private_step import clipped_gradient
 from skbig.engine.recipe import Recipe
