@@ -84,10 +84,11 @@ docs: .venv/.docs
 gpu:
 	$(PYTHON) -m benchmarks.gpu --out gpu-report
 
-# Other servers are asked, too, in environments of their own.
+# Other servers, and Opacus, are asked, too, in environments of their own.
 SERVERS = --server mlserver=$(CURDIR)/.venv-mlserver/bin/python --server bentoml=$(CURDIR)/.venv-bentoml/bin/python
-bench: .venv/.bench .venv-mlserver/.mlserver .venv-bentoml/.bentoml
-	.venv/bin/python -m benchmarks $(SERVERS) $(BENCH)
+OPACUS = --opacus $(CURDIR)/.venv-opacus/bin/python
+bench: .venv/.bench .venv-mlserver/.mlserver .venv-bentoml/.bentoml .venv-opacus/.opacus
+	.venv/bin/python -m benchmarks $(SERVERS) $(OPACUS) $(BENCH)
 
 # The wheel is built from the sdist, so what is tried is what both hold; nothing of this folder can be imported.
 dist: .venv/.dist
@@ -98,7 +99,7 @@ dist: .venv/.dist
 	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
 
 clean:
-	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy .venv-tensorflow .venv-bentoml .venv-flower build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-dist .venv-doors .venv-mlserver .venv-text .venv-privacy .venv-tensorflow .venv-bentoml .venv-opacus .venv-flower build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache htmlcov .coverage*
 	rm -rf docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
 	rm -f *.png *.joblib examples/*.png examples/*.joblib
@@ -137,8 +138,12 @@ clean:
 	.venv-bentoml/bin/python -m pip install --quiet --constraint constraints-bentoml.txt bentoml scikit-learn
 	@touch $@
 
+.venv-opacus/.%: constraints-opacus.txt | .venv-opacus/bin/python
+	.venv-opacus/bin/python -m pip install --quiet --constraint constraints-opacus.txt opacus
+	@touch $@
+
 .venv-tensorflow/.%: pyproject.toml constraints-tensorflow.txt | .venv-tensorflow/bin/python
 	.venv-tensorflow/bin/python -m pip install --quiet --constraint constraints-tensorflow.txt --editable ".[plot,$*]" pytest pandas psutil
 	@touch $@
 
-.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.% .venv-bentoml/.% .venv-flower/.%
+.PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.% .venv-bentoml/.% .venv-opacus/.% .venv-flower/.%

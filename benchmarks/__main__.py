@@ -12,6 +12,7 @@ from benchmarks import (
     categories,
     increments,
     modules,
+    privacy,
     ranks,
     search,
     serving,
@@ -34,12 +35,13 @@ from benchmarks.options import Options
 from benchmarks.pairs import PairSection, PairTable
 from benchmarks.timing import Table, threads
 
-TABLES: dict[str, Callable[[Options], Table | str]] = {
+TABLES: dict[str, Callable[[Options], Table | PairTable | str]] = {
     **speed.SECTIONS,
     **search.SECTIONS,
     **stream.SECTIONS,
     **ranks.SECTIONS,
     **serving.SECTIONS,
+    **privacy.SECTIONS,
 }
 PAIRS: dict[str, PairSection] = {
     **small.SECTIONS,
@@ -107,6 +109,7 @@ def measure(given: argparse.Namespace) -> None:
         scratch=given.scratch,
         gigabytes=given.gigabytes,
         servers=dict(given.server),
+        opacus=given.opacus,
         limits=limits,
     )
     tables = []
@@ -169,6 +172,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--gigabytes", type=float, default=2, help="the size of the file of stream-memory (default: %(default)s)"
+    )
+    made.add_argument(
+        "--opacus", type=Path, metavar="PYTHON", help="for privacy: the Python of an environment that has Opacus"
     )
     made.add_argument(
         "--server",

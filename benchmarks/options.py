@@ -15,7 +15,8 @@ class Options:
 
     `data` is the folder of the real data sets, where searches take them in place of made ones. `scratch` is where files
     are written to be read, and `gigabytes` the size of the largest. `limits` is what the machine does at most, where
-    that is known. `servers` are those of others, by name, with their Python.
+    that is known. `servers` are those of others, by name, with their Python, and `opacus`
+    is one that has Opacus.
     """
 
     repeats: int = 5
@@ -26,6 +27,7 @@ class Options:
     gigabytes: float = 2
     limits: Limits | None = None
     servers: dict[str, Path] = field(default_factory=dict)
+    opacus: Path | None = None
 
     def sized(self, task: Task) -> Task:
         """Return the task as these options have it; a quick one takes a few steps of a narrow network."""
