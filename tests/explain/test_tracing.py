@@ -100,7 +100,7 @@ def test_behind_a_scaler_the_baseline_is_the_mean() -> None:
 
 
 OF_ONE_COLUMN = [
-    KBinsDiscretizer(3, encode="onehot", quantile_method="linear"),
+    KBinsDiscretizer(3, encode="onehot", strategy="uniform"),
     KBinsDiscretizer(3, encode="ordinal", quantile_method="linear"),
     QuantileTransformer(n_quantiles=10),
     PowerTransformer(),
