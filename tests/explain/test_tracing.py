@@ -101,7 +101,7 @@ def test_behind_a_scaler_the_baseline_is_the_mean() -> None:
 
 OF_ONE_COLUMN = [
     KBinsDiscretizer(3, encode="onehot", strategy="uniform"),
-    KBinsDiscretizer(3, encode="ordinal", quantile_method="linear"),
+    KBinsDiscretizer(3, encode="ordinal", strategy="uniform"),
     QuantileTransformer(n_quantiles=10),
     PowerTransformer(),
     SplineTransformer(3),
@@ -137,7 +137,7 @@ def mixed() -> ColumnTransformer:
     return make_column_transformer(
         (make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), ["width", "length"]),
         (OneHotEncoder(), make_column_selector(dtype_exclude=[np.number, bool])),
-        (KBinsDiscretizer(2, quantile_method="linear"), ["size"]),
+        (KBinsDiscretizer(2, strategy="uniform"), ["size"]),
         remainder="passthrough",
     )
 
@@ -203,7 +203,7 @@ def test_steps_of_ones_own_are_not_mistaken(step: Any, message: str) -> None:
 
 def test_columns_mixed_before_they_are_encoded_are_refused() -> None:
     """What is made of a component of PCA belongs to no column."""
-    pipeline = make_pipeline(PCA(2), KBinsDiscretizer(2, quantile_method="linear"), NUMBERS)
+    pipeline = make_pipeline(PCA(2), KBinsDiscretizer(2, strategy="uniform"), NUMBERS)
     with pytest.raises(ValueError, match="made of several"):
         integrated_gradients(fitted(pipeline, X, VALUES), X[:5])
 
