@@ -87,7 +87,7 @@ def resolve_choices(estimator: EstimatorInterface) -> Choices:
     ValueError
         Naming the parameter, what it must be and what it is.
     """
-    parameters = {name: estimator._stands_for(name, value) for name, value in parameters_of(estimator).items()}
+    parameters = parameters_of(estimator)
     if not all(map(is_plain, parameters.values())):
         return _resolve_anew(estimator, parameters)
     form = (type(estimator), n_registered(), repr(parameters))
@@ -107,8 +107,9 @@ MOST = 256
 _kept: dict[Any, Choices] = {}
 
 
-def _resolve_anew(estimator: EstimatorInterface, parameters: Mapping[str, Any]) -> Choices:
+def _resolve_anew(estimator: EstimatorInterface, given: Mapping[str, Any]) -> Choices:
     made: Any = type(estimator)
+    parameters = {name: estimator._stands_for(name, value) for name, value in given.items()}
     owner, kinds = made.__name__, _kinds(made)
     components: dict[str, Any] = {}
     for name, value in parameters.items():

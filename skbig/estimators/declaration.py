@@ -108,7 +108,7 @@ def _declared(cls: type) -> dict[str, dataclasses.Field[Any]]:
 def parameters_of(estimator: Any) -> dict[str, Any]:
     """Return the values of an estimator's declared parameters; a subclass with another constructor may lack some."""
     values = vars(estimator)
-    return {name: getattr(estimator, name) for name in declared(estimator) if name in values}
+    return {name: values[name] for name in declared(estimator) if name in values}
 
 
 def identifying_parameters(estimator: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
 
     @abstractmethod
     def _stands_for(self, name: str, value: Any) -> Any:
-        """Return what the value of a parameter stands for: most are what they are."""
+        """Return what the value of a parameter stands for, by the parameters alone: most are what they are."""
 
     @abstractmethod
     def _check_training_rows(
