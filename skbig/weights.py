@@ -11,9 +11,7 @@ import copy
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +21,7 @@ from safetensors.numpy import save_file
 from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.version import __version__
+from skbig._utils.whole_files import in_place_of
 from skbig.components.losses.units import InUnits
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.estimators.base import NetworkEstimator
@@ -77,14 +76,8 @@ def save_weights(model: NetworkEstimator, path: PathLike) -> Path:
     arrays, n_members = model._network_arrays(), len(model._progress["seeds"])
     tensors = {name: np.ascontiguousarray(array[0] if n_members == 1 else array) for name, array in arrays.items()}
     path = Path(path)
-    unfinished = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:12]}")
-    try:
+    with in_place_of(path) as unfinished:
         save_file(tensors, unfinished, _metadata(model, n_members))
-        os.replace(unfinished, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
-        raise
     return path
 
 

@@ -58,6 +58,10 @@ class Interval(Constraint):
         return f"{'an int' if self.integer else 'a float'} in the range {left}{low}, {high}{right}"
 
 
+COUNT = Interval(1, None, integer=True)
+"""How many there are of something."""
+
+
 @dataclass(frozen=True)
 class Options(Constraint):
     """One of a few values."""

@@ -9,15 +9,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from skbig._utils.validation import Interval, check
+from skbig._utils.validation import COUNT, Interval, check
 from skbig.compress.last_step import fitted_copy, put_arrays, rows_for, tune
 from skbig.compress.units import fewer_units
 from skbig.estimators.base import NetworkEstimator
 from skbig.networks.dense import Dense
 
 E = TypeVar("E")
-
-COUNT = Interval(1, None, integer=True)
 
 
 def prune(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from skbig._utils.device import SingleDevice, plain_torch
-from skbig._utils.validation import Each, Interval, check
+from skbig._utils.validation import COUNT, Each, check
 from skbig.data.rows import place_rows
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.engine.history import History
@@ -23,7 +23,6 @@ from skbig.estimators.session import Session, put_back
 from skbig.networks.network import BuiltNetwork
 
 Targets = ClassTargets | RegressionTargets
-COUNT = Interval(1, None, integer=True)
 
 
 def initialize(

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from skbig._utils.component import constraints_of
-from skbig._utils.validation import plain, shown
+from skbig._utils.validation import COUNT, plain, shown
 from skbig.estimators.attributes import MLPAttributes
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.classification import Classifier
 from skbig.estimators.declaration import estimator, parameter, positional
 from skbig.estimators.monotonic import monotonic_signs
-from skbig.estimators.parameters import COUNT
 from skbig.estimators.standardized import StandardizedRegressor
 from skbig.networks.mlp import MLP
 from skbig.networks.network import BuiltNetwork, Network

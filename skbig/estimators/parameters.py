@@ -14,7 +14,7 @@ from sklearn.metrics import get_scorer_names
 from torch import Tensor
 
 from skbig._utils.device import PRECISIONS
-from skbig._utils.validation import Boolean, Callable, Constraint, Instance, Interval, Options
+from skbig._utils.validation import COUNT, Boolean, Callable, Constraint, Instance, Interval, Options
 from skbig.components.augmentations import Augmentation
 from skbig.components.averages import Average
 from skbig.components.clipping import Clipping
@@ -26,8 +26,6 @@ from skbig.components.privacy import DPSGD
 from skbig.components.schedules.base import Schedule
 from skbig.distributed.backend import Backend
 from skbig.estimators.declaration import declared, estimator, parameter
-
-COUNT = Interval(1, None, integer=True)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import torch
 
-from skbig._utils.validation import check
+from skbig._utils.validation import COUNT, check
 from skbig.components.losses.base import Loss
 from skbig.data.targets import RegressionTargets
 from skbig.engine.recipe import Recipe
@@ -22,7 +22,7 @@ from skbig.estimators.choices import component_of
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.hints import with_hints
-from skbig.estimators.initialize import COUNT, begin
+from skbig.estimators.initialize import begin
 from skbig.estimators.row_checks import check_targets
 from skbig.estimators.sklearn_compat import with_callbacks
 from skbig.estimators.stand_ins import PredictedRegressor, ScoredRegressor

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skbig._utils.device import plain_torch
 from skbig._utils.user_warning import warn_user
-from skbig._utils.validation import Interval, check
+from skbig._utils.validation import COUNT, Interval, check
 from skbig.explain.differentiable import Differentiable, differentiable
 from skbig.explain.explanation import as_shap as shap_explanation
 from skbig.explain.path_integrals import gradients_at, mean_integrals
@@ -24,7 +24,6 @@ from skbig.explain.rows import as_rows, baseline_inputs, explanation_of
 GROUP_NUMBERS = 2**15
 """So many numbers the ends of the paths may be, about, that are cut into pieces at once: hundreds of each, at times."""
 
-COUNT = Interval(1, None, integer=True)
 TOLERANCE = Interval(0, np.inf, "right")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skbig._utils.component import constraints_of, hyperparameter
-from skbig._utils.validation import Each, Interval, Options
+from skbig._utils.validation import COUNT, Each, Interval, Options
 from skbig.networks.columns import Columns
 from skbig.networks.dense import Dense
 from skbig.networks.embedding import Embedding, OneHot
@@ -18,7 +18,6 @@ from skbig.networks.network import Network
 from skbig.networks.periodic import Periodic
 from skbig.networks.piecewise import PiecewiseLinear
 
-_COUNT = Interval(1, None, integer=True)
 NUMBER_EMBEDDINGS = ("piecewise_linear", "periodic", None)
 
 
@@ -71,12 +70,12 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
     dropout: Any = hyperparameter(0.0, *constraints_of(MLP, "dropout"), varies=True)
     normalization: str | None = hyperparameter(None, *constraints_of(MLP, "normalization"))
     number_embedding: str | None = hyperparameter("piecewise_linear", Options(NUMBER_EMBEDDINGS))
-    n_bins: int = hyperparameter(32, _COUNT)
-    number_width: int = hyperparameter(8, _COUNT)
-    n_frequencies: int = hyperparameter(16, _COUNT)
+    n_bins: int = hyperparameter(32, COUNT)
+    number_width: int = hyperparameter(8, COUNT)
+    n_frequencies: int = hyperparameter(16, COUNT)
     sigma: float = hyperparameter(0.1, Interval(0, None, "neither"))
-    n_codes: tuple[int, ...] = hyperparameter((), Each(_COUNT))
-    category_width: int = hyperparameter(8, _COUNT)
+    n_codes: tuple[int, ...] = hyperparameter((), Each(COUNT))
+    category_width: int = hyperparameter(8, COUNT)
     max_one_hot: int = hyperparameter(9, Interval(0, None, integer=True))
     n_passed: int = hyperparameter(0, Interval(0, None, integer=True))
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.extras import import_extra
 from skbig._utils.version import __version__
+from skbig._utils.whole_files import in_place_of
 from skbig.estimators.types import Table, Targets
 from skbig.exceptions import ExportError
 from skbig.onnx.check import check_graph
@@ -112,7 +111,8 @@ def to_onnx(
     for name, value in facts.items():
         graph.metadata_props.add(key=name, value=value)
     if path is not None:
-        _write(graph.SerializeToString(), Path(path))
+        with in_place_of(Path(path)) as unfinished:
+            unfinished.write_bytes(graph.SerializeToString())
     return graph
 
 
@@ -176,14 +176,3 @@ def _give_back_names(graph: Any, names: list[str]) -> None:
             node.input[place] = own.get(name, name)
     for given in graph.input:
         given.name = own[given.name]
-
-
-def _write(content: bytes, path: Path) -> None:
-    unfinished = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:12]}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
-        raise

@@ -14,12 +14,11 @@ import numpy as np
 from sklearn.base import clone
 
 from skbig._utils.device import plain_torch
-from skbig._utils.validation import Options, check
+from skbig._utils.validation import COUNT, Options, check
 from skbig.engine.population import Population
 from skbig.engine.stacking import stackable
 from skbig.estimators.base import NetworkEstimator
 from skbig.estimators.given import Given
-from skbig.estimators.parameters import COUNT
 from skbig.estimators.preparation import prepare
 from skbig.estimators.search_context import receiving_fits
 from skbig.estimators.session import Session

@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from skbig._utils.device import choose_device, plain_torch
-from skbig._utils.validation import Boolean, Instance, Options, check
+from skbig._utils.validation import COUNT, Boolean, Instance, Options, check
 from skbig.estimators.declaration import declared, estimator, parameter
 from skbig.estimators.html_repr import Documented
-from skbig.estimators.parameters import COUNT, PathName
+from skbig.estimators.parameters import PathName
 from skbig.pretrained.base import Base
 from skbig.pretrained.cache import memory_of, through
 from skbig.pretrained.pooling import POOLINGS

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from skbig._utils.whole_files import ORDINARY, PRIVATE, replacing
 from skbig.exceptions import IntegrityError
 from skbig.secure.checked_reader import CHUNK_BYTES, CheckedReader
 from skbig.secure.keys import PathLike, file_keys, master_key
-from skbig.secure.whole_files import ORDINARY, PRIVATE, replacing
 
 SUFFIX = ".enc"
 _START = struct.Struct(">8sBB32sB")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skbig._utils.extras import import_extra
-from skbig.secure.whole_files import ORDINARY, PRIVATE, write_new
+from skbig._utils.whole_files import ORDINARY, PRIVATE, write_new
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

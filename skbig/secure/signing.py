@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from skbig._utils.whole_files import ORDINARY, replacing
 from skbig.exceptions import IntegrityError
 from skbig.secure.checked_reader import CHUNK_BYTES, CheckedReader
 from skbig.secure.keys import PathLike, load_private_key, load_public_key, need_cryptography
-from skbig.secure.whole_files import ORDINARY, replacing
 
 SUFFIX = ".sig"
 _FORMAT = "skbig-signature-1"

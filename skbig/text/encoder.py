@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from skbig._utils.validation import Options
+from skbig._utils.validation import COUNT, Options
 from skbig.estimators.declaration import estimator, parameter
-from skbig.estimators.parameters import COUNT
 from skbig.pretrained.base import Base
 from skbig.pretrained.encoder import Encoder, in_batches
 from skbig.pretrained.pooling import pooled

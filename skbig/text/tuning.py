@@ -17,7 +17,7 @@ from joblib import Memory
 from sklearn.utils.validation import check_consistent_length
 
 from skbig._utils.component import constraints_of, resolve
-from skbig._utils.validation import Boolean, Each, Instance, Options
+from skbig._utils.validation import COUNT, Boolean, Each, Instance, Options
 from skbig.components.clipping import Clipping
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
@@ -31,7 +31,7 @@ from skbig.estimators.choices import Choices
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.named_weights import NamedWeights
-from skbig.estimators.parameters import COUNT, PathName, TrainingParameters
+from skbig.estimators.parameters import PathName, TrainingParameters
 from skbig.estimators.sklearn_compat import check_y
 from skbig.networks.network import Network
 from skbig.pretrained.base import Base, let_go_of_devices
