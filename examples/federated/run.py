@@ -76,7 +76,11 @@ def main(n_rounds=8):
         settings = ["--run-config", f"n-rounds={n_rounds}", "--run-config", f'results="{results}"']
         for _ in range(30):  # until the server listens
             run = subprocess.run(
-                [SCRIPTS / "flwr", "run", HERE, *settings], env=environment(home), capture_output=True, text=True
+                [SCRIPTS / "flwr", "run", HERE, *settings],
+                env=environment(home),
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
             )
             if run.returncode == 0:
                 break

@@ -131,7 +131,7 @@ class Distilled(MetaEstimatorMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their labels or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row, for the student, and for a teacher that takes it.
+            Weight of each row, for the student, and for a teacher that takes it; in a Pipeline its last step does.
         X_unlabeled : same form as X, default=None
             More rows, whose labels nobody knows: the teacher gives them.
 
@@ -157,6 +157,8 @@ class Distilled(MetaEstimatorMixin, BaseEstimator):
         self.student_, self.teacher_ = student, teacher
         if is_classifier(student):
             self.classes_ = last.classes_
+        elif hasattr(self, "classes_"):  # of a fit before, when the student was a classifier
+            del self.classes_
         return self
 
     def _teach(self, last: Any, teacher: Any, X: Any, y: Any, weight: Any, said: np.ndarray) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
+from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from skbig.data.targets import of_labels
@@ -69,6 +71,12 @@ def soft_targets(probabilities: np.ndarray, temperature: float, *, multiclass: b
 
 
 def _weights_for(teacher: Any, weight: np.ndarray | None) -> dict[str, Any]:
-    if weight is None or not has_fit_parameter(teacher, "sample_weight"):
+    """Return weights as `fit` of a teacher takes them: of a Pipeline its last step, under its name."""
+    prefix, last = "", teacher
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        prefix += f"{step}__"
+    if weight is None or not has_fit_parameter(last, "sample_weight"):
         return {}
-    return {"sample_weight": weight}
+    routed = get_config()["enable_metadata_routing"]  # then a Pipeline takes no names of steps, but what is requested
+    return {"sample_weight" if routed else f"{prefix}sample_weight": weight}

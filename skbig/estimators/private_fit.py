@@ -116,7 +116,7 @@ def _faults_of_model(choices: Choices, checked: Given, network: BuiltNetwork) ->
         (
             bool(without),
             f"the gradients of single rows are needed, and {without} cannot tell them. Use layers of skbig.networks "
-            "that draw no noise and keep no statistics.",
+            "that draw no noise and keep no statistics; of a pretrained model of texts, tune='head'.",
         ),
         (
             choices.augmentation is not None and choices.augmentation.mixes_rows,

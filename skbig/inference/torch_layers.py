@@ -83,10 +83,18 @@ def _dense(layer: Dense, arrays: Mapping[str, np.ndarray]) -> nn.Module:
     return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
+class _Unfilled(nn.Linear):
+    """A linear module without first weights, which torch would take a millisecond for, even where it has no memory."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 def linear_module(weight: np.ndarray, bias: np.ndarray | None) -> nn.Linear:
     """Return ``X @ weight + bias`` as a module; torch keeps the weight transposed."""
     n_in, n_out = weight.shape
-    module = nn.Linear(n_in, n_out, bias=bias is not None, device="meta")
+    module: nn.Linear = _Unfilled(n_in, n_out, bias=bias is not None, device="meta")
+    module.__class__ = nn.Linear
     module.weight = nn.Parameter(_tensor(weight.T))
     if bias is not None:
         module.bias = nn.Parameter(_tensor(bias.ravel()))

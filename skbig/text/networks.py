@@ -25,6 +25,8 @@ from skbig.networks.modules.copies import ModuleCopies
 from skbig.networks.modules.layer import numbers
 from skbig.networks.modules.naming import parameters_of
 from skbig.networks.network import Network
+from skbig.networks.product_tap import tap_of_product
+from skbig.networks.row_gradients import NamedTap, Tap
 from skbig.pretrained.base import Base
 from skbig.pretrained.pooling import pooled
 from skbig.text.adapters import (
@@ -87,11 +89,25 @@ class Head(Layer):
         training: TrainingPass | None,
     ) -> Tensor:
         assert isinstance(X, Tensor)
-        if training is not None and self.draws_noise:
-            keep = 1.0 - self.dropout
-            keep = keep.to(X) if isinstance(keep, Tensor) else keep
-            X = X * replace(training, layer=HEAD).keep(X, keep).div_(keep)
-        return affine(X, parameters["head.weight"], parameters["head.bias"])
+        return affine(self._dropped(X, training), parameters["head.weight"], parameters["head.bias"])
+
+    @property
+    def has_row_gradients(self) -> bool:
+        return True
+
+    def tapped(
+        self, X: Tensor | SparseRows, parameters: Mapping[str, Tensor], training: TrainingPass
+    ) -> tuple[Tensor, list[Tap]]:
+        assert isinstance(X, Tensor)
+        tap = tap_of_product(self._dropped(X, training), parameters["head.weight"], parameters["head.bias"])
+        return tap.tensor, [NamedTap(tap, {"weight": "head.weight", "bias": "head.bias"})]
+
+    def _dropped(self, X: Tensor, training: TrainingPass | None) -> Tensor:
+        if training is None or not self.draws_noise:
+            return X
+        keep = 1.0 - self.dropout
+        keep = keep.to(X) if isinstance(keep, Tensor) else keep
+        return X * replace(training, layer=HEAD).keep(X, keep).div_(keep)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -107,6 +108,30 @@ def test_weights_are_repetitions() -> None:
     weighted = Distilled(model, teacher).fit(X, CLASSES, sample_weight=weight)
     repeated = Distilled(model, teacher).fit(np.repeat(X, weight, 0), np.repeat(CLASSES, weight))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("cv", [None, [(np.arange(60), np.arange(60))]], ids=["no folds", "one fold"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_weights_reach_the_last_step_of_a_teacher(nested: bool, cv: Any) -> None:
+    """A teacher in a Pipeline, or in one within one, is fitted with the weights, also where it answers out of fold."""
+    teacher: Any = make_pipeline(StandardScaler(), LogisticRegression())
+    teacher = make_pipeline("passthrough", teacher) if nested else teacher
+    weight = 1.0 + 9.0 * (CLASSES[0] == CLASSES)
+    distilled = Distilled(BigLinearClassifier(max_iter=1, tol=0.0), teacher, cv=cv)
+    with pytest.warns(ConvergenceWarning):
+        distilled.fit(X, CLASSES, sample_weight=weight)
+    alone = LogisticRegression().fit(StandardScaler().fit_transform(X), CLASSES, weight)
+    last = distilled.teacher_[-1][-1] if nested else distilled.teacher_[-1]
+    np.testing.assert_allclose(last.coef_, alone.coef_)
+
+
+def test_a_regressor_has_no_classes_of_a_fit_before() -> None:
+    """Where student and teacher become regressors, `classes_` of the classifier is gone after the next fit."""
+    distilled = Distilled(student(), FOREST).fit(X, CLASSES)
+    assert len(distilled.classes_) > 1
+    numbers = BigMLPRegressor((4,), max_iter=5, random_state=0)
+    distilled.set_params(student=numbers, teacher=RandomForestRegressor(5, random_state=0)).fit(X, VALUES)
+    assert not hasattr(distilled, "classes_")
 
 
 @pytest.mark.parametrize("y", [VALUES, VALUES[:, 0]], ids=["outputs", "one"])

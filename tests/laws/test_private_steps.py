@@ -30,6 +30,7 @@ from skbig.engine.step_inputs import StepInputs
 from skbig.engine.train import train
 from skbig.networks import Columns, Dense, Embedding, Layer, Linear, Network, OneHot, Periodic, PiecewiseLinear
 from skbig.networks.activations import ACTIVATIONS
+from skbig.text.networks import VectorHead
 from tests.networks.own import Embedded
 from tests.small import CPU, N_FEATURES, assert_close, kept, losses, new_members, recipe, rows
 
@@ -58,6 +59,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{str(network): ("multiclass", {"network": network}) for network in (Linear(), Linear(fit_intercept=False))},
     **{str(network): ("multiclass", {"network": network}) for network in (Embedded(), Embedded(normalization="layer"))},
     "tables": ("regression", {"network": Tables()}),
+    "head of a pretrained model": ("multiclass", {"network": VectorHead(dropout=0.0)}),
 }
 every_case = pytest.mark.parametrize("name", CASES)
 

@@ -21,7 +21,7 @@ from torch import nn
 
 import skbig.text.vectors as vectors_of_texts
 from skbig import DDP, BigGridSearchCV, save_weights
-from skbig.components import AdamW
+from skbig.components import DPSGD, AdamW
 from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.exceptions import ExportError
 from skbig.testing import tiny_text_model
@@ -62,6 +62,19 @@ def test_texts_are_learnt(text_model: Path, tune: str) -> None:
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict_proba(TEXTS), probabilities)
     assert set(model.weights_) >= {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_head_is_trained_privately(text_model: Path, dropout: float) -> None:
+    """A head spends what it is told to, with dropout, too; what is within the model is refused, and says why."""
+    settings: dict[str, Any] = {**EXACT, "privacy": DPSGD(noise_multiplier=0.5, max_grad_norm=0.1, delta=1e-3)}
+    model = BigTextClassifier(text_model, tune="head", dropout=dropout, **settings)
+    model.fit(TEXTS, LABELS)
+    assert model._ledger["spent"] == [[0.5, 0.4, 9]]
+    assert np.isfinite(model.predict_proba(TEXTS)).all()
+    for tune in ("lora", "full"):
+        with pytest.raises(ValueError, match="gradients of single rows are needed, .* tune='head'"):
+            clone(model).set_params(tune=tune).fit(TEXTS, LABELS)
 
 
 def reference(calm_model: Path, ours: BigTextClassifier, wrap: Any, steps: int) -> tuple[nn.Module, nn.Linear]:
