@@ -40,7 +40,7 @@ from skbig.estimators.inputs import is_sparse
 from skbig.estimators.mlp import hidden_sizes
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import TrainingParameters
-from skbig.estimators.presets import PRESETS, Preset
+from skbig.estimators.presets import OF_CLASSES, OF_NUMBERS, Preset
 from skbig.estimators.row_checks import check_table, check_training_table, check_weight, loaded_if_small
 from skbig.networks.network import BuiltNetwork
 from skbig.networks.tabular import NUMBER_EMBEDDINGS, TabularMLP
@@ -63,7 +63,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     _learns_columns = True
 
     preset: str = positional(
-        Options(tuple(PRESETS)),
+        Options(tuple(OF_CLASSES)),
         default="default",
         words="{'fast', 'default', 'best'}",
         doc="""What "auto" stands for in other parameters: how many seconds a fit may take for its accuracy.""",
@@ -90,7 +90,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         AUTO,
         *constraints_of(TabularMLP, "dropout"),
         words="'auto' or float in [0, 1)",
-        doc="Share of hidden units that are zeroed at random in each training step.",
+        doc="""Share of hidden units that are zeroed at random in each training step. 'auto' is 0.1 for classes from 50
+        rows on, else none.""",
         stacks=True,
     )
     normalization: str | None = parameter(
@@ -218,7 +219,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
 
     @property
     def _preset(self) -> Preset:
-        return PRESETS.get(self.preset, PRESETS["default"])
+        own = OF_CLASSES if self._for_classes else OF_NUMBERS
+        return own.get(self.preset, own["default"])
 
     def _stands_for(self, name: str, value: Any) -> Any:
         if not (isinstance(value, str) and value == "auto"):
@@ -238,7 +240,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         if not (isinstance(self.hidden_layer_sizes, str) and self.hidden_layer_sizes == "auto"):
             sizes = hidden_sizes(self.hidden_layer_sizes, type(self).__name__)
         embedding = "piecewise_linear" if self.number_embedding == "auto" else self.number_embedding
-        dropout = presets.DROPOUT if self.dropout == "auto" else float(self.dropout)
+        dropout = self._preset.dropout if self.dropout == "auto" else float(self.dropout)
         return TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, self.n_bins)
 
     def _settled(

@@ -243,6 +243,14 @@ def test_presets_trade_time_for_accuracy() -> None:
     assert BigTabularClassifier("best", max_iter=1, n_members=1).fit(X, LABELS).weights_["bias3"].shape == (1, 1)
 
 
+@pytest.mark.parametrize(("kind", "dropout"), [("classifier", 0.1), ("regressor", 0.0)])
+def test_classes_are_learnt_with_dropout_and_numbers_without(kind: str, dropout: float) -> None:
+    """What 'auto' stands for depends on what is predicted."""
+    expected, other = answers(small(kind, dropout=dropout).fit(X, KINDS[kind][1])), 0.1 - dropout
+    assert answers(small(kind).fit(X, KINDS[kind][1])).tobytes() == expected.tobytes()
+    assert answers(small(kind, dropout=other).fit(X, KINDS[kind][1])).tobytes() != expected.tobytes()
+
+
 @pytest.mark.parametrize("number_embedding", ["auto", "piecewise_linear", "periodic", None])
 def test_every_embedding_learns(number_embedding: str | None) -> None:
     """Each way to read a number is one."""
