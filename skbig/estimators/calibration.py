@@ -25,6 +25,9 @@ CALIBRATED_ROWS = 10_000
 LOG_TEMPERATURES = (-2.0, 2.0)
 """Between which the temperature is looked for."""
 
+SPREAD = 0.3
+"""Of the temperature's logarithm before any row is seen: so a few rows, all of them right, do not make it tiny."""
+
 
 def judging_rows(held: Mapping[str, Given] | None) -> Given | None:
     """Return the held-out rows by which the best epoch is chosen: the first set of those that were given."""
@@ -51,14 +54,17 @@ def predicted_by_members(training: Training, X: Any) -> Tensor:
 
 
 def temperature_of(training: Training, targets: ClassTargets, held: Given) -> float:
-    """Return by what to divide raw predictions, so that the log loss of the ensemble on held-out rows is smallest."""
+    """Return by what to divide raw predictions, so that the ensemble's log loss on held-out rows is small.
+
+    It is the most probable temperature, where its logarithm is normal around zero; few rows say little against that.
+    """
     rows = first_rows(held, CALIBRATED_ROWS)
     raw, y, loss = predicted_by_members(training, rows.X), targets.encode(rows.y), training.recipe.loss
     weight = np.ones(len(y)) if rows.weight is None else rows.weight
 
     def loss_at(log_temperature: float) -> float:
         probability = loss.probabilities(raw / np.exp(log_temperature), targets.multiclass).mean(0)
-        return float(weight @ _surprise(probability.numpy(), y))
+        return float(weight @ _surprise(probability.numpy(), y)) + (log_temperature / SPREAD) ** 2 / 2
 
     return float(np.exp(minimize_scalar(loss_at, bounds=LOG_TEMPERATURES, method="bounded").x))
 

@@ -25,6 +25,7 @@ from skbig import BigHalvingGridSearchCV, BigTabularClassifier, BigTabularRegres
 from skbig.components import Quantile
 from skbig.data import open_parquet
 from skbig.engine.executors.threads import thread_count
+from skbig.estimators.calibration import SPREAD
 from skbig.estimators.conformal import conformity
 from skbig.tables.encoding import TableEncoding
 from tests.searching import assert_same_search
@@ -211,15 +212,24 @@ def test_a_loss_begins_at_the_targets_mean(loss: Any) -> None:
 
 
 def test_probabilities_are_calibrated_on_validation_rows() -> None:
-    """The temperature has the smallest log loss there; without such rows it is one."""
+    """The temperature is the most probable one there, if its logarithm is normal; without such rows it is one."""
     model = small("classifier", max_iter=20, early_stopping=True)
     model.fit(X[:100], LABELS[:100], X_val=X[100:], y_val=LABELS[100:])
     at = model.temperature_
     losses = []
     for model.temperature_ in (at, at * 0.9, at * 1.1):
-        losses.append(log_loss(LABELS[100:], model.predict_proba(X[100:])))
+        surprise = log_loss(LABELS[100:], model.predict_proba(X[100:]), normalize=False)
+        losses.append(surprise + (np.log(model.temperature_) / SPREAD) ** 2 / 2)
     assert losses[0] <= min(losses)
     assert fitted("classifier", early_stopping=False).temperature_ == 1.0
+
+
+def test_a_few_rows_that_are_right_make_nobody_certain() -> None:
+    """From ten of them the temperature does not go to its limit."""
+    rows = np.linspace(-1, 1, 100)[:, None]
+    model = small("classifier", max_iter=40, learning_rate=0.02, early_stopping=True).fit(rows, rows[:, 0] > 0)
+    assert model.score(rows, rows[:, 0] > 0) > 0.9
+    assert 0.5 < model.temperature_ < 2
 
 
 def test_decisions_agree_with_probabilities() -> None:
