@@ -38,13 +38,13 @@ N_PREDICTED = 10_000
 SMALLER = "smaller"
 
 
-def network(*sizes: int, seed: int, max_iter: int, **parameters: Any) -> BigMLPClassifier:
+def network(*sizes: int, seed: int, max_iter: int, batch_size: int = 128, **parameters: Any) -> BigMLPClassifier:
     """Return a perceptron whose rate falls to zero."""
     return BigMLPClassifier(
         sizes,
         learning_rate=0.01,
         schedule="cosine",
-        batch_size=128,
+        batch_size=batch_size,
         max_iter=max_iter,
         n_iter_no_change=NEVER,
         random_state=seed,
@@ -104,10 +104,10 @@ LESSONS = {
         n_made=8,
     ),
     "letter": Lesson(
-        lambda seed: make_pipeline(StandardScaler(), network(96, seed=seed, max_iter=40)),
+        lambda seed: make_pipeline(StandardScaler(), network(96, seed=seed, max_iter=100, batch_size=512)),
         lambda seed: make_pipeline(StandardScaler(), network(256, seed=seed, max_iter=40, n_members=4)),
         table("letter"),
-        n_made=4,
+        n_made=8,
     ),
     "adult": Lesson(
         lambda seed: BigTabularClassifier(hidden_layer_sizes=(64, 64), max_iter=20, random_state=seed),

@@ -37,7 +37,7 @@ class PrivateTask:
     n_features: int
     batch_size: int
     width: int = 100
-    n_steps: int = 100
+    n_steps: int = 50
     n_epochs: int = 2
 
     @property

@@ -29,10 +29,13 @@ from benchmarks import __main__ as command
 from benchmarks import (
     accuracy,
     categories,
+    compression,
     environment,
+    federation,
     gpu,
     increments,
     pairs,
+    privacy,
     ranks,
     raw_tables,
     serving,
@@ -103,7 +106,9 @@ def test_every_section_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     pairs = [table for table in report["tables"] if table["section"] in PAIRS]
     assert [f"{table['section']}/{row['name']}" for table in pairs for row in table["rows"]] == ROWS
     assert all(row["ours"] for table in pairs for row in table["rows"])
-    for table in [table for table in report["tables"] if table["section"] in TABLES]:
+    for table in [table for table in report["tables"] if table["section"] in privacy.SECTIONS]:
+        assert [(row["peer_name"], len(row["ours"]), len(row["peer"])) for row in table["rows"]] == [("plain", 1, 1)]
+    for table in [table for table in report["tables"] if table["section"] in TABLES.keys() - privacy.SECTIONS.keys()]:
         assert len(table["rows"]) > 1
         assert all(row["seconds"] and min(row["seconds"]) > 0 for row in table["rows"])
         names = {row["name"].removesuffix(", n_jobs=2") for row in table["rows"]}
@@ -683,3 +688,19 @@ def test_without_a_card_the_report_says_so(tmp_path: Path, capsys: pytest.Captur
     assert "There is no CUDA device." in capsys.readouterr().out
     assert (tmp_path / "gpu.txt").read_text().endswith("There is no CUDA device.\n")
     assert list(gpu.SECTIONS) == ["ceilings", "small", "large", "predict", "search", "phases"]
+
+
+def test_federation_is_beside_central_training() -> None:
+    """One client that has all rows comes near to what central training comes to."""
+    wanted, mean, _ = federation.compare(lambda y, random: [np.arange(len(y))], 10, 1, 0.0, 1)
+    assert min(wanted, mean) > 0.8
+
+
+def test_numbers_that_a_smaller_model_has() -> None:
+    """Zeros do not count as numbers of a model."""
+    model = skbig.BigMLPClassifier((4,)).initialize(n_features=3, classes=range(3))
+    n = compression.numbers(model)
+    weights = model.get_weights()
+    weights[0][:] = 0.0
+    model.set_weights(weights)
+    assert compression.numbers(model) == n - 12
