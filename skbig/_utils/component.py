@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -116,16 +115,8 @@ def form_of(value: Any) -> tuple[Any, ...] | None:
         return (value,)
     if not (dataclasses.is_dataclass(value) and type(value).__module__.startswith("skbig.")):
         return None
-    try:
-        return _form_of_ours(value)  # type: ignore[arg-type]
-    except TypeError:  # it holds what has no hash
-        return None
-
-
-@functools.lru_cache(maxsize=256)
-def _form_of_ours(component: Hashable) -> tuple[Any, ...] | None:
-    values = tuple(getattr(component, field.name) for field in dataclasses.fields(component))  # type: ignore[arg-type]
-    return (type(component), values) if is_plain(values) else None
+    values = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+    return (type(value), values) if is_plain(values) else None
 
 
 def registered(kind: str, name: Any) -> Any:

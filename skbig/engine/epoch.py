@@ -54,6 +54,6 @@ class Clock:
 def column(values: Any, n_steps: int) -> Tensor:
     """Return numbers, one or one per member, (M,), or per step and member, (S, M), as a tensor (S, M, 1, 1)."""
     columns = np.atleast_2d(np.array(values, dtype=np.float64))
-    if len(columns) != n_steps:
+    if len(columns) == 1 and n_steps > 1:
         columns = np.repeat(columns, n_steps, axis=0)
     return torch.from_numpy(columns).view(n_steps, -1, 1, 1)

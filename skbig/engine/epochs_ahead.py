@@ -115,7 +115,7 @@ class EpochsAhead(MiniBatchEpochs):
     def _results_of(self, losses: np.ndarray, numbers: StepTable, n_epochs: int) -> list[EpochResult]:
         sizes = np.full((self._n_steps, 1), self._recipe.batch_size)
         sizes[-1] = self._all.n_rows - (self._n_steps - 1) * self._recipe.batch_size
-        rates = numbers.rates.view(n_epochs, self._n_steps, 1)[:, -1].numpy()
+        rates = numbers.rates.view(n_epochs, self._n_steps, 1)[:, -1].clone().numpy()
         each = zip(losses.reshape(n_epochs, self._n_steps, 1), rates, strict=True)
         return [
             EpochResult((sizes * loss).sum(0) / self._all.n_rows, rate, np.zeros(1, dtype=bool)) for loss, rate in each

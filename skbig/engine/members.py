@@ -199,7 +199,17 @@ class Members:
         return [tensor.clone() for tensor in self.changing()] if beginning is None else _Later(beginning)
 
     def restore(self, copy: Iterable[Tensor]) -> None:
-        """Go back to a `copy`, in place: recorded programs hold these very tensors."""
+        """Go back to a `copy`, in place: recorded programs hold these very tensors.
+
+        After a second Ctrl-C, too: what is half of a step must not be kept as what has been learnt so far.
+        """
+        try:
+            self._restore(copy)
+        except KeyboardInterrupt:
+            self._restore(copy)
+            raise
+
+    def _restore(self, copy: Iterable[Tensor]) -> None:
         for tensor, old in zip(self.changing(), copy, strict=True):
             tensor.copy_(old)
 

@@ -145,7 +145,16 @@ class Exits(EstimatorInterface):
         fitted = fitted_network(frozen)
         methods = ("predict", "predict_proba", "decision_function") if self._for_classes else ("predict",)
         answers = {name: partial(frozen._answer, name, fitted.targets) for name in methods if hasattr(self, name)}
-        return Predictor(frozen, one_row(fitted), answers, fitted.dtype)
+        one = one_row(fitted) if _answers_as_ours(type(self)) else None
+        return Predictor(frozen, one, answers, fitted.dtype)
+
+
+def _answers_as_ours(kind: type) -> bool:
+    """Whether a class predicts as this package does: one of a user's may have a `predict` of its own."""
+    known = ("skbig.", "sklearn.", "builtins", "abc")
+    own = ("predict", "decision_function", "_answer", "_raw", "_check")
+    others = [cls for cls in kind.__mro__ if not cls.__module__.startswith(known)]
+    return not any(name.startswith(own) for cls in others for name in vars(cls))
 
 
 def fitted_network(estimator: Any) -> FittedNetwork:

@@ -37,6 +37,7 @@ def are_finite(raw: Tensor, loss: Loss) -> Tensor:
 
 def check_predictions(training: Training) -> None:
     """Raise DivergenceError when a trained model's predictions of its first training rows are not finite.
+
     Rows that are not in memory are left out: reading them again may take long.
     """
     rows: Any = training.rows

@@ -175,7 +175,10 @@ class Layer(ABC):
 
     @abstractmethod
     def initial(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
-        """Draw the first values of the parameters, float64 arrays of the declared shapes."""
+        """Draw the first values of the parameters, float64 arrays of the declared shapes.
+
+        The generator is lent for the call: it is seeded anew for the next network.
+        """
 
     @abstractmethod
     def forward(

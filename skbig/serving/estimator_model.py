@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
-from skbig.exceptions import ModelFileError
+from skbig.estimators.base import NetworkEstimator
+from skbig.exceptions import ExportError, ModelFileError
 from skbig.serving.columns import known_values, reads_documents
 from skbig.serving.predictor import predictor
 from skbig.serving.tensors import DTYPES, TensorSpec
@@ -95,12 +96,12 @@ class EstimatorModel:
 
 def _quickest(estimator: Any) -> Any:
     """Return what answers as an estimator does, and a single row sooner, where there is such a thing."""
-    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-    if not hasattr(last, "predictor") or hasattr(estimator, "transform"):
+    last = estimator.steps[-1][1] if type(estimator) is Pipeline else estimator
+    if not isinstance(last, NetworkEstimator) or hasattr(estimator, "transform"):
         return estimator
     try:
         quick = predictor(estimator)
-    except NotFittedError:  # it answers with this error
+    except (NotFittedError, ExportError):  # it answers with its own error, or is no network of rows of numbers
         return estimator
     return quick if quick.is_quick else estimator
 

@@ -2,16 +2,12 @@
 
 Nobody waits for a batch to fill: what has come while the model was busy is the next batch. A single client is served
 at once, and many are served together.
-
-To hand a call to another thread and its answer back takes longer than a small network needs for a row. What a model has
-shown to be done in less than that is done where the call is made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,11 +20,6 @@ import numpy as np
 from skbig.serving.errors import RequestError
 from skbig.serving.model import ServedModel
 from skbig.serving.thread_count import ThreadCount
-
-FEW_ROWS = 8
-QUICK_SECONDS = 5e-4
-"""Calls of few rows are run in the event loop, where such calls have lately taken less than this: nobody else's request
-waits noticeably longer."""
 
 Tensors = dict[str, np.ndarray]
 Answer = Tensors | BaseException
@@ -59,7 +50,7 @@ class ModelThread:
     threads : ThreadCount
         On which this model computes, whatever holds elsewhere in the process.
     observe : callable
-        Told of each batch, wherever it runs: how many calls and how many rows.
+        Told, on the thread, of each batch: how many calls and how many rows.
     """
 
     def __init__(
@@ -77,8 +68,6 @@ class ModelThread:
         self._max_waiting_rows, self._waiting_rows = max_waiting_rows, 0
         self._observe, self._threads = observe, threads
         self._holders, self._closing = 0, False
-        self._turn = threading.Lock()  # the model runs on one thread at a time
-        self._seconds: deque[float] = deque(maxlen=5)
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="skbig-model", daemon=True)
         self._thread.start()
@@ -98,12 +87,6 @@ class ModelThread:
         n_rows = len(next(iter(inputs.values())))
         if self._waiting_rows and self._waiting_rows + n_rows > self._max_waiting_rows:
             raise RequestError("Too many rows wait for this model. Try again later.", 503)
-        if n_rows <= FEW_ROWS and not self._waiting_rows and self._is_quick() and self._turn.acquire(blocking=False):
-            try:
-                self._observe(1, n_rows)
-                return self._timed(inputs, n_rows, outputs)
-            finally:
-                self._turn.release()
         answer: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
         self._waiting_rows += n_rows
         try:
@@ -111,18 +94,6 @@ class ModelThread:
             return await answer
         finally:
             self._waiting_rows -= n_rows
-
-    def _is_quick(self) -> bool:
-        """Whether calls of few rows were lately done at once, all but perhaps one or two."""
-        return len(self._seconds) == self._seconds.maxlen and sorted(self._seconds)[2] < QUICK_SECONDS
-
-    def _timed(self, inputs: Tensors, n_rows: int, outputs: tuple[str, ...]) -> Tensors:
-        """Run the model, and note how long it takes for few rows."""
-        start = time.perf_counter()
-        results = self.model.run(inputs, outputs)
-        if n_rows <= FEW_ROWS:
-            self._seconds.append(time.perf_counter() - start)
-        return results
 
     def close(self) -> None:
         """End the thread, when nobody holds it any more."""
@@ -167,16 +138,14 @@ class ModelThread:
 
     def _run_batch(self, batch: list[_Call]) -> None:
         self._observe(len(batch), sum(call.n_rows for call in batch))
-        with self._turn:
-            answers = self._answers(batch)
+        answers = self._answers(batch)
         with suppress(RuntimeError):  # the event loop has ended, and everyone who waited in it is gone
             batch[0].answer.get_loop().call_soon_threadsafe(_deliver, list(zip(batch, answers, strict=True)))
 
     def _answers(self, batch: list[_Call]) -> Iterable[Answer]:
         """Run the calls together, or, where that fails, each by itself: only who is at fault gets the error."""
         try:
-            n_rows = sum(call.n_rows for call in batch)
-            return list(_parts(self._timed(_joined(batch), n_rows, batch[0].outputs), batch))
+            return list(_parts(self.model.run(_joined(batch), batch[0].outputs), batch))
         except BaseException as error:
             if len(batch) == 1:
                 return [error]

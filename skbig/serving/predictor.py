@@ -28,7 +28,8 @@ class PipelinePredictor:
         scales = [_scale_of(step) for step in steps]
         self._scales: Sequence[Callable[[np.ndarray], None]] = [scale for scale in scales if scale is not None]
         n_features = getattr(self._model, "n_features_in_", None)  # a first step may know of none
-        self._is_short = len(self._scales) == len(steps) and n_features is not None
+        ours = type(model) is Pipeline and n_features is not None  # a subclass may predict in its own way
+        self._is_short = ours and len(self._scales) == len(steps)
         self.is_quick = self._is_short and self._last.is_quick
         self._shape = (1, n_features)
         self.methods = self._last.methods

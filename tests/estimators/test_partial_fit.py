@@ -16,6 +16,7 @@ from skbig import BigMLPClassifier
 from skbig.components import SGD
 from skbig.engine.executors import recorded
 from skbig.engine.kept_recordings import forget
+from skbig.engine.members import Members
 from tests.fitting import (
     ANY_TASK,
     BINARY,
@@ -323,3 +324,29 @@ def test_a_call_that_runs_out_of_memory_begins_anew_in_parts(forms: str, monkeyp
     with pytest.warns(UserWarning, match="parts"):
         once(model, "binary")
     np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore::skbig.exceptions.InterruptedWarning")
+def test_a_second_ctrl_c_keeps_no_half_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes while the weights of the beginning are brought back."""
+    model = once(trained("binary", batch_size=10), "binary")
+    before, counts = weights_of(model).copy(), model._progress["counts"]
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        for tensor in self._members.changing():
+            tensor.add_(1)
+        raise KeyboardInterrupt
+
+    restore, calls = Members._restore, []
+
+    def slow(self: Members, copied: Any) -> None:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        restore(self, copied)
+
+    monkeypatch.setattr(recorded.RecordedExecutor, "run", interrupted)
+    monkeypatch.setattr(Members, "_restore", slow)
+    once(model, "binary")
+    assert (model.stop_reason_, model._progress["counts"], len(calls)) == ("interrupted", counts, 2)
+    np.testing.assert_array_equal(weights_of(model), before)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
 
 from skbig import BigLinearClassifier, BigMLPClassifier, BigMLPRegressor, BigNetworkClassifier
 from skbig.inference.predictor import Predictor
 from skbig.networks.activations import ACTIVATIONS
 from skbig.serving import predictor as predictor_of
-from tests.fitting import ANY_TASK, BINARY, VALUES, WORDS, X, fitted, trained
+from tests.fitting import ANY_TASK, BINARY, VALUES, WORDS, X, fitted, small, trained
 from tests.networks.own import ResNet
 
 
@@ -157,3 +157,26 @@ def test_what_has_none_is_refused() -> None:
     assert isinstance(predictor_of(trained("binary")), Predictor)
     with pytest.raises(TypeError, match="predictor takes a fitted estimator of this package, or a Pipeline that ends"):
         predictor_of(StandardScaler())
+
+
+class Sure(BigMLPClassifier):
+    """Predicts in its own way."""
+
+    def predict(self, X: Any) -> Any:
+        return (self.predict_proba(X)[:, 1] > 0.9).astype(int)
+
+
+class Contrary(Pipeline):
+    def predict(self, X: Any, **params: Any) -> Any:
+        return 1 - super().predict(X, **params)
+
+
+def test_a_class_that_predicts_in_its_own_way_does() -> None:
+    """Whether a row comes alone or among others."""
+    model = fitted(Sure((4,), max_iter=3, random_state=0), X, BINARY)
+    contrary = fitted(Contrary([("scaler", StandardScaler()), ("network", small("binary"))]), X, BINARY)
+    for estimator in (model, contrary):
+        found = predictor_of(estimator)
+        assert not found.is_quick
+        rows = [found.predict(X[i : i + 1]) for i in range(len(X))]
+        np.testing.assert_array_equal(np.concatenate(rows), estimator.predict(X))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -62,3 +64,28 @@ def test_a_fit_comes_to_the_same(parameters: dict[str, Any]) -> None:
     for name, value in one.weights_.items():
         np.testing.assert_allclose(value, other.weights_[name], rtol=1e-3, atol=1e-4, err_msg=name)
     np.testing.assert_allclose(one.predict_proba(IMAGES), other.predict_proba(IMAGES), atol=1e-4)
+
+
+class LeavesTorch(Flattening):
+    """Predicts by what a gradient would forbid."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(X)
+        self.head.weight.clamp_(-10, 10)
+        return torch.from_numpy(super().forward(X).numpy())
+
+
+def test_a_module_that_predicts_without_gradients() -> None:
+    model = BigModuleClassifier(LeavesTorch, max_iter=1, schedule="cosine", random_state=0).fit(IMAGES, CLASSES)
+    assert model.predict(IMAGES).shape == (40,)
+
+
+def test_modules_are_let_go() -> None:
+    """What has been found out of a module does not keep its weights in memory."""
+    module = Flattening(1)
+    alive = weakref.ref(module)
+    BigModuleClassifier(module, max_iter=1, schedule="cosine", random_state=0).fit(IMAGES, CLASSES)
+    del module
+    gc.collect()
+    assert alive() is None

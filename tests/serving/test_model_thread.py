@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from skbig.serving import TensorSpec, model_thread
+from skbig.serving import TensorSpec
 from skbig.serving.errors import RequestError
 from skbig.serving.model_thread import ModelThread
 from skbig.serving.thread_count import ThreadCount
@@ -212,72 +212,3 @@ def test_a_model_that_mixes_up_rows_is_run_one_by_one() -> None:
     model = Wrong()
     answers = asyncio.run(together(model, thread_of(model), (rows(1), ("sum",)), (rows(2), ("sum",))))
     assert [answer["sum"].tolist() for answer in answers] == [[2], [4]]
-
-
-class Quick(Gate):
-    """A model that is done at once, and notes down on which thread it runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open.set()
-        self.threads: list[threading.Thread] = []
-
-    def run(self, inputs: Any, outputs: Any) -> Any:
-        self.threads.append(threading.current_thread())
-        return super().run(inputs, outputs)
-
-
-async def one_after_another(thread: ModelThread, *calls: Any) -> list[Any]:
-    with thread.held():
-        answers = [await thread.run(*call) for call in calls]
-    thread.close()
-    thread.join(30)
-    return answers
-
-
-def test_a_quick_model_runs_where_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it has shown that it is quick; many rows are still run on the thread, and an error comes out as from it."""
-    monkeypatch.setattr(model_thread, "QUICK_SECONDS", 10.0)
-    model, here = Quick(), threading.current_thread()
-    many = rows(*range(model_thread.FEW_ROWS + 1))
-    calls = [(rows(i), ("sum",)) for i in range(5)] + [(rows(5, 6), ("sum",)), (many, ("sum",)), (rows(7), ("sum",))]
-    answers = asyncio.run(one_after_another(thread_of(model), *calls))
-    assert [thread is here for thread in model.threads] == [False] * 5 + [True, False, True]
-    assert [answer["sum"].tolist() for answer in answers[5:]] == [[10, 12], many["X"].sum(axis=1).tolist(), [14]]
-    model = Quick()
-    with pytest.raises(ValueError, match="a negative number"):
-        asyncio.run(one_after_another(thread_of(model), *calls[:5], (rows(-1), ("sum",))))
-
-
-def test_a_slow_model_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_thread, "QUICK_SECONDS", 0.0)
-    model = Quick()
-    asyncio.run(one_after_another(thread_of(model), *[(rows(i), ("sum",)) for i in range(8)]))
-    assert threading.current_thread() not in model.threads
-
-
-def test_it_never_runs_on_two_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call whose time is over may still be running when the next one comes."""
-    monkeypatch.setattr(model_thread, "QUICK_SECONDS", 10.0)
-    model = Quick()
-    thread = thread_of(model)
-
-    async def overtaken() -> Any:
-        with thread.held():
-            for i in range(5):
-                await thread.run(rows(i), ("sum",))
-            model.open.clear(), model.started.clear()
-            thread._seconds.clear()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await thread.run(rows(5), ("sum",))
-            thread._seconds.extend([0.0] * 5)
-            last = asyncio.create_task(thread.run(rows(6), ("sum",)))
-            await asyncio.sleep(0.05)
-            assert model.runs[-1][0] == [5]
-            model.open.set()
-            return await last
-
-    assert asyncio.run(overtaken())["sum"].tolist() == [12]
-    thread.close()
-    assert threading.current_thread() not in model.threads

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.decomposition import PCA
@@ -155,3 +156,21 @@ def test_what_has_nothing_to_say_is_refused() -> None:
     """An object without a method of a model cannot be served."""
     with pytest.raises(ModelFileError, match="int has none of the methods predict, predict_proba, transform"):
         as_served(5)
+
+
+class Meta(ClassifierMixin, BaseEstimator):
+    """An estimator with a parameter of the name of a method of ours."""
+
+    def __init__(self, predictor: Any = None) -> None:
+        self.predictor = predictor
+
+    def fit(self, X: Any, y: Any) -> Any:
+        self.classes_, self.n_features_in_ = np.unique(y), X.shape[1]
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return np.full(len(X), self.classes_[0])
+
+
+def test_estimators_of_others_are_served_as_they_are() -> None:
+    assert as_served(Meta().fit(X, BINARY)).run({"X": X[:3]}, ["predict"])["predict"].tolist() == [0, 0, 0]

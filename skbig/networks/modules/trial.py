@@ -160,8 +160,8 @@ class Trial:
         names = tuple(name for name, tensor in tensors.items() if tensor.dim() == 4 and tensor.is_floating_point())
         if not names:
             return facts
-        plain = self._slopes(facts, ())
         try:
+            plain = self._slopes(facts, ())
             laid_out = self._slopes(facts, names)
         except Exception:  # whatever it is that the module does with the result of a convolution
             return facts
@@ -171,16 +171,18 @@ class Trial:
     def _slopes(self, facts: Facts, channels_last: tuple[str, ...]) -> list[Tensor]:
         """Return what it predicts, what it makes of the rows while it trains, and all gradients of that in one."""
         leaves = {name: value.detach().clone().requires_grad_() for name, value in self._parameters.items()}
+
+        def passed(parameters: Mapping[str, Tensor], training: TrainingPass | None, draws: bool) -> Tensor:
+            tensors = {**parameters, **_clones(self._statistics)}
+            return pass_of_one(self._copies, tensors, self._rows, training, draws, channels_last)
+
+        with torch.no_grad():
+            predicted = passed(_clones(self._parameters), None, False)
         with torch.enable_grad():
-            predicted, raw = (
-                pass_of_one(
-                    self._copies, {**leaves, **_clones(self._statistics)}, self._rows, training, draws, channels_last
-                )
-                for training, draws in ((None, False), (self._training(len(self._rows)), facts.draws))
-            )
+            raw = passed(leaves, self._training(len(self._rows)), facts.draws)
         used = [leaf for name, leaf in leaves.items() if name not in facts.unused]
         gradients = torch.autograd.grad(raw.square().sum(), used)
-        return [predicted.detach(), raw.detach(), torch.cat([gradient.flatten() for gradient in gradients])]
+        return [predicted, raw.detach(), torch.cat([gradient.flatten() for gradient in gradients])]
 
     def _stack(self, facts: Facts) -> Facts:
         """Compare two members with each alone."""
