@@ -9,6 +9,7 @@ Legend: N rows, C columns of X, E inputs, Z features of the network.
 
 from __future__ import annotations
 
+from collections import UserList
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
@@ -230,6 +231,8 @@ def positions(chosen: Any, names: Any, n: int) -> list[int]:
             begin = 0 if start is None else names.index(start)
             return list(range(begin, n if stop is None else names.index(stop) + 1, chosen.step or 1))
         return list(range(*chosen.indices(n)))
+    if isinstance(chosen, UserList):  # of scikit-learn 1.6, which warns when it is read
+        chosen = chosen.data
     if np.ndim(chosen) == 0:
         raise ValueError(
             f"A ColumnTransformer passes the single column {chosen!r} on as texts, of which each number depends on "

@@ -43,7 +43,7 @@ NUMBERS = BigMLPRegressor((6,), activation="tanh", max_iter=3, random_state=0, s
 def table() -> pd.DataFrame:
     """Return numbers, some of them missing, and categories."""
     random = np.random.RandomState(1)
-    frame = pd.DataFrame(X[:, :2], columns=["length", "width"])
+    frame = pd.DataFrame(X[:, :2].copy(), columns=["length", "width"])
     frame.loc[::7, "width"] = np.nan
     frame["colour"] = random.choice(["red", "green", "blue"], 60)
     frame["size"] = random.choice([1, 2, 3], 60)
@@ -236,7 +236,7 @@ def test_a_table_of_the_tabular_estimators_is_explained(task: str, embedding: st
 
 def test_sparse_tables_are_explained() -> None:
     """Sparse rows of a tabular estimator are scaled, and followed back; so are those of a Pipeline."""
-    rows = sparse.random_array((60, 5), density=0.4, rng=np.random.default_rng(0), format="csr")
+    rows = sparse.csr_array(sparse.random(60, 5, density=0.4, random_state=0))
     for model in (
         BigTabularRegressor(hidden_layer_sizes=(8,), max_iter=4, random_state=0),
         make_pipeline(MaxAbsScaler(), BigMLPClassifier((4,), max_iter=3, random_state=0)),
