@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,8 +21,12 @@ EXTRAS = ("matplotlib", "tqdm", "pyarrow", "ray", "pandas")
 place = Path(skbig.__file__).resolve()
 assert place.is_relative_to(Path(sys.prefix).resolve()), f"skbig was imported from {place}, not as installed"
 assert (place.parent / "py.typed").exists(), "the mark that says that there are annotations is missing"
-spread = {file.parts[0] for file in importlib.metadata.files("skbig") or ()}
+files = importlib.metadata.files("skbig") or ()
+command = next(file for file in files if file.stem == "skbig" and file.suffix in ("", ".exe"))
+spread = {file.parts[0] for file in files if file != command}
 assert spread <= {"skbig", f"skbig-{importlib.metadata.version('skbig')}.dist-info"}, f"more was installed: {spread}"
+said = subprocess.run([command.locate(), "versions"], capture_output=True, text=True, check=True).stdout
+assert importlib.metadata.version("skbig") in said, f"the command says {said}"
 for name in EXTRAS:
     assert name not in sys.modules, f"{name} belongs to an extra, and was imported without being asked for"
 
