@@ -146,4 +146,8 @@ clean:
 	.venv-tensorflow/bin/python -m pip install --quiet --constraint constraints-tensorflow.txt --editable ".[plot,$*]" pytest pandas psutil
 	@touch $@
 
+.venv-flower/.%: pyproject.toml constraints-flower.txt | .venv-flower/bin/python
+	.venv-flower/bin/python -m pip install --quiet --constraint constraints-flower.txt --editable ".[plot,$*]" pytest psutil
+	@touch $@
+
 .PRECIOUS: %/bin/python .venv/.% .venv-oldest/.% .venv-doors/.% .venv-mlserver/.% .venv-text/.% .venv-privacy/.% .venv-tensorflow/.% .venv-bentoml/.% .venv-opacus/.% .venv-flower/.%

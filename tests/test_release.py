@@ -96,3 +96,11 @@ def test_every_command_is_explained() -> None:
     assert {*re.findall(r'@echo "make (\S+)', makefile)} == commands
     told = {*re.findall(r"^\| `make (\S+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)}
     assert told == commands - {"clean"}
+
+
+def test_every_environment_is_made() -> None:
+    """A target of the Makefile that needs an environment has a rule that makes it."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    needed = set(re.findall(r"(\.venv[\w-]*)/\.[\w-]+", text))
+    made = set(re.findall(r"^(\.venv[\w-]*)/\.%:", text, re.MULTILINE))
+    assert needed == made
