@@ -21,13 +21,7 @@ from skbig.estimators.prediction import raw_predictions
 from skbig.exceptions import DivergenceError
 
 CHECKED_ROWS = 1024
-"""At most so many of the training rows are predicted after the last epoch,"""
-
-LEAST_ROWS = 64
-"""and at least so many:"""
-
-TRAINED_FOR_CHECKED = 64
-"""one for so many that were trained on, so that a check costs next to nothing, also where each row takes long."""
+"""So many of the training rows are predicted after the last epoch."""
 
 
 def are_finite(raw: Tensor, loss: Loss) -> Tensor:
@@ -44,15 +38,10 @@ def check_predictions(training: Training) -> None:
     if not isinstance(rows, Rows) or not training.history.loss:
         return
     members = training.shown
-    X = rows.features(slice(_n_checked(training)))
+    X = rows.features(slice(CHECKED_ROWS))
     raw = raw_predictions(members.network, members.parameters, members.statistics, X)
     if not are_finite(raw, training.recipe.loss):
         raise DivergenceError(
             f"The predictions of the training rows are not finite any more: after epoch {members.epochs}, step "
             f"{members.steps}, at the learning rate {training.history.rate[-1].max():g}. The weights are kept. {ADVICE}"
         )
-
-
-def _n_checked(training: Training) -> int:
-    trained = training.members.steps * training.recipe.batch_size
-    return max(LEAST_ROWS, min(CHECKED_ROWS, trained // TRAINED_FOR_CHECKED))

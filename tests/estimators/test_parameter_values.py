@@ -15,6 +15,7 @@ from skbig import BigMLPClassifier
 from skbig._utils import component
 from skbig.components import SGD, Adam, Cosine, ElasticNet, Progress, Schedule
 from skbig.engine.checkpoint import CheckpointDirectory
+from skbig.estimators import choices
 from tests.fitting import BINARY, MULTICLASS, VALUES, X, fitted, small, state_of, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -196,3 +197,13 @@ def test_a_name_stands_for_the_class_that_has_it_now(monkeypatch: pytest.MonkeyP
         model = fitted(small("binary", schedule="own-schedule-of-this-test", learning_rate=1.0), X, BINARY)
         rates.append(model.learning_rates_[-1])
     assert rates == [0.25, 0.5]
+
+
+def test_only_so_many_choices_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more come, one begins anew, and each is found as before."""
+    monkeypatch.setattr(choices, "MOST", 2)
+    monkeypatch.setattr(choices, "_kept", {})
+    for _ in range(2):
+        for strength in (0.1, 0.2, 0.3):
+            assert choices.resolve_choices(small("binary", alpha=strength))["alpha"] == strength
+            assert len(choices._kept) <= 2

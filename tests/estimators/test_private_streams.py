@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from skbig import BigMLPClassifier
 from skbig.components import DPSGD
 from skbig.data.drawn_rows import DrawnRows
 from skbig.data.sources.array import ArraySource
+from skbig.data.sources.open import as_source
 from skbig.data.streamed_rows import stream_rows
 from tests.small import CPU
 
@@ -85,12 +87,12 @@ def test_what_is_read_in_order_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     for rows in (open_parquet(tmp_path / "X.parquet")[0], hdf5(tmp_path, chunks=(150, 7))):
         with pytest.raises(ValueError, match=r"read in order, or by large pieces, .* memory map in C order"):
             private().fit(rows, Y)
+        with pytest.raises(ValueError, match="these are read in order"):
+            DrawnRows.of(stream_rows(as_source(rows), Y, None, CPU, torch.float32))
 
 
 def test_any_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rows are asked for, near and far ones, each is read: those of a part of a source, too."""
-    import torch
-
     for part in (None, np.arange(3, 300, 2)):
         labels = Y if part is None else Y[part]
         streamed = stream_rows(ArraySource(X), labels, None, CPU, torch.float32, rows=part)

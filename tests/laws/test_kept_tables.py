@@ -49,6 +49,17 @@ def test_other_rates_have_other_tables() -> None:
         assert len(kept_tables._kept) > before
 
 
+def test_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more come, one begins anew, and nothing else changes."""
+    expected = [trained(("binary", {"rate": rate})) for rate in (0.1, 0.2, 0.3)]
+    monkeypatch.setattr(kept_tables, "MOST", 2)
+    kept_tables._kept.clear()
+    for _ in range(2):
+        for rate, wanted in zip((0.1, 0.2, 0.3), expected, strict=True):
+            assert_close(trained(("binary", {"rate": rate})), wanted, 0.0)
+            assert len(kept_tables._kept) <= 2
+
+
 def test_weights_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[Any] = []
     made = Members.__init__
