@@ -159,7 +159,7 @@ def _answers_as_ours(kind: type) -> bool:
 
 def fitted_network(estimator: Any) -> FittedNetwork:
     """Return what the predictions of a fitted estimator depend on; the arrays are the estimator's."""
-    check_is_fitted(estimator)
+    estimator._check_fitted()
     if estimator._reads_texts:
         raise ExportError(
             f"A {type(estimator).__name__} reads texts by a pretrained model that it does not hold, so it leaves "
@@ -184,7 +184,7 @@ def rows_as_read(estimator: Any, X: Any) -> Any:
     ValueError
         When they are not valid, or are not in memory.
     """
-    check_is_fitted(estimator)
+    estimator._check_fitted()
     rows = estimator._check_rows(on_host(X, "X"), estimator._row_dtype())
     if not (isinstance(rows, np.ndarray) or sparse.issparse(rows)):
         raise ValueError("X must be rows in memory. Take some of them: ``X[:100]``.")

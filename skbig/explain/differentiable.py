@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skbig.estimators.base import NetworkEstimator, device_for_prediction
 from skbig.estimators.exits import fitted_network, rows_as_read
+from skbig.explain.one_layer import OneLayer, one_layer
 from skbig.explain.outputs import Outputs, chosen_outputs
 from skbig.explain.soft_columns import SoftColumns
-from skbig.explain.tracing import Traced, begun, dense, traced, values_of
+from skbig.explain.tracing import Traced, begun, dense, times, traced, values_of
+from skbig.inference.fitted_network import FittedNetwork
 from skbig.inference.torch_layers import LayerModule
-from skbig.inference.torch_module import FittedModule, Mean, Pooled, torch_module
+from skbig.inference.torch_module import Mean, Pooled, torch_module
 from skbig.networks.columns import Columns
 from skbig.tables.encoding import TableEncoding
 
@@ -33,45 +34,42 @@ class Function(nn.Module):
     Parameters
     ----------
     network : nn.Module
-    matrix, shift : sparse (E, Z), ndarray (Z,)
-        How the network's rows come about: ``inputs @ matrix + shift``.
+    matrix, shift : sparse (E, Z) or ndarray (Z,), ndarray (Z,)
+        How the network's rows come about: ``inputs @ matrix + shift``, or ``inputs * matrix + shift``.
     outputs : Outputs
     """
 
+    matrix: Tensor
     shift: Tensor
 
     def __init__(self, network: nn.Module, matrix: Any, shift: np.ndarray, outputs: Outputs) -> None:
         super().__init__()
         self.network, self.outputs = network, outputs
         self.dtype = next(iter(network.parameters())).dtype
-        matrix = sparse.csc_array(matrix)
-        self.one_by_one = bool((np.diff(matrix.indptr) == 1).all())
-        self.in_order = self.one_by_one and np.array_equal(matrix.indices, np.arange(matrix.shape[0]))
-        tensors = {"index": matrix.indices.astype(np.int64), "scale": matrix.data} if self.one_by_one else {}
-        tensors |= {"shift": shift} if self.one_by_one else {"matrix": matrix.toarray(), "shift": shift}
-        for name, values in tensors.items():
+        self.scales = matrix.ndim == 1
+        for name, values in (("matrix", matrix if self.scales else matrix.toarray()), ("shift", shift)):
             self.register_buffer(name, torch.from_numpy(np.array(values)))
 
     def forward(self, E: Tensor) -> Tensor:
-        if self.one_by_one:
-            chosen = E if self.in_order else E.index_select(1, self.get_buffer("index"))
-            Z = torch.addcmul(self.shift, chosen, self.get_buffer("scale"))
-        else:
-            Z = E @ self.get_buffer("matrix") + self.shift
+        Z = torch.addcmul(self.shift, E, self.matrix) if self.scales else E @ self.matrix + self.shift
         return self.outputs.of(self.network(Z.to(self.dtype))).to(E.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Differentiable:
     """A fitted model that can be explained.
 
     Attributes
     ----------
-    function : Function
+    fitted : FittedNetwork
+    outputs : Outputs
+    device : torch.device
     follow : callable
         From rows as the user has them to `Traced` columns as the network reads them, with inputs in the same order.
     used : ndarray (E,)
         Which of the inputs the network reads.
+    matrix, shift : sparse (E, Z) or ndarray (Z,), ndarray (Z,)
+        What it reads of them: ``inputs @ matrix + shift``, or ``inputs * matrix + shift``.
     n_columns : int
         Columns of X.
     sources : ndarray (E,)
@@ -82,19 +80,37 @@ class Differentiable:
         The inputs of the row of zeros of the network.
     """
 
-    function: Function
+    fitted: FittedNetwork
+    outputs: Outputs
+    device: torch.device
     follow: Callable[[Any], Traced]
     used: np.ndarray
+    matrix: Any
+    shift: np.ndarray
     n_columns: int
     sources: np.ndarray
     own: np.ndarray
     zeros: np.ndarray | None
-    device: torch.device
 
     @property
     def dtype(self) -> torch.dtype:
         """In what is computed before the network: MPS has no float64."""
         return torch.float32 if self.device.type == "mps" else torch.float64
+
+    @cached_property
+    def function(self) -> Function:
+        """The model as a function that torch differentiates."""
+        module = torch_module(self.fitted)
+        if self.fitted.encodes:
+            _soften(module.raw)
+        function = Function(module.raw if self.outputs.raw else module, self.matrix, self.shift, self.outputs)
+        function = function.requires_grad_(False).to(self.device)
+        return function.float() if self.device.type == "mps" else function
+
+    @cached_property
+    def one_layer(self) -> OneLayer | None:
+        """The model in closed form, where it has one."""
+        return one_layer(self.fitted, self.outputs, self.matrix, self.shift, self.dtype, self.device)
 
     def inputs(self, X: Any) -> Tensor:
         """Return the inputs of rows (N, E)."""
@@ -103,7 +119,7 @@ class Differentiable:
     def inputs_of(self, columns: Traced) -> Tensor:
         """Return the inputs of rows that have been followed."""
         values = values_of([columns.inputs[i] for i in self.used])
-        return torch.from_numpy(values).to(self.dtype).to(self.device)
+        return torch.tensor(values, dtype=self.dtype, device=self.device)
 
     def by_column(self, values: np.ndarray) -> np.ndarray:
         """Add up what the inputs of each column have: (N, E, ...) -> (N, C, ...)."""
@@ -123,28 +139,26 @@ def differentiable(estimator: Any, X: Any, response_method: str, target: Any) ->
             "The 'estimator' to explain must be a fitted estimator of this package, or a Pipeline that ends with one. "
             f"Got {estimator!r:.200} instead."
         )
-    check_is_fitted(network)
+    network._check_fitted()
 
     def follow(X: Any) -> Traced:
         return _read_by_network(network, _through_steps(whole, X))
 
-    columns = follow(X)
-    matrix, used = columns.matrix_in_use(), columns.places_in_use()
-    inputs = columns.inputs_in_use()
-    fitted, device = fitted_network(network), device_for_prediction(network.device, network._dtype)
-    module, outputs = chosen_outputs(fitted, torch_module(fitted), response_method, target)
-    function = Function(_softened(module) if fitted.encodes else module, matrix, columns.shift, outputs).to(device)
-    if device.type == "mps":
-        function = function.float()
+    columns, fitted = follow(X), fitted_network(network)
+    used, matrix = columns.in_use()
+    inputs = [columns.inputs[i] for i in used]
     model = Differentiable(
-        function.requires_grad_(False),
+        fitted,
+        chosen_outputs(fitted, response_method, target),
+        device_for_prediction(network.device, network._dtype),
         follow,
         used,
-        X.shape[1],
-        np.array([each.source for each in inputs]),
-        np.array([each.own for each in inputs]),
-        _zeros(function, network, matrix, columns.shift),
-        device,
+        matrix,
+        columns.shift,
+        n_columns=X.shape[1],
+        sources=np.array([each.source for each in inputs]),
+        own=np.array([each.own for each in inputs]),
+        zeros=_zeros(network, matrix, columns.shift),
     )
     return model, model.inputs_of(columns)
 
@@ -167,9 +181,10 @@ def _read_by_network(network: Any, columns: Traced) -> Traced:
         return columns.replaced(*_spread_codes(rows, encoding))
     if encoding is not None:  # sparse rows, scaled
         columns = columns.mapped(columns.X, 1 / encoding.largest, np.zeros(rows.shape[1]))
-    inputs, matrix, shift = values_of(columns.inputs_in_use()), columns.matrix_in_use(), columns.shift
-    exact = 1e-5 * (np.abs(inputs) @ abs(matrix) + np.abs(shift))  # rows may be float32
-    if not (np.abs(inputs @ matrix + shift - dense(rows)) <= exact).all():
+    used, matrix = columns.in_use()
+    inputs, shift = values_of([columns.inputs[i] for i in used]), columns.shift
+    exact = 1e-5 * (times(np.abs(inputs), abs(matrix)) + np.abs(shift))  # rows may be float32
+    if not (np.abs(times(inputs, matrix) + shift - dense(rows)) <= exact).all():
         raise ValueError(
             "A step before the network does something else than its kind of step is known for. Pass the last step of "
             "the Pipeline, and the rows that it reads, ``pipeline[:-1].transform(X)``."
@@ -185,18 +200,16 @@ def _spread_codes(rows: np.ndarray, encoding: TableEncoding) -> tuple[np.ndarray
     return np.hstack([*spread, rows[:, len(n_codes) :]]), [*map(int, of_codes), *sources[len(n_codes) :]]
 
 
-def _softened(module: nn.Module) -> nn.Module:
+def _soften(raw: nn.Module) -> None:
     """Let each member of a network for tables read shares of categories."""
-    raw = module.raw if isinstance(module, FittedModule) else module
     for member in raw.members if isinstance(raw, Mean | Pooled) else [raw]:
         assert isinstance(member, nn.Sequential)
         front = member[0]
         if isinstance(front, LayerModule) and isinstance(front.layer, Columns):
             member[0] = SoftColumns(front.layer, dict(front.tensors.items()))
-    return module
 
 
-def _zeros(function: Function, network: Any, matrix: Any, shift: np.ndarray) -> np.ndarray | None:
+def _zeros(network: Any, matrix: Any, shift: np.ndarray) -> np.ndarray | None:
     """Return inputs of which the network reads zeros, where each of its features is one scaled input.
 
     Of a table the inputs are medians, and of categories the code of what is not known.
@@ -206,8 +219,4 @@ def _zeros(function: Function, network: Any, matrix: Any, shift: np.ndarray) -> 
         codes = [np.eye(1, n)[0] for n in layout.n_codes]
         numbers = np.full(layout.n_numbers, 0.5 if encoding.bins else 0.0)
         return np.concatenate([*codes, numbers, np.zeros(layout.n_flags)])
-    if not function.one_by_one or matrix.shape[0] != matrix.shape[1]:
-        return None
-    zeros = np.zeros(matrix.shape[0])
-    zeros[matrix.indices] = -shift / matrix.data
-    return zeros
+    return -shift / matrix if matrix.ndim == 1 else None

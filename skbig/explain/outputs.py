@@ -6,13 +6,14 @@ Legend: R rows, K raw outputs or columns of a prediction.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from skbig.inference.fitted_network import FittedNetwork
-from skbig.inference.torch_module import FittedModule
+
+Values = TypeVar("Values", Tensor, np.ndarray)
 
 METHODS = ("auto", "decision_function", "predict_proba", "predict")
 
@@ -23,6 +24,8 @@ class Outputs:
 
     Attributes
     ----------
+    raw : bool
+        Whether they are raw predictions, and not those behind the link.
     column : int or None
         Which one; None is all.
     sign : float
@@ -32,29 +35,27 @@ class Outputs:
     names : list of str or None
     """
 
+    raw: bool
     column: int | None
     sign: float
     single: bool
     names: list[str] | None
 
-    def of(self, values: Tensor) -> Tensor:
+    def of(self, values: Values) -> Values:
         """Return them: (R, K) -> (R, 1) or (R, K)."""
         return values if self.column is None else values[:, self.column : self.column + 1] * self.sign
 
 
-def chosen_outputs(
-    fitted: FittedNetwork, module: FittedModule, response_method: str, target: Any
-) -> tuple[nn.Module, Outputs]:
-    """Return the module whose outputs are explained, and which of them."""
+def chosen_outputs(fitted: FittedNetwork, response_method: str, target: Any) -> Outputs:
+    """Return which outputs are explained."""
     method = _method(fitted, response_method)
     names = _names(fitted, method)
     column, sign = _column(fitted, method, names, target)
     single = column is not None or len(names) == 1
     shown = names if column is None else [names[column] if sign > 0 else str(target)]
     named = fitted.for_classes or len(names) > 1
-    return (module.raw if method == "decision_function" else module), Outputs(
-        column, sign, single, [str(name) for name in shown] if named else None
-    )
+    texts = [str(name) for name in shown] if named else None
+    return Outputs(method == "decision_function", column, sign, single, texts)
 
 
 def _method(fitted: FittedNetwork, given: str) -> str:

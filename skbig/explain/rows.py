@@ -76,7 +76,7 @@ def explanation_of(
     """
     by_column = model.by_column(values.cpu().numpy())
     base_values = None if base is None else base.cpu().double().numpy()
-    if model.function.outputs.single:
+    if model.outputs.single:
         by_column = by_column[..., 0]
         base_values = None if base_values is None else base_values[..., 0]
     data = X.toarray() if sparse.issparse(X) else np.asarray(X)
@@ -86,4 +86,4 @@ def explanation_of(
     if len(shape) > 2:
         by_column = by_column.reshape(*shape, *by_column.shape[2:])
         data = data.reshape(shape)
-    return Explanation(by_column, base_values, data, names, model.function.outputs.names)
+    return Explanation(by_column, base_values, data, names, model.outputs.names)

@@ -13,7 +13,7 @@ from collections import UserList
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -24,8 +24,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from skbig.explain.steps import filled_columns, linear_map, sources_of
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """A number of a row.
 
     Attributes
@@ -54,8 +53,9 @@ class Traced:
     ----------
     X : array, sparse matrix or DataFrame
         The columns as scikit-learn has them there.
-    matrix, shift : sparse (E, Z), ndarray (Z,)
-        The columns are ``inputs @ matrix + shift``; for texts this says only what they depend on.
+    matrix, shift : sparse (E, Z) or ndarray (Z,), ndarray (Z,)
+        The columns are ``inputs @ matrix + shift`` or, where each is the input of its number, scaled,
+        ``inputs * matrix + shift``; for texts this says only what they depend on.
     inputs : list of Input
         Shared by all columns of X, also those that went other ways.
     """
@@ -66,11 +66,14 @@ class Traced:
     inputs: list[Input] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.matrix = sparse.csc_array(self.matrix)
+        if self.matrix.ndim == 2:
+            self.matrix = sparse.csc_array(self.matrix)
 
     def mapped(self, X: Any, matrix: Any, shift: np.ndarray) -> Traced:
         """Return what a linear step makes of the columns: a matrix (C, Z), or a factor for each column (C,)."""
         if np.ndim(matrix) == 1:
+            if self.matrix.ndim == 1:
+                return Traced(X, self.matrix * matrix, self.shift * matrix + shift, self.inputs)
             own = self._grown()
             scaled = own.data * np.repeat(matrix, np.diff(own.indptr))
             product = sparse.csc_array((scaled, own.indices, own.indptr), own.shape)
@@ -107,18 +110,14 @@ class Traced:
         matrix = self._unit(range(first, len(self.inputs))) @ sparse.diags_array([*slopes, *[1.0] * len(told)])
         return Traced(X, matrix, np.array([*shifts, *[0.0] * len(told)]), self.inputs)
 
-    def places_in_use(self) -> np.ndarray:
-        """Return which inputs the columns depend on."""
-        return np.flatnonzero(np.bincount(self.matrix.indices, minlength=len(self.inputs)))
-
-    def inputs_in_use(self) -> list[Input]:
-        """Return the inputs that the columns depend on."""
-        return [self.inputs[i] for i in self.places_in_use()]
-
-    def matrix_in_use(self) -> Any:
-        """Return the matrix with a row for each of them."""
-        used, matrix = self.places_in_use(), self._grown()
-        return matrix if len(used) == len(self.inputs) else sparse.csc_array(sparse.csr_array(matrix)[used])
+    def in_use(self) -> tuple[np.ndarray, Any]:
+        """Return which inputs the columns depend on, and how: a matrix for these, or a factor where each has one."""
+        if self.matrix.ndim == 1:
+            return np.arange(len(self.matrix)), self.matrix
+        places, matrix = np.unique(self.matrix.indices), self._grown()
+        if len(places) == matrix.nnz == matrix.shape[1] and (np.diff(matrix.indptr) == 1).all():
+            return matrix.indices, matrix.data
+        return places, matrix if len(places) == len(self.inputs) else sparse.csc_array(sparse.csr_array(matrix)[places])
 
     def _unit(self, rows: range) -> Any:
         """Return the matrix of columns which are inputs."""
@@ -127,6 +126,8 @@ class Traced:
 
     def _grown(self) -> Any:
         """Return the matrix with a row for each input, also those that came later."""
+        if self.matrix.ndim == 1:
+            self.matrix = sparse.csc_array(sparse.diags_array(self.matrix))
         if self.matrix.shape[0] == len(self.inputs):
             return self.matrix
         matrix = self.matrix.copy()
@@ -135,8 +136,9 @@ class Traced:
 
     def _entries(self, column: int) -> tuple[list[Input], np.ndarray]:
         """Return the inputs that a column depends on, and by which factors."""
-        first, end = self.matrix.indptr[column], self.matrix.indptr[column + 1]
-        return [self.inputs[i] for i in self.matrix.indices[first:end]], self.matrix.data[first:end]
+        matrix = self._grown()
+        first, end = matrix.indptr[column], matrix.indptr[column + 1]
+        return [self.inputs[i] for i in matrix.indices[first:end]], matrix.data[first:end]
 
     def _source_of(self, column: int) -> int:
         sources = {entry.source for entry in self._entries(column)[0]}
@@ -159,15 +161,26 @@ def begun(X: Any) -> Traced:
     """Return the columns of X at the beginning of their way: each is an input."""
     n = X.shape[1]
     inputs = [Input(X, i, source=i, own=True) for i in range(n)]
-    return Traced(X, sparse.eye_array(n, format="csc"), np.zeros(n), inputs)
+    return Traced(X, np.ones(n), np.zeros(n), inputs)
 
 
 @singledispatch
 def traced(step: Any, columns: Traced) -> Traced:
     """Follow columns through a fitted step."""
-    X = step.transform(columns.X)
     linear = linear_map(step)
-    return columns.mapped(X, *linear) if linear is not None else columns.replaced(X, sources_of(step))
+    if linear is None:
+        return columns.replaced(step.transform(columns.X), sources_of(step))
+    return columns.mapped(_scaled(step, columns.X, *linear), *linear)
+
+
+def _scaled(step: Any, X: Any, matrix: Any, shift: np.ndarray) -> Any:
+    """Return what a linear step makes of X.
+
+    Of an array it is computed by its formula: of few rows scikit-learn's checks take as long as all else together.
+    """
+    own = type(step).__module__.startswith("sklearn.") and not hasattr(step, "feature_names_in_")
+    numbers = isinstance(X, np.ndarray) and X.dtype == np.float64 and X.shape[1] == len(shift)
+    return X * matrix + shift if own and numbers and np.ndim(matrix) == 1 else step.transform(X)
 
 
 @traced.register(str)
@@ -256,6 +269,11 @@ def dense(X: Any) -> np.ndarray:
     return np.asarray(X, dtype=np.float64)
 
 
+def times(inputs: np.ndarray, matrix: Any) -> np.ndarray:
+    """Return inputs (N, E) times a matrix (E, Z), or a factor for each (Z,)."""
+    return inputs * matrix if matrix.ndim == 1 else inputs @ matrix
+
+
 def _is_numeric(X: Any) -> bool:
     kinds = [dtype.kind for dtype in X.dtypes] if hasattr(X, "dtypes") else [X.dtype.kind]
     return all(kind in "biuf" for kind in kinds)
@@ -263,6 +281,9 @@ def _is_numeric(X: Any) -> bool:
 
 def values_of(inputs: Sequence[Input]) -> np.ndarray:
     """Return the numbers of all rows (N, E)."""
+    first = inputs[0].values
+    if all(each.values is first and each.place == i for i, each in enumerate(inputs)) and first.shape[1] == len(inputs):
+        return dense(first)
     by_matrix: dict[int, tuple[Any, list[int], list[int]]] = {}
     for place, each in enumerate(inputs):
         _, columns, places = by_matrix.setdefault(id(each.values), (each.values, [], []))

@@ -11,6 +11,7 @@ from functools import singledispatch
 import numpy as np
 from scipy.special import erf, expit
 
+from skbig.inference.affine import affine_of
 from skbig.inference.fitted_network import FittedNetwork
 from skbig.networks.dense import Dense
 from skbig.networks.functional import EPSILON
@@ -63,16 +64,12 @@ def row_layer(layer: Layer, arrays: Mapping[str, np.ndarray]) -> OfRow | None:
 
 @row_layer.register
 def _linear(layer: LinearLayer, arrays: Mapping[str, np.ndarray]) -> OfRow:
-    weight = arrays["weight"]
-    return _DenseRow(weight, arrays.get("bias", np.zeros((1, layer.n_out), weight.dtype)), "identity", None)
+    return _DenseRow(*affine_of(layer, arrays), "identity", None)
 
 
 @row_layer.register
 def _dense(layer: Dense, arrays: Mapping[str, np.ndarray]) -> OfRow:
-    weight, bias, norm = arrays["weight"], arrays["bias"], None
-    if layer.normalization == "batch":  # by given moments it is affine, too
-        factor = arrays["scale"].astype(float) / np.sqrt(arrays["variance"].astype(float) + EPSILON)
-        weight, bias = weight * factor, (bias - arrays["mean"]) * factor + arrays["offset"]
+    (weight, bias), norm = affine_of(layer, arrays), None
     if layer.normalization == "layer":
         norm = (arrays["scale"].ravel().copy(), arrays["offset"].ravel().copy())
     dtype = arrays["weight"].dtype

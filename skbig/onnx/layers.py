@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from skbig.exceptions import ExportError
+from skbig.inference.affine import affine_of
 from skbig.networks.columns import Columns
 from skbig.networks.dense import Dense
 from skbig.networks.embedding import Embedding, OneHot
@@ -76,11 +77,7 @@ def _linear(layer: LinearLayer, graph: Graph, X: str, arrays: Mapping[str, np.nd
 
 @convert_layer.register
 def _dense(layer: Dense, graph: Graph, X: str, arrays: Mapping[str, np.ndarray]) -> str:
-    weight, bias = arrays["weight"], arrays["bias"]
-    if layer.normalization == "batch":  # by given moments it is affine, too
-        factor = arrays["scale"].astype(float) / np.sqrt(arrays["variance"].astype(float) + EPSILON)
-        weight, bias = weight * factor, (bias - arrays["mean"]) * factor + arrays["offset"]
-    Z = _affine(graph, X, weight, bias)
+    Z = _affine(graph, X, *affine_of(layer, arrays))
     if layer.normalization == "layer":
         Z = _layer_norm(graph, Z, layer.n_out, arrays)
     known = _ACTIVATIONS if graph.dtype == np.float32 else _ACTIVATIONS | _IN_FLOAT64
