@@ -25,7 +25,10 @@ MEGABYTES = 2**20
 """More than any gradient has: it is sent at once."""
 
 MESSAGES = 4
-"""In so many parts, for gloo sends two at a time."""
+"""In so many parts at most, for gloo sends two at a time."""
+
+MESSAGE_BYTES = 2**21
+"""What a part has at least: each costs a rank and gloo's threads a round of waking each other."""
 
 AWAKE_SECONDS = 0.02
 """How long a rank looks out for messages before it sleeps until they come."""
@@ -100,7 +103,8 @@ class _Given(torch.autograd.Function):
 
 def _sum(gradients: Tensor) -> Any:
     """Sum gradients over the ranks; the mean, which is the default, would need one more pass over them."""
-    works = [distributed.all_reduce(part, async_op=True) for part in gradients.chunk(MESSAGES)]
+    parts = gradients.chunk(max(1, min(MESSAGES, gradients.nbytes // MESSAGE_BYTES)))
+    works = [distributed.all_reduce(part, async_op=True) for part in parts]
     _look_out_for(works)
     for work in works:
         work.wait()  # raises where another rank is gone

@@ -32,6 +32,8 @@ from skbig.launch.worker_pool import WorkerPool
 T = TypeVar("T")
 
 JOB = "skbig.estimators.fit_worker:train_part"
+# Torch loads it when several processes begin a training: 800 modules, in two seconds.
+LOADED_ONCE = ("torch._dynamo",)
 
 # What lies in the mailbox of a launch. The caller writes ANSWERS and TERMINATE, rank 0 the others.
 RESULT = "result"
@@ -120,7 +122,7 @@ class LaunchedFitRunner:
 
     def __init__(self, backend: Backend, device_type: str) -> None:
         self._backend, self._device_type = backend, device_type
-        self._options = backend.launch_options(device_type)
+        self._options = replace(backend.launch_options(device_type), modules=LOADED_ONCE)
 
     def device(self, chosen: torch.device) -> torch.device:
         del chosen  # each worker has its own of this type

@@ -53,22 +53,23 @@ def silent_error(home: Path, ranks: list[int], started: bool, timeout: float) ->
     return WorkerError(f"{who} {what}.{tails}", rank=ranks[0] if len(ranks) == 1 else None)
 
 
-def failure_error(home: Path, exit_code: int, unreturned: list[int]) -> WorkerError:
-    """Return the error of a launch whose launcher has ended.
+def failure_error(home: Path, exit_code: int | None, unreturned: list[int]) -> WorkerError:
+    """Return the error of a launch that has ended badly.
 
     Parameters
     ----------
-    exit_code : int
-        The launcher's.
+    exit_code : int or None
+        The launcher's; None when it waits for another launch.
     unreturned : list of int
         The ranks whose function has not returned.
     """
     path = home / "ends.json"
     ends = [End(*end) for end in json.loads(path.read_text())] if path.exists() else []
-    if not ends and exit_code == 0:
+    if not ends and not exit_code:
         rank = unreturned[0]
         return WorkerError(f"rank {rank} has ended before its function returned.{tail(home, rank)}", rank=rank)
     if not ends:
+        assert exit_code is not None
         return WorkerError(f"The launcher {how_it_ended(exit_code)} before its workers.{tail(home)}")
     records = {end.pid: record(home, end.pid) for end in ends}
     cause = min(ends, key=lambda end: (distance(end, records[end.pid]), records[end.pid].get("time", 0.0)))

@@ -33,6 +33,8 @@ class LaunchOptions:
         How many times all workers are started again after one has failed; the function must find what was reached.
     threads_per_worker : int or None
         None shares the threads that torch would use here between the workers.
+    modules : tuple of str
+        What all workers need beside the package, and is worth to be loaded once, before they are forked.
     """
 
     n_workers: int
@@ -40,6 +42,7 @@ class LaunchOptions:
     timeout: float = 1800
     max_restarts: int = 0
     threads_per_worker: int | None = None
+    modules: tuple[str, ...] = ()
 
     @property
     def n_threads(self) -> int:
@@ -68,6 +71,19 @@ class LaunchOptions:
         if self.device_type == "cuda" and self.n_workers > (there := torch.cuda.device_count()):
             raise ValueError(f"n_workers={self.n_workers} on CUDA needs as many devices; there are {there}.")
 
+    @property
+    def forks(self) -> bool:
+        """Whether workers are forked from a launcher that has loaded what they need.
+
+        On macOS what the system's libraries hold does not survive a fork, nor does what a CUDA driver holds anywhere.
+        """
+        return sys.platform == "linux" and self.device_type == "cpu"
+
+    @staticmethod
+    def path() -> list[str]:
+        """Return where the workers look for modules: where the caller does, whatever the current directory is."""
+        return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
+
     def environment(self, home: Path) -> dict[str, str]:
         """Return the caller's environment without an outer launch, and with what the workers need."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
@@ -76,7 +92,7 @@ class LaunchOptions:
         loopback = "lo0" if sys.platform == "darwin" else "lo"
         return own | {
             # The workers import what the caller does, and nothing from the current directory before it.
-            "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)),
+            "PYTHONPATH": os.pathsep.join(self.path()),
             "PYTHONSAFEPATH": "1",
             "OMP_NUM_THREADS": str(self.n_threads),
             "MKL_NUM_THREADS": str(self.n_threads),

@@ -1,9 +1,10 @@
 """Starting worker processes for one job, waiting for them, and leaving none behind.
 
-The workers are started by a small process in between (`launcher_process.py`), so that nothing of the caller's changes,
-and no main guard is needed. Their logs, their heartbeats and the store by which they find each other lie in the
-subfolder "launch" of the job's folder. Nothing listens but gloo or NCCL, on this machine only. When the caller ends,
-for whatever reason, the workers end too: by SIGTERM, and two seconds later by SIGKILL.
+The workers are started by a process in between (`launcher_process.py`), so that nothing of the caller's changes, and no
+main guard is needed; it is kept for the next launch (`kept_launchers.py`). Logs, heartbeats and the store by which the
+workers find each other lie in the subfolder "launch" of the job's folder. Nothing listens but gloo or NCCL, on this
+machine only. When the caller ends, for whatever reason, all of them end too: by SIGTERM, and two seconds later by
+SIGKILL.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from skbig.launch import launcher_process, worker_main
 from skbig.launch.failure_report import failure_error, silent_error
 from skbig.launch.heartbeat import SETTLING, HeartbeatTable
+from skbig.launch.kept_launchers import LauncherHandle, keep, start_launch
 from skbig.launch.launch_options import LaunchOptions
+from skbig.launch.launcher_process import BADLY, LaunchRequest
 
 # Seconds between two looks at the workers.
 INTERVAL = 0.05
@@ -51,7 +51,7 @@ def launch(job: str, folder: Path, options: LaunchOptions, while_waiting: Callab
     Raises
     ------
     WorkerError
-        When a worker raises, is killed or is silent. No process is left then; `folder` is.
+        When a worker raises, is killed or is silent. No process of the launch is left then; `folder` is.
     """
     options.check()
     _Launch.start(options, job, Path(folder).absolute()).wait(while_waiting)
@@ -61,7 +61,7 @@ def launch(job: str, folder: Path, options: LaunchOptions, while_waiting: Callab
 class _Launch:
     """The launcher process and its workers, as the waiting caller sees them."""
 
-    process: subprocess.Popen[bytes]
+    launcher: LauncherHandle
     heartbeats: HeartbeatTable
     home: Path
     timeout: float
@@ -72,34 +72,34 @@ class _Launch:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(mode=0o700)
         heartbeats = HeartbeatTable.create(home / "heartbeats", options.n_workers, options.timeout)
-        python = [sys.executable, "-u"]
-        facts = [home, os.getpid(), options.n_workers, options.max_restarts, options.timeout]
-        worker = [*python, worker_main.__file__, job, folder, options.device_type, options.timeout, options.n_workers]
-        with open(home / "launcher.log", "wb") as log:
-            process = subprocess.Popen(
-                [str(word) for word in [*python, launcher_process.__file__, *facts, *worker]],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=options.environment(home),
-                # Ctrl-C in a terminal is the caller's alone.
-                start_new_session=True,
-            )
-        return cls(process, heartbeats, home, options.timeout)
+        launched = LaunchRequest(
+            job=job,
+            folder=str(folder),
+            n_workers=options.n_workers,
+            device_type=options.device_type,
+            timeout=options.timeout,
+            max_restarts=options.max_restarts,
+            directory=os.getcwd(),
+            environment=options.environment(home),
+            path=options.path(),
+            forks=options.forks,
+            modules=options.modules,
+        )
+        return cls(start_launch(launched), heartbeats, home, options.timeout)
 
     def wait(self, while_waiting: Callable[[], None]) -> None:
-        """Wait until all processes have ended."""
+        """Wait until all processes have ended, but for a launcher that may be told another launch."""
         try:
             self._wait(while_waiting)
         finally:
             self._end()
-        # Not the exit code alone: it is 0 for a caller that ignores SIGCHLD.
+        # Not the launcher's word alone: a worker may have ended without an error before its function has.
         unreturned = self.heartbeats.unreturned()
-        if self.process.returncode or unreturned:
-            raise failure_error(self.home, self.process.returncode, unreturned)
+        if unreturned or self.launcher.answer == BADLY or self.launcher.exit_code:
+            raise failure_error(self.home, self.launcher.exit_code, unreturned)
 
     def _wait(self, while_waiting: Callable[[], None]) -> None:
-        while self.process.poll() is None:
+        while not self.launcher.has_answered():
             if ranks := self.heartbeats.silent():
                 started = self.heartbeats.are_running(ranks)
                 self._log_tracebacks(ranks)
@@ -122,18 +122,16 @@ class _Launch:
         time.sleep(0.2)
 
     def _end(self) -> None:
-        """Ask all processes to end, and kill those that do not, also when this is interrupted."""
-        assert self.process.stdin is not None
+        """Keep a launcher whose workers have ended; else end all processes, also when this is interrupted."""
+        if self.launcher.answer:
+            return keep(self.launcher)
         try:
-            self.process.stdin.close()
-            if self.process.poll() is None:
-                self.process.terminate()
+            self.launcher.ask_to_end()
             last = time.monotonic() + ENDING
-            while (self.process.poll() is None or self.heartbeats.alive()) and time.monotonic() < last:
+            while (self.launcher.exit_code is None or self.heartbeats.alive()) and time.monotonic() < last:
                 time.sleep(INTERVAL)
         finally:
             for pid in self.heartbeats.alive():
                 with suppress(ProcessLookupError, PermissionError):  # it has ended
                     os.killpg(pid, signal.SIGKILL)
-            self.process.kill()
-            self.process.wait()
+            self.launcher.kill()

@@ -1,4 +1,6 @@
-"""One worker of a launch, run as a file: ``worker_main.py JOB FOLDER DEVICE_TYPE TIMEOUT N_WORKERS RANK ATTEMPT``.
+"""One worker of a launch: a file to run, ``worker_main.py JOB FOLDER DEVICE_TYPE TIMEOUT N_WORKERS RANK ATTEMPT``.
+
+On Linux a launch on CPUs forks its workers instead, and calls `main` in each.
 
 All that it reports lies in the folder's ``launch``: its output in ``rank-0.log``, an exception in ``failure-<process
 id>.json``, and its heartbeats in their table. These begin before the package is loaded, and torch with it; so only the
@@ -62,7 +64,9 @@ def main(job: str, folder: Path, device_type: str, timeout: float, n_workers: in
 
 
 def load_heartbeats() -> Any:
-    """Load the module of heartbeats under its name in the package, but without the package."""
+    """Return the module of heartbeats, loaded under its name in the package, but without the package."""
+    if there := sys.modules.get("skbig.launch.heartbeat"):
+        return there
     spec = spec_from_file_location("skbig.launch.heartbeat", Path(__file__).with_name("heartbeat.py"))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)

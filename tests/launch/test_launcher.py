@@ -44,20 +44,16 @@ def wait_for(*paths: Path, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def processes(folder: Path) -> list[str]:
-    """Return the commands of all processes, but for this one's, that name a folder."""
-    if Path("/proc/self/cmdline").exists():
-        lines = [_command(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    else:
-        lines = subprocess.run(["ps", "-axo", "command="], capture_output=True, text=True).stdout.splitlines()
-    return [line for line in lines if str(folder) in line]
+def processes(folder: Path) -> list[psutil.Process]:
+    """Return all processes, but for this one, that hold a file of a folder open: workers and launchers hold a log."""
+    return [each for each in psutil.process_iter() if each.pid != os.getpid() and holds(each, folder)]
 
 
-def _command(entry: Path) -> str:
+def holds(process: psutil.Process, folder: Path) -> bool:
     try:
-        return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:  # it has just ended
-        return ""
+        return any(str(folder) in file.path for file in process.open_files())
+    except (psutil.Error, OSError):  # it has just ended, or is another user's
+        return False
 
 
 def listening(process: Any) -> list[tuple[str, int]]:
@@ -89,8 +85,7 @@ def test_ranks_work_together(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     def look() -> None:
         if found or not all((tmp_path / f"waits-{rank}.json").exists() for rank in range(2)):
             return
-        launched = [child for child in psutil.Process().children(recursive=True) if str(tmp_path) in child.cmdline()]
-        found.update({child.pid: listening(child) for child in launched})
+        found.update({process.pid: listening(process) for process in processes(tmp_path)})
         assert {*listening(psutil.Process())} <= listened
         (tmp_path / "seen").touch()
 

@@ -1,0 +1,146 @@
+"""A launcher that has loaded torch stays for the next launch in the same surroundings, and for nobody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from skbig.exceptions import WorkerError
+from skbig.launch import kept_launchers
+from skbig.launch.kept_launchers import end_kept
+from skbig.launch.launch_options import LaunchOptions
+from skbig.launch.launcher import launch
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture(autouse=True)
+def none_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin and end without a launcher that waits."""
+    monkeypatch.syspath_prepend(HERE)
+    end_kept()
+    yield
+    end_kept()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that launches a job in a folder of its own, and returns what the first rank says."""
+
+    def run(job: str = "add", **options: Any) -> Any:
+        folder = tmp_path / str(len([*tmp_path.iterdir()]))
+        folder.mkdir()
+        launch(f"worker_jobs:{job}", folder, LaunchOptions(**{"n_workers": 2, "threads_per_worker": 1} | options))
+        return json.loads((folder / "says-0.json").read_text())
+
+    return run
+
+
+def kept() -> list[int]:
+    return [each.process.pid for each in kept_launchers._kept]
+
+
+def test_one_launcher_serves_one_launch_after_the_other(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers have the environment, the directory and the path of their own launch; a failure does not end it.
+
+    What they draw without a seed is not what others draw, and a launcher that waits holds no file of a launch.
+    """
+    run()
+    first = kept()
+    assert len(first) == 1
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "jobs_of_now.py").write_text(DRAWING)
+    with pytest.raises(WorkerError, match="KeyError: 'a column that is not there'"):
+        run("fail")
+    assert run(n_workers=1)["directory"] == str(tmp_path / "elsewhere")
+    launch("jobs_of_now:draw", tmp_path, LaunchOptions(2, threads_per_worker=1))
+    drawn = [json.loads((tmp_path / f"draws-{rank}").read_text()) for rank in range(2)]
+    assert drawn[0] != drawn[1]
+    assert kept() == first
+    assert not psutil.Process(first[0]).open_files() and psutil.Process(first[0]).cwd() == "/"
+    assert not psutil.Process(first[0]).children()
+    # A fork of this process does not talk to its launcher, nor does its end end it.
+    child = os.fork()
+    if child == 0:
+        os._exit(bool(kept()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert run()["total"] == 3.0 and kept() == first
+
+
+DRAWING = """
+import json
+import numpy as np
+def draw(folder, context):
+    (folder / f"draws-{context.rank}").write_text(json.dumps(np.random.rand(3).tolist()))
+"""
+
+
+def test_other_surroundings_have_a_launcher_of_their_own(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What libraries read when they are loaded is that of this launch; and no more than so many launchers wait."""
+    monkeypatch.setattr(kept_launchers, "N_KEPT", 1)
+    assert run(threads_per_worker=1)["threads"] == 1
+    (first,) = kept()
+    assert run(threads_per_worker=2)["threads"] == 2
+    assert len(kept()) == 1 and kept() != [first]
+    assert not psutil.pid_exists(first)
+
+
+def test_a_launcher_that_is_gone_or_may_be_about_to_end_is_not_asked(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher that somebody has killed is missed by nobody, and one that has waited for long is left alone."""
+    run()
+    (pid,) = kept()
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid)], timeout=10)
+    assert run()["total"] == 3.0
+    (second,) = kept()
+    monkeypatch.setattr(kept_launchers, "MARGIN", kept_launchers.IDLE)
+    assert second != pid and run()["total"] == 3.0
+    assert second in kept() and len(kept()) == 2
+
+
+CALLER = f"""
+import sys, time
+sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
+from pathlib import Path
+from skbig.launch import kept_launchers
+from skbig.launch.launch_options import LaunchOptions
+from skbig.launch.launcher import launch
+launch("worker_jobs:add", Path(sys.argv[1]), LaunchOptions(1))
+print(kept_launchers._kept[0].process.pid, flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGKILL])
+def test_a_launcher_ends_with_its_caller(tmp_path: Path, number: signal.Signals | None) -> None:
+    """However the caller ends, nothing that it has kept stays."""
+    words = [sys.executable, "-W", "error", "-c", CALLER, str(tmp_path), "0" if number is None else "600"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as caller:
+        assert caller.stdout is not None
+        pid = int(caller.stdout.readline())
+        if number is not None:
+            caller.send_signal(number)
+        assert caller.communicate(timeout=60) == ("", "")
+    last = time.monotonic() + 5
+    while psutil.pid_exists(pid) and time.monotonic() < last:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(pid)
