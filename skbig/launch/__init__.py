@@ -1,8 +1,8 @@
 """Worker processes: starting them, knowing that they are alive, and exchanging data with them.
 
 Read `launcher.py` first: `launch` runs a function in several processes. Between the caller and its workers stands
-`launcher_process.py`, kept for the next launch (`kept_launchers.py`), which forks the workers (`forked_worker.py`) where
-it can; a worker begins in `worker_main.py`, where it joins the others (`rendezvous.py`) and is given its
+`launcher_process.py`, kept for the next launch (`kept_launchers.py`); it forks the workers where it can
+(`forked_worker.py`). A worker begins in `worker_main.py`, where it joins the others (`rendezvous.py`) and is given its
 `WorkerContext`. `heartbeat.py` shows who makes progress, `failure_report.py` turns what went wrong into one error.
 Processes that torchrun or SLURM has started are found in `rank_environment.py` instead. `worker_pool.py` keeps workers
 for several tasks, and `mailbox.py` is how they and their caller talk: by files of a private folder

@@ -1,11 +1,11 @@
 """The launcher of a launch: a process between the caller and its workers.
 
 It starts the workers, starts them again when one fails, and ends them when the caller is gone, for whatever reason. It
-is run as a file, is told each launch in one line of its standard input, answers with one byte how it has ended, and waits for the next
-line, for a while.
+is run as a file, is told each launch in one line of its standard input, answers with one byte how it has ended, and
+waits for the next line, for a while.
 
-On Linux, workers for CPUs are forked from it: what all of them need is loaded once, and for several launches. Elsewhere,
-and for CUDA devices, of which a fork cannot know enough, each worker is an interpreter of its own.
+On Linux, workers for CPUs are forked from it: what all of them need is loaded once, and for several launches.
+Elsewhere, and for CUDA devices, of which a fork cannot know enough, each worker is an interpreter of its own.
 """
 
 from __future__ import annotations
