@@ -167,21 +167,22 @@ def _hash(position: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def mixed_on_host(
-    places: np.ndarray, keys: np.ndarray, purpose: int, out: np.ndarray, scratch: np.ndarray
-) -> np.ndarray:
-    """Return what `Noise.bits` gives, in unsigned integers of NumPy and in memory that is there.
+    places: np.ndarray, keys: np.ndarray, purposes: Sequence[int], outs: Sequence[np.ndarray], scratch: np.ndarray
+) -> None:
+    """Write what `Noise.bits` gives for each purpose, in unsigned integers of NumPy and into memory that is there.
 
-    Places (W,), keys (2, M, 1) and what is returned, (M, W), are of uint32.
+    Places (W,), keys (2, M, 1) and what is written, (M, W), are of uint32. The first round is that of all purposes.
     """
-    np.add(places, keys[0], out=out)
-    out ^= np.right_shift(out, np.uint32(17), out=scratch)
-    out *= np.uint32(0xED5AD4BB)
-    out += keys[1] + np.uint32(_constant(purpose) % 2**32)
-    for shift, factor in ((11, 0xAC4C1B51), (15, 0x31848BAB)):
-        out ^= np.right_shift(out, np.uint32(shift), out=scratch)
-        out *= np.uint32(factor)
-    out ^= np.right_shift(out, np.uint32(14), out=scratch)
-    return out
+    first = outs[0]
+    np.add(places, keys[0], out=first)
+    first ^= np.right_shift(first, np.uint32(17), out=scratch)
+    first *= np.uint32(0xED5AD4BB)
+    for purpose, out in reversed(list(zip(purposes, outs, strict=True))):
+        np.add(first, keys[1] + np.uint32(_constant(purpose) % 2**32), out=out)
+        for shift, factor in ((11, 0xAC4C1B51), (15, 0x31848BAB)):
+            out ^= np.right_shift(out, np.uint32(shift), out=scratch)
+            out *= np.uint32(factor)
+        out ^= np.right_shift(out, np.uint32(14), out=scratch)
 
 
 def _shift_xor(x: Tensor, shift: int) -> Tensor:

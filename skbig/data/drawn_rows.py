@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from skbig.data.batch import Batch
-from skbig.data.rows import GATHERED_BYTES, Rows
+from skbig.data.rows import GATHERED_BYTES, Rows, cut
 from skbig.data.sources.base import Source
 from skbig.data.steps import Order
 from skbig.data.streamed_rows import StreamedRows
@@ -88,12 +88,16 @@ class DrawnRows:
         """Return the rows of an order, the only one, in batches."""
         (order,) = orders
         index = order.of_members()
+        return self.gather_parts(index, cut(index.shape[1], batch_size))
+
+    def gather_parts(self, index: np.ndarray, sizes: list[int]) -> list[Batch]:
+        """Return the rows `index` (M, L) in batches of these sizes, which add up to L."""
         rows, places = np.unique(index, return_inverse=True)
         X = torch.from_numpy(self._read(rows)).to(self.targets.y.device)
         axis = 0 if len(index) == 1 else 1
         found = X.index_select(0, torch.from_numpy(places.ravel()).to(X.device))
-        features = (found if len(index) == 1 else found.view(*index.shape, -1)).split(batch_size, axis)
-        batches = self.targets.gather(index, batch_size)
+        features = (found if len(index) == 1 else found.view(*index.shape, -1)).split(sizes, axis)
+        batches = self.targets.gather_parts(index, sizes)
         return [batch._replace(X=part) for batch, part in zip(batches, features, strict=True)]
 
     def _read(self, rows: np.ndarray) -> np.ndarray:

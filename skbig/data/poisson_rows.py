@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,21 +113,29 @@ class PoissonRows:
     def _gathered(self, steps: Sequence[Sequence[np.ndarray]]) -> list[Batch]:
         counts = np.array([[len(rows) for rows in step] for step in steps])
         sizes = [self._form(n) for n in counts.max(axis=1).tolist()]
-        length = max(sizes)
+        if counts.shape[1] == 1:
+            return self._of_one_member([rows for (rows,) in steps], sizes)
+        length = max(sizes)  # parts of what has a members axis would have to be copied
         index = np.zeros((counts.shape[1], len(steps), length), dtype=np.int64)
         for s, step in enumerate(steps):
             for m, rows in enumerate(step):
                 index[m, s, : len(rows)] = rows
         batches = self.rows.gather_orders(self._orders(index), length)
-        shares = self._shares(counts, length)
-        if len(index) > 1:
-            sizes = [length] * len(sizes)  # parts of what has a members axis would have to be copied
-        return [self._filled_up(batch, share, size) for batch, share, size in zip(batches, shares, sizes, strict=True)]
+        inside = np.arange(length) < counts[..., None]
+        return self._with_shares(batches, self._shares(inside))
 
-    def _filled_up(self, batch: Batch, share: Tensor, n_rows: int) -> Batch:
-        """Return the first rows of a batch, with their shares."""
-        whole = Batch(batch.X, batch.y, share, n_whole=self.batch_size)
-        return whole if n_rows == batch.n_rows else whole.part(0, n_rows)
+    def _of_one_member(self, steps: Sequence[np.ndarray], sizes: list[int]) -> list[Batch]:
+        """Gather the steps of one member, each in a batch of its own size."""
+        assert not isinstance(self.rows, StackedRows)
+        index, inside = np.zeros((1, sum(sizes)), dtype=np.int64), np.zeros(sum(sizes), dtype=bool)
+        for start, rows in zip(itertools.accumulate(sizes, initial=0), steps, strict=False):
+            index[0, start : start + len(rows)] = rows
+            inside[start : start + len(rows)] = True
+        return self._with_shares(self.rows.gather_parts(index, sizes), self._shares(inside).split(sizes))
+
+    def _with_shares(self, batches: Sequence[Batch], shares: Iterable[Tensor]) -> list[Batch]:
+        pairs = zip(batches, shares, strict=True)
+        return [Batch(batch.X, batch.y, share, n_whole=self.batch_size) for batch, share in pairs]
 
     def _form(self, n_rows: int) -> int:
         """Round up to a number of rows that batches have."""
@@ -141,12 +149,10 @@ class PoissonRows:
         bounds = np.cumsum([0, *counts])
         return [Order(lines[start:stop], np.arange(stop - start)) for start, stop in itertools.pairwise(bounds)]
 
-    def _shares(self, counts: np.ndarray, length: int) -> Tensor:
-        """Return the share of each row: (S, M, R), or (S, R) for one member."""
+    def _shares(self, inside: np.ndarray) -> Tensor:
+        """Return the share of each row: none of those that fill a batch up."""
         first = self.rows.sets[0]
-        inside = torch.from_numpy(np.arange(length) < counts[..., None]).to(first.y.device)
-        shares = inside.to(first.dtype).div_(self.batch_size)
-        return shares.squeeze(1) if counts.shape[1] == 1 else shares
+        return torch.from_numpy(inside).to(first.y.device).to(first.dtype).div_(self.batch_size)
 
 
 def poisson_sample(random: np.random.Generator, n_rows: int, probability: float) -> np.ndarray:

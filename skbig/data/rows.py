@@ -131,7 +131,7 @@ class Rows:
     def epochs(self, seed: int, first: int, n_epochs: int, shuffle: bool, batch_size: int) -> list[Batch]:
         """Return the batches of some epochs of one member, one after another, as `epoch` gives them."""
         orders = [self.order([seed], first + e, shuffle, batch_size).rows for e in range(n_epochs)]
-        return self._gather(np.concatenate(orders, axis=1), cut(self.n_rows, batch_size) * n_epochs)
+        return self.gather_parts(np.concatenate(orders, axis=1), cut(self.n_rows, batch_size) * n_epochs)
 
     def steps_gathered(self, n_members: int, batch_size: int) -> int:
         """How many batches are gathered at once."""
@@ -155,9 +155,10 @@ class Rows:
 
     def gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
         """Return the rows `index` (M, L) in batches."""
-        return self._gather(index, cut(index.shape[1], batch_size))
+        return self.gather_parts(index, cut(index.shape[1], batch_size))
 
-    def _gather(self, index: np.ndarray, sizes: list[int]) -> list[Batch]:
+    def gather_parts(self, index: np.ndarray, sizes: list[int]) -> list[Batch]:
+        """Return the rows `index` (M, L) in batches of these sizes, which add up to L."""
         on_device = torch.from_numpy(np.ascontiguousarray(index)).to(self.y.device)
         axis = 0 if index.shape[0] == 1 else 1
         y = _select(self.y, on_device).split(sizes, axis)

@@ -63,6 +63,8 @@ def _factors(squares: Tensor, bound: Any) -> Tensor:
     """
     if isinstance(bound, Tensor):  # of members that differ, (M, 1, 1)
         bound = bound.to(squares).view(-1, 1)
+    elif bound == 1.0:
+        return squares.rsqrt_().clamp_max_(1.0)
     return squares.rsqrt_().mul_(bound).clamp_max_(1.0)
 
 

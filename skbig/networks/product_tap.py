@@ -35,8 +35,8 @@ class ProductTap:
 
     def squared_norms(self, gradient: Tensor) -> Tensor:
         of_inputs = self.X.squared_norms() if isinstance(self.X, SparseRows) else squared_norms(self.X)
-        of_inputs = of_inputs.add_(1.0) if self.has_bias else of_inputs
-        return squared_norms(gradient).mul_(of_inputs)
+        own = squared_norms(gradient)
+        return own.addcmul_(own, of_inputs) if self.has_bias else own.mul_(of_inputs)  # a bias reads a one
 
     def sums(self, gradient: Tensor, factors: Tensor) -> dict[str, Tensor]:
         weighted = gradient * factors.unsqueeze(-1)

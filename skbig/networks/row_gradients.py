@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -77,8 +76,11 @@ class NamedTap:
 
 
 def squared_norms(rows: Tensor) -> Tensor:
-    """Return the squared norm of each row, (..., R): in one pass over the numbers."""
-    return torch.linalg.vector_norm(rows, dim=-1).square_()
+    """Return the squared norm of each row, (..., R).
+
+    `vector_norm` takes seven times as long where rows lie transposed, as narrow layers leave them.
+    """
+    return (rows * rows).sum(-1)
 
 
 def copies(name: str, parameter: Tensor, n_rows: int, shape: tuple[int, ...]) -> CopiesTap:
