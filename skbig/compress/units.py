@@ -13,6 +13,7 @@ import torch
 from skbig.compress.last_step import count_rows, put_arrays, some_rows
 from skbig.data.rows import as_tensor
 from skbig.estimators.base import NetworkEstimator
+from skbig.estimators.tensors import on_host
 from skbig.networks.dense import Dense
 from skbig.networks.network import BuiltNetwork
 
@@ -53,7 +54,7 @@ def _outputs(estimator: NetworkEstimator, X: Any) -> list[np.ndarray]:
     """Return what each layer gives on some rows, (M, R, H)."""
     network, n_members = estimator._network, len(estimator._progress["seeds"])
     every = np.unique(np.linspace(0, count_rows(X) - 1, MAX_ROWS).astype(int))
-    rows = estimator._check_rows(some_rows(X, every), estimator._row_dtype())
+    rows = estimator._check_rows(on_host(some_rows(X, every), "X"), estimator._row_dtype())
     dense = rows if isinstance(rows, np.ndarray) else rows.toarray() if hasattr(rows, "toarray") else rows.load()
     parameters, statistics = estimator._tensors(torch.device("cpu"))
     Z: Any = as_tensor(dense)

@@ -22,6 +22,7 @@ from skbig.data.array_rows import ArrayRows
 from skbig.data.batch import Batch
 from skbig.data.length_buckets import by_length
 from skbig.data.steps import Order, ResidentSteps
+from skbig.data.tensor_rows import TensorRows, torch_dtype
 
 GATHERED_BYTES = 2**22
 """How much of the set is gathered at once; batches are views of it, which is cheaper than gathering each."""
@@ -49,7 +50,7 @@ class Rows:
     dtype : torch.dtype
         What is computed in.
     index : Tensor (N,) of int64, or None
-        Where the rows of the set are in X, in the memory of the host; None: X has no others.
+        Where the rows of the set are in X, in the memory that X is in; None: X has no others.
     converts : bool
         Whether X has another dtype, from which batches are converted.
     row_lengths : ndarray (N,) or None
@@ -201,28 +202,38 @@ class Rows:
 
 def place_rows(
     X: Any,
-    y: np.ndarray,
-    weight: np.ndarray | None,
+    y: np.ndarray | Tensor,
+    weight: np.ndarray | Tensor | None,
     device: torch.device,
     dtype: torch.dtype,
     *,
     keep_whole: bool = False,
     row_lengths: np.ndarray | None = None,
 ) -> Rows:
-    """Put checked arrays on a device, computing in `dtype`; rows of weight zero must have been dropped."""
-    target = as_tensor(np.ascontiguousarray(y))
+    """Put checked arrays on a device, computing in `dtype`; rows of weight zero must have been dropped.
+
+    What is a tensor is on the device already.
+    """
+    target = y if isinstance(y, Tensor) else as_tensor(np.ascontiguousarray(y))
     target = target.to(device=device, dtype=dtype if target.is_floating_point() else torch.int64)
     if target.is_floating_point() and not bool(torch.isfinite(target).all()):
         name = str(dtype).removeprefix("torch.")
         raise ValueError(f"Input y contains infinity or a value too large for dtype({name!r}).")
+    mean = 1.0 if weight is None else float(weight.mean())
+    scaled = None if weight is None else _tensor_of(weight / mean).to(device=device, dtype=dtype)
+    if isinstance(X, TensorRows):
+        features = X.values.to(torch_dtype(X.dtype) if X.dtype.kind in "iub" else dtype).contiguous()
+        return Rows(features, target, scaled, mean, dtype, X.rows, row_lengths=row_lengths)
     if isinstance(X, ArrayRows) and not (X.is_sparse or device.type == "cpu"):
         X = X.load()
     shared = X if isinstance(X, ArrayRows) else ArrayRows(X, X.dtype)
     index = None if shared.rows is None else torch.from_numpy(shared.rows)
-    mean = 1.0 if weight is None else float(weight.mean())
-    scaled = None if weight is None else torch.from_numpy(weight / mean).to(device=device, dtype=dtype)
     features = _place_features(shared.values, device, dtype, keep_whole or shared.converts)
     return Rows(features, target, scaled, mean, dtype, index, shared.converts, row_lengths)
+
+
+def _tensor_of(values: np.ndarray | Tensor) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.from_numpy(values)
 
 
 def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole: bool) -> Any:

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
+from torch import Tensor
+
+from skbig.data.tensor_rows import beside, in_double
 
 PIECE_ROWS = 2**20
 
@@ -42,14 +46,16 @@ class ClassTargets:
     def multiclass(self) -> bool:
         return self.n_outputs > 1 and not self.multilabel
 
-    def encode(self, y: Any) -> np.ndarray:
-        """Return class indices (N,) for more than two classes, else zeros and ones (N, K), float.
+    def encode(self, y: Any) -> Any:
+        """Return class indices (N,) for more than two classes, else zeros and ones (N, K), float; where y is.
 
         Raises
         ------
         ValueError
             When y holds labels that are not among the classes.
         """
+        if isinstance(y, Tensor):
+            return self._encoded_there(y)
         if self.multilabel:
             return _indicator(y, len(self.classes))
         y = _labels(y)
@@ -57,6 +63,21 @@ class ClassTargets:
         for start in range(0, len(y), PIECE_ROWS):  # of all rows at once, what is in between would take much memory
             codes[start : start + PIECE_ROWS] = self._codes(y[start : start + PIECE_ROWS])
         return codes if self.multiclass else codes[:, None]
+
+    def _encoded_there(self, y: Tensor) -> Tensor | np.ndarray:
+        """Return the same of a tensor, on its device; where its labels are wrong, by an array that tells of them."""
+        if self.multilabel:
+            fits = y.dim() == 2 and y.shape[1] == len(self.classes) and _is_indicator(y)
+            return in_double(y) if fits else self.encode(y.cpu().numpy())
+        if self.classes.dtype.kind not in "biuf" or y.shape.numel() != len(y):
+            return self.encode(y.cpu().numpy())
+        real = y.is_floating_point() or self.classes.dtype.kind == "f"
+        labels = (in_double(y) if real else y.long()).flatten().contiguous()
+        classes = torch.from_numpy(self.classes.astype(np.float64 if real else np.int64)).to(labels)
+        index = torch.searchsorted(classes, labels).clamp(max=len(classes) - 1)
+        if bool((classes[index] != labels).any()):
+            return self.encode(y.cpu().numpy())
+        return index if self.multiclass else index.float()[:, None]
 
     def _codes(self, y: np.ndarray) -> np.ndarray:
         try:
@@ -69,19 +90,23 @@ class ClassTargets:
             raise ValueError(f"y has the classes {some}, which are not in `classes_`: {known}.")
         return index
 
-    def decide(self, scores: np.ndarray, threshold: float) -> np.ndarray:
-        """Return the labels of decision values or probabilities (N, K)."""
-        return self.named(self.choose(scores, threshold))
-
-    def choose(self, scores: np.ndarray, threshold: float) -> np.ndarray:
-        """Return the number of each row's class (N, 1), or which labels it has (N, K), by scores (N, K)."""
+    def choose(self, scores: Any, threshold: float) -> Any:
+        """Return which class each row has (N, 1), or which labels (N, K), by scores (N, K) in an array or a tensor."""
         if self.multiclass:
-            return scores.argmax(axis=1)[:, None]
-        return (scores > threshold).astype(int)
+            return scores.argmax(1)[:, None]
+        chosen = scores > threshold
+        return chosen.long() if isinstance(chosen, Tensor) else chosen.astype(int)
 
-    def named(self, chosen: np.ndarray) -> np.ndarray:
-        """Return the labels of what has been chosen."""
-        return chosen if self.multilabel else self.classes[chosen[:, 0].clip(max=len(self.classes) - 1)]
+    def named(self, chosen: Any) -> Any:
+        """Return the labels of what has been chosen, an array or a tensor; names that are no numbers in an array."""
+        if self.multilabel:
+            return chosen
+        index = chosen[:, 0].clip(max=len(self.classes) - 1)
+        if not isinstance(chosen, Tensor):
+            return self.classes[index]
+        if self.classes.dtype.kind not in "biuf":
+            return self.classes[index.cpu().numpy()]
+        return torch.from_numpy(self.classes).to(chosen.device).index_select(0, index)
 
 
 def class_targets(y: Any, classes: Any = None) -> ClassTargets:
@@ -97,23 +122,46 @@ def class_targets(y: Any, classes: Any = None) -> ClassTargets:
         found = np.unique(y)
         if len(found) <= MOST_SHARE * len(y):  # scikit-learn has nothing to say of them; its look takes longer
             return ClassTargets(found if named is None else named)
+    if isinstance(y, Tensor):
+        there = _found_there(y)
+        return class_targets(y.cpu().numpy(), classes) if there is None else _of_names(there, named)
     try:
         kind = type_of_target(y, input_name="y", raise_unknown=True)
     except TypeError as error:
         raise ValueError(f"The labels in y must be strings or numbers, and not both: {error}.") from None
     if kind == "multilabel-indicator":
-        labels = np.arange(_indicator(y, None).shape[1])
-        if named is not None and not np.array_equal(named, labels):
-            raise ValueError(
-                f"The classes of a multilabel y are the numbers of its columns, {labels}. Got {classes!r}."
-            )
-        return ClassTargets(labels, multilabel=True)
+        return _of_names(ClassTargets(np.arange(_indicator(y, None).shape[1]), multilabel=True), named)
     if kind not in ("binary", "multiclass"):
         raise ValueError(
             f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes on "
             "a regression target with continuous values."
         )
     return ClassTargets(np.unique(_labels(y)) if named is None else named)
+
+
+def _found_there(y: Tensor) -> ClassTargets | None:
+    """Find classes where a tensor is: of whole numbers the few different ones come back; None where there is doubt."""
+    if y.dim() == 2:
+        return ClassTargets(np.arange(y.shape[1]), multilabel=True) if y.shape[1] > 1 and _is_indicator(y) else None
+    labels: np.ndarray = torch.unique(y).cpu().numpy()
+    whole = labels.dtype.kind != "f" or bool((labels == np.trunc(labels)).all())
+    return ClassTargets(labels) if whole and len(labels) <= MOST_SHARE * len(y) else None
+
+
+def _of_names(found: ClassTargets, named: np.ndarray | None) -> ClassTargets:
+    """Return the classes that are named, if any are; those of a multilabel y can only be what they are."""
+    if named is None or (found.multilabel and np.array_equal(named, found.classes)):
+        return found
+    if found.multilabel:
+        raise ValueError(
+            f"The classes of a multilabel y are the numbers of its columns, {found.classes}. Got {named.tolist()} "
+            "instead."
+        )
+    return ClassTargets(named)
+
+
+def _is_indicator(y: Tensor) -> bool:
+    return bool(((y == 0) | (y == 1)).all())
 
 
 def sorted_labels(classes: Any) -> np.ndarray:
@@ -173,24 +221,33 @@ class RegressionTargets:
         """Columns of y."""
         return self.n_outputs // self.per_target
 
-    def encode(self, y: np.ndarray) -> np.ndarray:
-        """Return what a network is trained on, floats (N, K).
+    def encode(self, y: Any) -> Any:
+        """Return what a network is trained on, floats (N, K), where y is.
 
         Raises
         ------
         ValueError
             When y has another number of outputs.
         """
-        columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        columns = (in_double(y) if isinstance(y, Tensor) else np.asarray(y, dtype=np.float64)).reshape(len(y), -1)
         if columns.shape[1] != self.n_columns:
             raise ValueError(f"y has {columns.shape[1]} output(s), and the model has {self.n_columns}.")
+        if isinstance(y, Tensor):
+            return (columns - beside(y, self.centre)) / beside(y, self.scale)
         return (columns - self.centre) / self.scale
 
-    def decode(self, predictions: np.ndarray) -> np.ndarray:
-        """Return predictions (..., K) in the unit of y."""
+    def decode(self, predictions: Any) -> Any:
+        """Return predictions (..., K), in an array or a tensor, in the unit of y."""
         if isinstance(self.scale, float):  # nothing was done to y
             return predictions
-        return np.clip(predictions * self.scale + self.centre, self.low, self.high)
+        if not isinstance(predictions, Tensor):
+            return np.clip(predictions * self.scale + self.centre, self.low, self.high)
+        if predictions.device.type == "cpu":
+            return torch.from_numpy(self.decode(predictions.numpy()))
+        centre, scale, low, high = (
+            beside(predictions, each) for each in (self.centre, self.scale, self.low, self.high)
+        )
+        return (predictions * scale + centre).clamp(low, high)
 
 
 def _labels(y: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from torch import Tensor
 
 BLOCK_BYTES = 2**22
 """How much of an array is read at a time."""
@@ -85,4 +86,4 @@ def _blocks(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterato
     n_rows = max(int(BLOCK_BYTES / max(row_bytes, 1)), 1)
     for start in range(0, shape[0], n_rows):
         block = array[start : start + n_rows]
-        yield block if issparse(block) else np.asarray(block)
+        yield block if issparse(block) else np.asarray(block.cpu() if isinstance(block, Tensor) else block)

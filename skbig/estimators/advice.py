@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
 from skbig.data.streamed_rows import StreamedRows
+from skbig.data.tensor_rows import in_double
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import Training
 
@@ -53,7 +54,7 @@ def _what_helps(recipe: Recipe) -> str:
 
 def _of_the_target(training: Training) -> str:
     assert isinstance(training.rows, Rows | StreamedRows)
-    y = training.rows.y.cpu().double()
+    y = in_double(training.rows.y)
     mean, spread = float(y.mean(0).abs().max()), float(y.std(0, correction=0).max())
     near = mean <= LARGE_SPREAD * max(1.0, spread) and 1 / LARGE_SPREAD <= spread <= LARGE_SPREAD
     if near or spread == 0 or training.recipe.loss.out_activation() != "identity":

@@ -34,7 +34,8 @@ from skbig.estimators.search_context import receiver_of_fits
 from skbig.estimators.shared_weights import SharedWeights
 from skbig.estimators.sklearn_compat import CallbackSupportMixin, with_callbacks
 from skbig.estimators.summarized import Summarized
-from skbig.estimators.tensors import on_host
+from skbig.estimators.tensor_checks import check_tensor, check_training_tensor, check_validation_tensor
+from skbig.estimators.tensors import on_device, on_host
 from skbig.estimators.types import Table, Targets, ValidationTable, ValidationTargets, ValidationWeights, Weights
 from skbig.networks.network import BuiltNetwork, Network
 
@@ -121,10 +122,10 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
         )
 
     def _fit(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Self:
-        given, held = given.on_host("X", "y", "sample_weight"), held.on_host("X_val", "y_val", "sample_weight_val")
         receive = receiver_of_fits()
         if receive is not None and not incremental:
-            receive(self, given, held)
+            names = ("X", "y", "sample_weight")
+            receive(self, given.on_host(*names), held.on_host(*(f"{name}_val" for name in names)))
             return self
         session = prepare(self, given, held, incremental=incremental, classes=classes)
         if session.has_stopped:
@@ -161,13 +162,14 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
         self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
     ) -> tuple[Any, Any]:
         del weight
-        return check_training_rows(self, X, y, dtypes, reset=reset, numeric=not self._for_classes)
+        check = check_training_tensor if isinstance(X, torch.Tensor) else check_training_rows
+        return check(self, X, y, dtypes, reset=reset, numeric=not self._for_classes)
 
     def _check_validation_rows(self, X: Any, dtype: Any, name: str) -> Any:
-        return check_validation_rows(self, X, dtype, name)
+        return (check_validation_tensor if isinstance(X, torch.Tensor) else check_validation_rows)(self, X, dtype, name)
 
     def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
-        return check_rows(self, X, dtype, finite=finite)
+        return (check_tensor if isinstance(X, torch.Tensor) else check_rows)(self, X, dtype, finite=finite)
 
     def _row_dtype(self) -> np.dtype[Any]:
         return np.dtype(self._dtype)
@@ -206,16 +208,17 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
 
     # Prediction: by what was fitted, whatever the parameters say now.
 
-    def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
+    def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
         """Return raw predictions (M, N, K), or what a function makes of them where they are computed."""
         self._check_fitted()
-        X, dtype, device = on_host(X, "X"), self._row_dtype(), device_for_prediction(self.device, self._dtype)
+        dtype, device = self._row_dtype(), device_for_prediction(self.device, self._dtype)
         with plain_torch():
+            X = on_device(X, device, "X") if self._reads_tensors else on_host(X, "X")
             parameters, statistics = self._tensors(device)
             rows = self._check_rows(X, dtype, finite=device.type != "cuda")
             if isinstance(rows, np.ndarray):
                 rows = SentRows(rows, device) if device.type == "cuda" else as_tensor(rows).to(device)
-            raw = raw_predictions(self._network, parameters, statistics, rows, of_raw=of_raw).cpu().numpy()
+            raw = raw_predictions(self._network, parameters, statistics, rows, of_raw=of_raw)
         if isinstance(rows, SentRows) and not rows.are_finite:
             self._check_rows(X, dtype)  # says what is wrong
         return raw
@@ -224,13 +227,6 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
         """Raise NotFittedError, scikit-learn's, unless there was a fit; its check looks at much more than that."""
         if not self.__sklearn_is_fitted__():
             check_is_fitted(self)
-
-    def _in_blocks(self, X: Any, answer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return what a function makes of raw predictions, (M, R, K) -> (A, R, C), for all rows: (A, N, C).
-
-        It is asked block by block, so that there is never more than the result and a block.
-        """
-        return self._raw(X, lambda raw: torch.from_numpy(answer(raw.cpu().numpy())))
 
     def _tensors(self, device: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Return parameters and running statistics as tensors, without a copy where they are on a CPU."""

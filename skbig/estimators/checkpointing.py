@@ -21,6 +21,7 @@ from skbig.estimators.given import Given
 from skbig.estimators.identity import texts_of
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.sklearn_compat import inside_cross_validation
+from skbig.estimators.tensors import on_host
 from skbig.estimators.validation import Validation
 
 ENDED = ("converged", "max_iter", "max_time", "callback")
@@ -123,13 +124,13 @@ def directory_of(
         )
     identity = texts_of({"estimator": type(estimator)})
     identity |= {f"parameter {name}": text for name, text in texts_of(identifying_parameters(estimator)).items()}
-    identity |= {"X": _of_rows(given.X), "y": fingerprint(given.y), "sample_weight": fingerprint(given.weight)}
+    identity |= {"X": _of_rows(given.X), "y": _of(given.y), "sample_weight": _of(given.weight)}
     if given.soft is not None:
         identity["soft targets"] = fingerprint(given.soft)
     for name, rows in ({"": Given(None, None)} if held is None else held).items():
         of = "" if held is None or len(held) == 1 else f" {name}"
-        identity |= {f"X_val{of}": _of_rows(rows.X), f"y_val{of}": fingerprint(rows.y)}
-        identity |= {f"sample_weight_val{of}": fingerprint(rows.weight)}
+        identity |= {f"X_val{of}": _of_rows(rows.X), f"y_val{of}": _of(rows.y)}
+        identity |= {f"sample_weight_val{of}": _of(rows.weight)}
     backend = resolve_backend(getattr(estimator, "backend", None))
     if backend is not None and backend.steps_alone > 1:
         identity["parameter backend"] = repr(backend)
@@ -139,6 +140,11 @@ def directory_of(
 def _of_rows(X: Any) -> str:
     """Return the fingerprint of rows, also of a selection: of the whole source, and of which are meant."""
     return fingerprint(X.source, X.rows) if isinstance(X, LazyRows) else fingerprint(X)
+
+
+def _of(values: Any) -> str:
+    """Return the fingerprint of targets or weights: of tensors it is that of the arrays that they hold."""
+    return fingerprint(on_host(values, "y"))
 
 
 def check_complete(checkpoint: Checkpoint) -> None:

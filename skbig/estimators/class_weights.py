@@ -15,10 +15,11 @@ from skbig.estimators.given import Given
 from skbig.estimators.row_checks import check_weight
 
 
-def row_weights(class_weight: Any, given: Given, targets: ClassTargets) -> np.ndarray | None:
+def row_weights(class_weight: Any, given: Given, targets: ClassTargets) -> Any:
     """Return the weight of each row, (N,): its own times that of its class; None where nothing is weighted."""
     if class_weight is None:
         return given.weight
+    given = given.labels_on_host()
     if class_weight == "balanced":
         return _balanced(given, targets)
     if isinstance(class_weight, list) and not targets.multilabel:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from skbig._utils.validation import Instance, Options
@@ -150,7 +151,6 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         given, held = Given.unchecked(X, y, sample_weight), Given.unchecked(X_val, y_val, sample_weight_val)
         return self._fit(given, held, incremental=True, classes=classes)
 
-    @as_the_rows
     def predict(self, X: Table) -> np.ndarray:
         """Return the class of each row.
 
@@ -165,11 +165,12 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         self._check_fitted()
         targets, n_members = self._class_targets(), len(self._progress["seeds"])
         if targets.multiclass and n_members == 1:
-            return targets.named(self._raw(X, _largest)[0])
-        return targets.named(self._in_blocks(X, lambda raw: self._chosen(raw, targets, self._loss)[None])[0])
+            chosen = self._raw(X, _largest)
+        else:
+            chosen = self._raw(X, lambda raw: self._chosen(raw, targets, self._loss)[None])
+        return targets.named(as_the_rows(chosen, X)[0])
 
     @available_if(_has_probabilities)
-    @as_the_rows
     def predict_proba(self, X: Table) -> np.ndarray:
         """Return the probability of each class, averaged over the members.
 
@@ -184,15 +185,14 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         """
         self._check_fitted()
         targets = self._class_targets()
-        return self._in_blocks(X, lambda raw: self._answer("predict_proba", targets, raw)[None])[0]
+        return as_the_rows(self._raw(X, lambda raw: self._columns(raw, targets, self._loss)[None]), X)[0]
 
     @available_if(_has_probabilities)
-    @as_the_rows
     def predict_log_proba(self, X: Table) -> np.ndarray:
         """Return the logarithm of `predict_proba`, computed from the raw prediction: it is finite for sure rows too."""
         self._check_fitted()
         targets = self._class_targets()
-        return self._in_blocks(X, lambda raw: self._log_probabilities(raw, targets, self._loss)[None])[0]
+        return as_the_rows(self._raw(X, lambda raw: self._log_probabilities(raw, targets, self._loss)[None]), X)[0]
 
     def __call__(self, X: Table) -> np.ndarray:
         """Return probabilities, or the raw prediction where the loss has none.
@@ -201,7 +201,6 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         """
         return self.predict_proba(X) if hasattr(self, "predict_proba") else self.decision_function(X)
 
-    @as_the_rows
     def decision_function(self, X: Table) -> np.ndarray:
         """Return the raw prediction: positive means the second class, or the largest is the class.
 
@@ -218,61 +217,64 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         """
         self._check_fitted()
         targets = self._class_targets()
-        return self._one_column(self._in_blocks(X, lambda raw: self._decision_values(raw, targets)[None])[0], targets)
+        scores = self._raw(X, lambda raw: self._decision_values(raw, targets)[None])
+        return self._one_column(as_the_rows(scores, X)[0], targets)
 
     def _answer(self, method: str, targets: ClassTargets, raw: np.ndarray) -> np.ndarray:
         """Return what a method makes of raw predictions (M, N, K)."""
+        if method == "predict" and len(raw) == 1:
+            return np.asarray(targets.named(targets.choose(raw[0], 0.0)))
+        values = torch.from_numpy(raw)
         if method == "predict":
-            return targets.named(self._chosen(raw, targets, self._loss))
+            return np.asarray(targets.named(self._chosen(values, targets, self._loss).numpy()))
         if method == "predict_proba":
-            return self._columns(raw, targets, self._loss)
-        return self._one_column(self._decision_values(raw, targets), targets)
+            return self._columns(values, targets, self._loss).numpy()
+        return np.asarray(self._one_column(self._decision_values(values, targets).numpy(), targets))
 
-    def _decision_values(self, raw: np.ndarray, targets: ClassTargets) -> np.ndarray:
+    def _decision_values(self, raw: Tensor, targets: ClassTargets) -> Tensor:
         """Put the raw predictions of the members together: (M, N, K) -> (N, K)."""
-        return pooled(raw, targets.multiclass) if self._loss.has_log_odds else raw.mean(axis=0)
+        return pooled(raw, targets.multiclass) if self._loss.has_log_odds else raw.mean(0)
 
     def _class_targets(self) -> ClassTargets:
         return ClassTargets(self.classes_, self._multilabel)
 
-    def _probabilities(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+    def _probabilities(self, raw: Tensor, targets: ClassTargets, loss: Loss) -> Tensor:
         """Average probabilities over the members: (M, N, K) -> (N, K)."""
-        of_members = loss.probabilities(torch.from_numpy(raw), targets.multiclass)
+        of_members = loss.probabilities(raw, targets.multiclass)
         probabilities = of_members.mean(0) if len(raw) > 1 else of_members[0]
         # A softmax is never quite 0, a logistic function neither 0 nor 1, and nor are their rounded values; so their
         # logarithms are about those that `predict_log_proba` computes from the raw prediction.
         numbers, link = torch.finfo(probabilities.dtype), loss.out_activation(targets.multiclass)
         if link in ("softmax", "logistic"):
             probabilities.clamp_(numbers.tiny, 1 - numbers.eps if link == "logistic" else 1)
-        return probabilities.numpy()
+        return probabilities
 
-    def _log_probabilities(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+    def _log_probabilities(self, raw: Tensor, targets: ClassTargets, loss: Loss) -> Tensor:
         """Return the logarithms of the probabilities, averaged over the members: (M, N, K) -> (N, C)."""
-        of_members = log_probabilities(loss, torch.from_numpy(raw), targets)
-        return (of_members.logsumexp(0) - math.log(len(raw))).numpy()
+        return log_probabilities(loss, raw, targets).logsumexp(0) - math.log(len(raw))
 
-    def _chosen(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+    def _chosen(self, raw: Tensor, targets: ClassTargets, loss: Loss) -> Tensor:
         """Return the numbers of the classes that the members choose together, or the labels: (M, N, K) -> (N, C)."""
         if raw.shape[0] == 1:  # the larger raw prediction has the larger probability
             return targets.choose(raw[0], 0.0)
         if not loss.probabilistic:
-            return targets.choose(raw.mean(axis=0), 0.0)
+            return targets.choose(raw.mean(0), 0.0)
         return targets.choose(self._probabilities(raw, targets, loss), 0.5)
 
     @staticmethod
-    def _one_column(values: np.ndarray, targets: ClassTargets) -> np.ndarray:
+    def _one_column(values: Any, targets: ClassTargets) -> Any:
         return values if targets.multiclass or targets.multilabel else values[:, 0]
 
-    def _columns(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> np.ndarray:
+    def _columns(self, raw: Tensor, targets: ClassTargets, loss: Loss) -> Tensor:
         """Return the probability of each class or label: (M, N, K) -> (N, C)."""
         probabilities = self._probabilities(raw, targets, loss)
         if targets.multiclass or targets.multilabel:
             return probabilities
         if len(targets.classes) == 1:
-            return np.ones_like(probabilities)
+            return torch.ones_like(probabilities)
         # What is left of 1 has lost the digits of a small probability; the logistic function of -raw has them.
         first = self._probabilities(-raw, targets, loss) if is_logistic(loss, targets) else 1 - probabilities
-        return np.hstack([first, probabilities])
+        return torch.hstack([first, probabilities])
 
     # What the base asks for.
 
@@ -303,7 +305,7 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
     def _checked_target(self, y: Any, name: str) -> Any:
         return check_validation_labels(y, name)
 
-    def _weights(self, given: Given, targets: ClassTargets, incremental: bool) -> np.ndarray | None:
+    def _weights(self, given: Given, targets: ClassTargets, incremental: bool) -> Any:
         if self.class_weight == "balanced" and incremental:
             raise ValueError(
                 "class_weight 'balanced' is not supported for partial_fit, which does not see all rows. Pass a dict of "
@@ -312,12 +314,13 @@ class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
         return row_weights(self.class_weight, given, targets)
 
     def _predicted(self, raw: np.ndarray, targets: ClassTargets, loss: Loss) -> PredictedClassifier:
-        stack = raw[None]
-        answers = {"classes": targets.classes, "predict": targets.named(self._chosen(stack, targets, loss))}
-        answers["decision_function"] = self._one_column(raw, targets)
+        values = torch.from_numpy(raw)
+        stack = values[None]
+        answers = {"classes": targets.classes, "predict": targets.named(self._chosen(stack, targets, loss).numpy())}
+        answers["decision_function"] = self._one_column(values, targets).numpy()
         if loss.probabilistic:
-            answers["predict_proba"] = self._columns(stack, targets, loss)
-            answers["predict_log_proba"] = self._log_probabilities(stack, targets, loss)
+            answers["predict_proba"] = self._columns(stack, targets, loss).numpy()
+            answers["predict_log_proba"] = self._log_probabilities(stack, targets, loss).numpy()
         return PredictedClassifier(answers)
 
     def _describe(self, targets: ClassTargets, recipe: Recipe) -> dict[str, Any]:

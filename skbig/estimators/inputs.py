@@ -20,10 +20,11 @@ from skbig.components.optimizers.base import Optimizer
 from skbig.components.param_groups import groups_of
 from skbig.data.array_rows import ArrayRows
 from skbig.data.rows import Rows, dense_if_small, place_rows
-from skbig.data.split import split
+from skbig.data.split import distinct, split
 from skbig.data.streamed_rows import StreamedRows, stream_rows
 from skbig.data.streaming.host_rows import fits, left_on_host
 from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.data.tensor_rows import TensorRows, rows_of
 from skbig.engine.members import Members, make_members
 from skbig.engine.recipe import Recipe
 from skbig.estimators.choices import Choices
@@ -46,11 +47,11 @@ def input_dtypes(device: torch.device, precision: str) -> list[Any]:
 
 def is_sparse(X: Any) -> bool:
     """Whether checked rows, in memory or elsewhere, are sparse."""
-    return X.is_sparse if isinstance(X, LazyRows | ArrayRows) else not isinstance(X, np.ndarray)
+    return X.is_sparse if isinstance(X, LazyRows | ArrayRows) else not isinstance(X, np.ndarray | TensorRows)
 
 
 def placed(
-    given: Given, y: np.ndarray, home: SingleDevice, *, at_once: bool, row_lengths: np.ndarray | None = None
+    given: Given, y: Any, home: SingleDevice, *, at_once: bool, row_lengths: np.ndarray | None = None
 ) -> Rows | StreamedRows:
     """Put checked rows, with encoded targets, on a device, or prepare to read them from where they lie.
 
@@ -79,7 +80,7 @@ def seeds_of(random_state: Any, n_members: int) -> list[int]:
 def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[Given, Given]:
     """Split rows into training and validation rows, with the classes' proportions kept where asked for."""
     n_rows = given.X.shape[0]
-    labels = np.ravel(given.y) if stratify else None
+    labels = given.y.reshape(-1) if stratify else None
     try:
         parts = split(n_rows, fraction, generator(seed, Purpose.SPLIT), labels)
     except ValueError as error:
@@ -93,16 +94,16 @@ def hold_out(given: Given, fraction: float, seed: int, stratify: bool) -> tuple[
             f"Got {len(parts[1])} of {n_rows} rows."
         )
     if labels is not None:
-        _warn_of_rare_classes(labels, labels[parts[1]])
+        _warn_of_rare_classes(labels, rows_of(labels, parts[1]))
     return given.select(parts[0]), given.take(parts[1])
 
 
-def _warn_of_rare_classes(labels: np.ndarray, held: np.ndarray) -> None:
+def _warn_of_rare_classes(labels: Any, held: Any) -> None:
     """Warn where a class has so few rows that none can be held out."""
-    classes, counts = np.unique(labels, return_counts=True)
+    classes, counts = distinct(labels)
     if counts.min() > 1 and len(held) >= len(classes):
         return
-    rare = np.setdiff1d(classes, held)
+    rare = np.setdiff1d(classes, distinct(held)[0])
     warn_user(
         f"early_stopping=True holds out {len(held)} rows, and none of {len(rare)} class(es) with few rows, as "
         f"{rare[:5].tolist()}: they are trained on, and not validated."

@@ -35,6 +35,9 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
     _learns_columns: ClassVar[bool] = False
     """Whether it learns from the rows what their columns hold."""
 
+    _reads_tensors: ClassVar[bool] = True
+    """Whether rows may stay on a device; what encodes them on the host takes arrays."""
+
     _reads_texts: ClassVar[bool] = False
     """Whether rows are texts, of which a pretrained model makes numbers that is not held."""
 
@@ -127,8 +130,8 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
         """Check the targets of validation rows."""
 
     @abstractmethod
-    def _weights(self, given: Given, targets: Any, incremental: bool) -> np.ndarray | None:
-        """Return the weight of each row."""
+    def _weights(self, given: Given, targets: Any, incremental: bool) -> Any:
+        """Return the weight of each row, in an array or a tensor, or None."""
 
     @abstractmethod
     def _predicted(self, raw: np.ndarray, targets: Any, loss: Loss) -> Any:

@@ -22,6 +22,7 @@ from skbig.data.array_rows import ArrayRows
 from skbig.data.rows import as_tensor
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.streaming.reader import whole_numbers
+from skbig.data.tensor_rows import TensorRows, torch_dtype
 from skbig.engine.executors.threads import thread_count
 from skbig.estimators.attributes import ModuleAttributes
 from skbig.estimators.choices import Choices
@@ -32,6 +33,7 @@ from skbig.estimators.module_settings import ModuleSettings
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.row_checks import WHOLE
 from skbig.estimators.standardized import StandardizedRegressor
+from skbig.estimators.tensors import on_host
 from skbig.networks.modules.layer import ModuleLayer
 from skbig.networks.modules.loading import laid_over, named_arrays
 from skbig.networks.modules.network import ModuleNetwork
@@ -184,6 +186,8 @@ class BigModule(ModuleAttributes, NamedWeights, ModuleSettings):
         """Return the first rows, (R, *input_shape)."""
         n_rows = min(ROWS, X.shape[0])
         rows = X.take(np.arange(n_rows)).load() if isinstance(X, LazyRows) else X[:n_rows]
+        if isinstance(rows, torch.Tensor):
+            return rows.reshape(n_rows, *self.input_shape_).cpu()
         dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
         return as_tensor(dense.reshape(n_rows, *self.input_shape_))
 
@@ -218,9 +222,17 @@ def _members_of(fitted: BigModule, n_members: int) -> list[dict[str, np.ndarray]
 def _of_dtype(X: Any, dtype: np.dtype[Any]) -> Any:
     if isinstance(X, LazyRows):
         return replace(X, dtype=dtype)
+    if isinstance(X, TensorRows):
+        return _tensor_of_dtype(X, dtype)
     if isinstance(X, ArrayRows):
         return replace(X, values=_of_dtype(X.values, dtype), dtype=dtype)
     return whole_numbers(X, dtype, "X") if dtype.kind != "f" and X.dtype != dtype else X.astype(dtype, copy=False)
+
+
+def _tensor_of_dtype(X: TensorRows, dtype: np.dtype[Any]) -> Any:
+    if dtype.kind == "f" or bool((X.values.to(torch_dtype(dtype)) == X.values).all()):
+        return replace(X, dtype=dtype)
+    return whole_numbers(on_host(X.values, "X"), dtype, "X")  # says which number is none
 
 
 def _check_picklable(network: ModuleNetwork) -> None:

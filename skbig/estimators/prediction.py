@@ -18,6 +18,7 @@ from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.array_rows import ArrayRows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.streaming.sent_rows import SentRows
+from skbig.data.tensor_rows import TensorRows
 from skbig.engine.step import forward
 from skbig.networks.network import BuiltNetwork
 
@@ -62,7 +63,7 @@ def raw_predictions(
             return _gathered(predict, blocks(X, most), X)
         while True:
             try:
-                whole = X.shape[0] <= most and not isinstance(X, LazyRows | SentRows | ArrayRows)
+                whole = X.shape[0] <= most and not isinstance(X, LazyRows | SentRows | ArrayRows | TensorRows)
                 return predict(X) if whole else _gathered(predict, blocks_of(X, most), X)
             except torch.OutOfMemoryError:
                 if most <= MIN_BLOCK_ROWS:
@@ -125,14 +126,13 @@ def _as_read(rows: Any, n_members: int, like: Tensor) -> Tensor | SparseRows:
     return rows if n_members == 1 else rows.expand(n_members, *rows.shape)
 
 
-def pooled(raw: np.ndarray, multiclass: bool) -> np.ndarray:
+def pooled(raw: Tensor, multiclass: bool) -> Tensor:
     """Return the log-odds of the mean of some members' probabilities, or the logarithms of the means: (N, K).
 
     What members give are log-odds, (M, N, K), so that one member's are returned as they are.
     """
     if raw.shape[0] == 1:
         return raw[0]
-    values = torch.from_numpy(raw)
     if multiclass:
-        return (values.log_softmax(-1).logsumexp(0) - math.log(raw.shape[0])).numpy()
-    return (functional.logsigmoid(values).logsumexp(0) - functional.logsigmoid(-values).logsumexp(0)).numpy()
+        return raw.log_softmax(-1).logsumexp(0) - math.log(raw.shape[0])
+    return functional.logsigmoid(raw).logsumexp(0) - functional.logsigmoid(-raw).logsumexp(0)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from skbig._utils.device import SingleDevice, choose_backend, plain_torch
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
@@ -19,7 +20,7 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.estimators.checkpointing import Saver, check_complete, directory_of, go_on_from, has_ended
 from skbig.estimators.choices import Choices, device_of, resolve_choices
-from skbig.estimators.fit_runners import FitRunner, runner_of
+from skbig.estimators.fit_runners import LOCAL, FitRunner, runner_of
 from skbig.estimators.fitted_state import continued_members, import_tracker
 from skbig.estimators.given import Given
 from skbig.estimators.inputs import (
@@ -38,8 +39,8 @@ from skbig.estimators.private_fit import (
     privately,
     steps_forgotten,
 )
-from skbig.estimators.row_checks import check_weight
 from skbig.estimators.session import Session, put_back
+from skbig.estimators.tensor_checks import checked_weight
 from skbig.estimators.validation import Validation, validation_of
 from skbig.estimators.validation_sets import checked_validation, held_out
 from skbig.networks.network import BuiltNetwork
@@ -160,11 +161,15 @@ def _resolve(
     classes: Any,
 ) -> _Resolved:
     """Check what is given, and let parameters, rows and network meet."""
-    checked, backend = _checked_rows(estimator, given, runner, reset=not goes_on)
+    device = runner.device(device_of(estimator.device, type(estimator).__name__))
+    # Tensors of this device are rows as they are; on a CPU they are arrays.
+    there = device if runner is LOCAL and estimator._reads_tensors else torch.device("cpu")
+    given = given.on_device(there, "X", "y", "sample_weight")
+    checked, backend = _checked_rows(estimator, given, device, reset=not goes_on)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
     choices, checked, backend = estimator._met(choices, checked, targets.n_outputs, backend, goes_on=goes_on)
     home = runner.home(backend)
-    validation = checked_validation(estimator, held, checked.X.dtype, choices)
+    validation = checked_validation(estimator, held, checked.X.dtype, choices, there)
     facts = {"goes_on": goes_on, "judged": validation is not None, "incremental": incremental}
     choices, targets = estimator._settled(choices, checked, targets, **facts)
     network = estimator._shaped(choices.network, checked.X.shape[1], targets.n_outputs)
@@ -218,14 +223,13 @@ def _checkpointed(
 
 
 def _checked_rows(
-    estimator: EstimatorInterface, given: Given, runner: FitRunner, *, reset: bool
+    estimator: EstimatorInterface, given: Given, device: torch.device, *, reset: bool
 ) -> tuple[Given, SingleDevice]:
     """Return checked rows without those of weight zero, and on what and in which numbers they are trained."""
-    device = runner.device(device_of(estimator.device, type(estimator).__name__))
     dtypes = input_dtypes(device, estimator.precision)
     X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, reset=reset)
     backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
-    return Given(X, y, check_weight(given.weight, X.shape[0]), given.soft).without_weightless(), backend
+    return Given(X, y, checked_weight(given.weight, X.shape[0]), given.soft).without_weightless(), backend
 
 
 def _seeds(
@@ -245,5 +249,5 @@ def _history(estimator: EstimatorInterface, validation: Validation | None, goes_
 
 def _weighted(estimator: EstimatorInterface, checked: Given, targets: Any, incremental: bool) -> Given:
     """Return rows with the weights of their classes; a class may have the weight zero."""
-    weight = check_weight(estimator._weights(checked, targets, incremental), checked.X.shape[0])
+    weight = checked_weight(estimator._weights(checked, targets, incremental), checked.X.shape[0])
     return replace(checked, weight=weight).without_weightless()

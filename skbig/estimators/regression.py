@@ -11,10 +11,12 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skbig._utils.validation import COUNT, check
 from skbig.components.losses.base import Loss
 from skbig.data.targets import RegressionTargets
+from skbig.data.tensor_rows import beside
 from skbig.engine.recipe import Recipe
 from skbig.estimators.attributes import RegressorAttributes
 from skbig.estimators.base import NetworkEstimator
@@ -26,7 +28,7 @@ from skbig.estimators.initialize import begin
 from skbig.estimators.row_checks import check_targets
 from skbig.estimators.sklearn_compat import with_callbacks
 from skbig.estimators.stand_ins import PredictedRegressor, ScoredRegressor
-from skbig.estimators.tensors import as_the_rows
+from skbig.estimators.tensors import as_the_rows, for_loss
 from skbig.estimators.types import Table, Targets, ValidationTable, ValidationTargets, ValidationWeights, Weights
 
 
@@ -127,7 +129,6 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
     @overload
     def predict(self, X: Table, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
 
-    @as_the_rows
     def predict(self, X: Table, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the prediction of each row, averaged over the members.
 
@@ -159,11 +160,11 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
                 f"or with loss='gaussian_nll'; got n_members=1 and loss={self._loss!r}."
             )
 
-        def moments(raw: np.ndarray) -> np.ndarray:
-            mean = values_of(raw, self._loss, targets).mean(axis=0)
-            return np.stack([mean, std_of(raw, self._loss, targets)] if return_std else [mean])
+        def moments(raw: Tensor) -> Tensor:
+            mean = mean_of(values_of(raw, self._loss, targets))
+            return torch.stack([mean, std_of(raw, self._loss, targets)] if return_std else [mean])
 
-        found = [flat(values, self._one_dimensional) for values in self._in_blocks(X, moments)]
+        found = [flat(values, self._one_dimensional) for values in as_the_rows(self._raw(X, moments), X)]
         return (found[0], found[1]) if return_std else found[0]
 
     def __call__(self, X: Table) -> np.ndarray:
@@ -173,7 +174,8 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
     def _answer(self, method: str, targets: RegressionTargets, raw: np.ndarray) -> np.ndarray:
         """Return predictions (N,) or (N, K) of raw ones (M, N, K)."""
         del method  # there is one
-        return flat(values_of(raw, self._loss, targets).mean(axis=0), self._one_dimensional)
+        values = targets.decode(self._loss.predict(torch.from_numpy(raw)).numpy())
+        return np.asarray(flat(mean_of(values), self._one_dimensional))
 
     def _fitted_targets(self) -> RegressionTargets:
         return RegressionTargets(self.n_outputs_, self._one_dimensional, per_target=self._loss.columns_per_target)
@@ -188,19 +190,19 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
         del classes, goes_on, incremental  # of classifiers only; another number of outputs is noticed with the weights
         if hasattr(y, "toarray"):
             raise ValueError("y must be dense for a regressor, and it is sparse. Use y.toarray().")
-        loss.check_targets(y)
+        loss.check_targets(for_loss(loss, y))
         n_columns, per_target = 1 if y.ndim == 1 else y.shape[1], loss.columns_per_target
         return RegressionTargets(n_columns * per_target, n_columns == 1, per_target=per_target)
 
     def _checked_target(self, y: Any, name: str) -> Any:
         return check_targets(y, name)
 
-    def _weights(self, given: Given, targets: RegressionTargets, incremental: bool) -> np.ndarray | None:
+    def _weights(self, given: Given, targets: RegressionTargets, incremental: bool) -> Any:
         del targets, incremental
         return given.weight
 
     def _predicted(self, raw: np.ndarray, targets: RegressionTargets, loss: Loss) -> PredictedRegressor:
-        answers = {"predict": flat(values_of(raw, loss, targets), targets.one_dimensional)}
+        answers = {"predict": flat(values_of(torch.from_numpy(raw), loss, targets), targets.one_dimensional).numpy()}
         return PredictedRegressor(answers | {"quantiles": np.array(loss.quantiles)})
 
     def _describe(self, targets: RegressionTargets, recipe: Recipe) -> dict[str, Any]:
@@ -212,23 +214,28 @@ class Regressor(ScoredRegressor, RegressorAttributes, NetworkEstimator):
         return tags
 
 
-def values_of(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> np.ndarray:
+def values_of(raw: Tensor, loss: Loss, targets: RegressionTargets) -> Tensor:
     """Return raw predictions (..., K) in the unit of y."""
-    return targets.decode(loss.predict(torch.from_numpy(raw)).numpy())
+    return targets.decode(loss.predict(raw))
 
 
-def std_of(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> np.ndarray:
+def std_of(raw: Tensor, loss: Loss, targets: RegressionTargets) -> Tensor:
     """Return how far targets are from the mean prediction of raw ones (M, N, K), as far as members tell: (N, C).
 
     The variance of a mixture is that between its parts, and the mean of those that the loss knows of each.
     """
-    between = values_of(raw, loss, targets).std(axis=0)
+    between = values_of(raw, loss, targets).std(0, correction=0)
     if not loss.predicts_std:
         return between
-    within = loss.std(torch.from_numpy(raw)).numpy() * targets.scale
-    return np.hypot(between, np.sqrt(np.square(within).mean(axis=0)))
+    within = loss.std(raw) * (targets.scale if isinstance(targets.scale, float) else beside(raw, targets.scale))
+    return torch.hypot(between, within.square().mean(0).sqrt())
 
 
-def flat(values: np.ndarray, one_dimensional: bool) -> np.ndarray:
+def mean_of(values: Any) -> Any:
+    """Return the mean of what the members predict, (M, ...) -> (...), of an array or a tensor."""
+    return values[0] if len(values) == 1 else values.mean(0)
+
+
+def flat(values: Any, one_dimensional: bool) -> Any:
     """Return predictions (N,) of the one column of a y of shape (N,); of several quantiles all columns."""
     return values[:, 0] if one_dimensional and values.shape[1] == 1 else values

@@ -34,7 +34,7 @@ def check_training_rows(
 ) -> Any:
     """Return checked X (dense, CSR, or a selection of rows that are read later) and y, and note the features."""
     if _need_no_check(estimator, X, dtypes, reset=reset) and _is_target(y, len(X)):
-        _note_features(estimator, X, reset=reset)
+        note_features(estimator, X, reset=reset)
         _check_magnitude(X, "X")
         return X, y
     _check_kind(X, "X")
@@ -42,11 +42,7 @@ def check_training_rows(
         _check_kind(y, "y")
     elsewhere = _read_elsewhere(estimator, X, dtypes, reset=reset, to_train=True)
     if elsewhere is not None:
-        if y is None:
-            raise ValueError(f"This {type(estimator).__name__} estimator requires y to be passed, but y is None.")
-        y = check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
-        check_consistent_length(elsewhere, y)
-        return elsewhere, y
+        return elsewhere, check_targets_of(estimator, elsewhere, y, numeric=numeric)
     options = {"multi_output": True, "y_numeric": numeric, "dtype": dtypes, "reset": reset, **_accepted(estimator)}
     narrow = _is_narrow(estimator, X)
     with _quiet_casts():
@@ -57,13 +53,26 @@ def check_training_rows(
     return _in_lines(estimator, X, reset=reset), y
 
 
+def check_targets_of(estimator: BaseEstimator, rows: Any, y: Any, *, numeric: bool) -> Any:
+    """Return checked targets of rows that are checked already."""
+    if _is_target(y, rows.shape[0]):
+        return y
+    if numeric or sparse.issparse(y):
+        _check_kind(y, "y")
+    if y is None:
+        raise ValueError(f"This {type(estimator).__name__} estimator requires y to be passed, but y is None.")
+    y = check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+    check_consistent_length(rows, y)
+    return y
+
+
 def _need_no_check(estimator: Any, X: Any, dtypes: list[Any], *, reset: bool) -> bool:
     """Whether scikit-learn's checks would have nothing to say of X, and nothing to do: they take longer than a step.
 
     So it is with finite numbers that are computed with as they are, in a matrix whose columns have no names.
     """
     plain = type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype in dtypes and X.flags.c_contiguous
-    if not plain or _takes_any_shape(estimator) or mapping_of(X) is not None:
+    if not plain or takes_any_shape(estimator) or mapping_of(X) is not None:
         return False
     known = reset or (X.shape[1] == estimator.n_features_in_ and not hasattr(estimator, "feature_names_in_"))
     return known and _all_finite(X)
@@ -80,7 +89,8 @@ def _all_finite(values: np.ndarray) -> bool:
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
-def _note_features(estimator: Any, X: np.ndarray, *, reset: bool) -> None:
+def note_features(estimator: Any, X: Any, *, reset: bool) -> None:
+    """Note how many features rows without names of their columns have."""
     if reset:
         estimator.n_features_in_ = X.shape[1]
         vars(estimator).pop("feature_names_in_", None)
@@ -89,7 +99,7 @@ def _note_features(estimator: Any, X: np.ndarray, *, reset: bool) -> None:
 def _is_narrow(estimator: Any, X: Any) -> bool:
     """Whether X is a large array of a dtype that is converted to one that it must not become as a whole."""
     large = isinstance(X, np.ndarray) and X.ndim == 2 and is_large(X)
-    return large and X.dtype in NARROW and not _takes_any_shape(estimator)
+    return large and X.dtype in NARROW and not takes_any_shape(estimator)
 
 
 def check_validation_rows(estimator: BaseEstimator, X: Any, dtype: Any, name: str = "X_val") -> Any:
@@ -203,7 +213,7 @@ def _dtypes_of(values: Any) -> list[Any]:
 
 def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, reset: bool, **described: Any) -> Any:
     """Return rows that are not in memory: read, if they are few, else as a selection; None for what is in memory."""
-    source = as_source(X, any_shape=_takes_any_shape(estimator))
+    source = as_source(X, any_shape=takes_any_shape(estimator))
     if source is None:
         _check_can_be_loaded(X)
         return None
@@ -212,7 +222,7 @@ def _read_elsewhere(estimator: BaseEstimator, X: Any, dtypes: list[Any], *, rese
     if selection.n_bytes <= LOADED_BYTES and (isinstance(X, np.ndarray) or sparse.issparse(X)):
         return None  # a small memory map is an array as any other
     _check_features(estimator, source, reset=reset)
-    if _takes_any_shape(estimator):
+    if takes_any_shape(estimator):
         _check_row_shape(estimator, source.row_shape, described.get("name", "X"), reset=reset)
     return loaded_if_small(selection)
 
@@ -266,20 +276,29 @@ def _check_magnitude(X: Any, name: str) -> None:
         )
 
 
-def _takes_any_shape(estimator: Any) -> bool:
+def takes_any_shape(estimator: Any) -> bool:
     """Whether its rows may have several axes, and hold whole numbers."""
     return bool(getattr(estimator, "_takes_any_shape", False))
 
 
 def _accepted(estimator: Any) -> dict[str, Any]:
-    return {**_ACCEPTED, "allow_nd": _takes_any_shape(estimator)}
+    return {**_ACCEPTED, "allow_nd": takes_any_shape(estimator)}
 
 
 def _in_lines(estimator: Any, X: Any, name: str = "X", *, reset: bool = False) -> Any:
     """Return checked rows as CSR, or each in a line, (N, F); note the shape of a row, or compare it."""
-    if _takes_any_shape(estimator):
+    if not sparse.issparse(X):
+        return lines(estimator, X, name, reset=reset)
+    if takes_any_shape(estimator):
         _check_row_shape(estimator, X.shape[1:], name, reset=reset)
-    return sparse.csr_array(X) if sparse.issparse(X) else X.reshape(len(X), -1)
+    return sparse.csr_array(X)
+
+
+def lines(estimator: Any, X: Any, name: str = "X", *, reset: bool = False) -> Any:
+    """Return rows of an array or a tensor each in a line, (N, F); note the shape of a row, or compare it."""
+    if takes_any_shape(estimator):
+        _check_row_shape(estimator, X.shape[1:], name, reset=reset)
+    return X.reshape(len(X), -1)
 
 
 def _check_row_shape(estimator: Any, shape: tuple[int, ...], name: str, *, reset: bool) -> None:

@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
 
 from skbig.engine.train import EpochReport
 from skbig.estimators.search_context import inside_search
+from skbig.estimators.tensors import on_host
 from skbig.estimators.types import Method
 
 try:  # scikit-learn >= 1.9
@@ -191,8 +192,8 @@ def callback_observer(
     if not vars(estimator).keys() & {"_skl_callbacks", "_parent_callback_ctx"}:
         yield None
         return
-    metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-    facts = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+    metadata = {} if sample_weight is None else {"sample_weight": on_host(sample_weight, "sample_weight")}
+    facts = {"estimator": estimator, "X": on_host(X, "X"), "y": on_host(y, "y"), "metadata": metadata}
     context = estimator._init_callback_context(max_subtasks=n_epochs)
     if not getattr(estimator, "_skl_callbacks", None):
         yield None

@@ -9,16 +9,19 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from skbig._utils.validation import Boolean
 from skbig.components.losses.base import Loss
 from skbig.components.losses.units import InUnits
 from skbig.data.targets import RegressionTargets
+from skbig.data.tensor_rows import beside
 from skbig.engine.recipe import Recipe
 from skbig.estimators.choices import Choices
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.regression import Regressor
+from skbig.estimators.tensors import on_host
 
 
 @estimator
@@ -87,19 +90,29 @@ class StandardizedRegressor(Regressor):
         return {**super()._describe(targets, recipe), "_target_scale": kept}
 
 
-def scale_of(y: np.ndarray, weight: np.ndarray | None, loss: Loss) -> dict[str, np.ndarray]:
+def scale_of(y: Any, weight: Any, loss: Loss) -> dict[str, np.ndarray]:
     """Return the weighted mean and standard deviation of targets (N, K), each (K,).
 
     A loss that depends on the unit of y sums outputs in it, so that these have one mean and deviation then.
     """
-    mean = np.average(y, axis=0, weights=weight)
+    mean = _average(y, weight)
     if loss.has_units:
         mean = np.full_like(mean, mean.mean())
-    variance = np.average((y - mean) ** 2, axis=0, weights=weight)
+    variance = _average((y - (beside(y, mean) if isinstance(y, Tensor) else mean)) ** 2, weight)
     if loss.has_units:
         variance = np.full_like(variance, variance.mean())
     tiny = np.finfo(float).eps * np.abs(mean)  # of a constant, rounding alone
     return {"centre": mean, "scale": np.where(np.sqrt(variance) > tiny, np.sqrt(variance), 1.0)}
+
+
+def _average(values: Any, weight: Any) -> np.ndarray:
+    """Return the weighted mean of values (N, K), an array or a tensor: (K,)."""
+    if not isinstance(values, Tensor):
+        return np.asarray(np.average(values, axis=0, weights=on_host(weight, "sample_weight")))
+    if weight is None:
+        return np.asarray(values.mean(0).cpu().double())
+    share = beside(values, weight) if isinstance(weight, np.ndarray) else weight
+    return np.asarray(((values * share[:, None]).sum(0) / share.sum()).cpu().double())
 
 
 def _require_identity(choices: Choices) -> None:

@@ -61,6 +61,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     """What the estimators of tables share."""
 
     _learns_columns = True
+    _reads_tensors = False
 
     preset: str = positional(
         Options(tuple(OF_CLASSES)),

@@ -98,7 +98,7 @@ class BigTabularClassifier(Classifier, BigTabular):
             temperature = temperature_of(training, targets, judges)
         return {**super()._concluded(training, targets, held), "temperature_": temperature}
 
-    def _raw(self, X: Any, of_raw: Function[[Tensor], Tensor] | None = None) -> np.ndarray:
+    def _raw(self, X: Any, of_raw: Function[[Tensor], Tensor] | None = None) -> Tensor:
         def of_calibrated(raw: Tensor) -> Tensor:
             raw = raw / vars(self).get("temperature_", 1.0)  # none is known before the end of a fit
             return raw if of_raw is None else of_raw(raw)

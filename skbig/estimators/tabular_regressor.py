@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from skbig.components.losses.base import Loss
 from skbig.components.losses.units import InUnits
@@ -86,7 +88,6 @@ class BigTabularRegressor(Regressor, BigTabular):
         max_iter: str | int = parameter("auto", words="", doc="")
         early_stopping: str | bool = parameter("auto", words="", doc="")
 
-    @as_the_rows
     def predict_interval(self, X: Table, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Return an interval for each row that holds its target with a given probability.
 
@@ -131,12 +132,12 @@ class BigTabularRegressor(Regressor, BigTabular):
             )
         kept, targets = self._conformity, self._fitted_targets()
 
-        def bounds(raw: np.ndarray) -> np.ndarray:
-            middle, spread = _middle_and_spread(raw, self._loss, targets)
+        def bounds(raw: Tensor) -> Tensor:
+            middle, spread = _middle_and_spread(raw.cpu(), self._loss, targets)
             half = kept.half_width(spread, coverage)
-            return np.stack([middle - half, middle + half])
+            return torch.from_numpy(np.stack([middle - half, middle + half]))
 
-        low, high = (flat(values, self._one_dimensional) for values in self._in_blocks(X, bounds))
+        low, high = (flat(values, self._one_dimensional) for values in as_the_rows(self._raw(X, bounds), X))
         return low, high
 
     def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class BigTabularRegressor(Regressor, BigTabular):
     def _compared(self, training: Training, targets: RegressionTargets, held: Given) -> Conformity:
         """Compare held-out targets with what is predicted for them."""
         rows = first_rows(held, CALIBRATED_ROWS)
-        raw = predicted_by_members(training, rows.X).numpy()
+        raw = predicted_by_members(training, rows.X)
         middle, spread = _middle_and_spread(raw, training.recipe.loss, targets)
         return conformity(np.asarray(rows.y, dtype=np.float64).reshape(len(middle), -1), middle, spread, rows.weight)
 
@@ -188,12 +189,12 @@ class BigTabularRegressor(Regressor, BigTabular):
         return {**super()._describe(targets, recipe), "_target_scale": {name: getattr(targets, name) for name in names}}
 
 
-def _middle_and_spread(raw: np.ndarray, loss: Loss, targets: RegressionTargets) -> tuple[np.ndarray, np.ndarray]:
+def _middle_and_spread(raw: Tensor, loss: Loss, targets: RegressionTargets) -> tuple[np.ndarray, np.ndarray]:
     """Return of raw predictions (M, N, K) the middle of an interval, and how wide it is expected to be, (N, C) both.
 
     Of several quantiles the outer ones say so, else the members and, if it predicts a deviation, the loss.
     """
-    values, spread = values_of(raw, loss, targets).mean(axis=0), std_of(raw, loss, targets)
+    values, spread = values_of(raw, loss, targets).mean(0).numpy(), std_of(raw, loss, targets).numpy()
     if not loss.quantiles:
         return values, spread
     low, high = values[:, :1], values[:, -1:]

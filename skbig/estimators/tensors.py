@@ -1,20 +1,22 @@
 """Tensors of torch as rows and targets, and predictions that come back as the rows came.
 
-Without array API dispatch predictions are NumPy arrays, whatever the rows are; with it they are on the device of the
-rows, as scikit-learn's own estimators give them.
+A tensor on a CPU is read as the array whose memory it is. One on another device stays there where the estimator
+computes on it, or goes there in one copy; `tensor_checks.py` checks it where it is. Without array API dispatch
+predictions are NumPy arrays, whatever the rows are; with it they are on the device of the rows, as scikit-learn's own
+estimators give them.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from sklearn import get_config
 from torch import Tensor
 
-from skbig.estimators.types import Method
+from skbig.components.losses.base import Loss
+
+NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
 def on_host(values: Any, name: str) -> Any:
@@ -36,24 +38,27 @@ def on_host(values: Any, name: str) -> Any:
             f"{name}.to_dense()."
         )
     values = values.detach()
-    return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
+    narrow = values.is_floating_point() and values.dtype not in NUMPY_FLOATS
+    return (values.float() if narrow else values).cpu().numpy()
 
 
-def as_the_rows(predict: Method) -> Method:
-    """Let a method ``predict(self, X, ...)`` return tensors for a tensor, where array API dispatch is switched on."""
-
-    @functools.wraps(predict)
-    def predicting(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-        result = predict(self, X, *args, **kwargs)
-        if not isinstance(X, Tensor) or not get_config()["array_api_dispatch"]:
-            return result
-        return _on_device(result, X.device)
-
-    return cast(Method, predicting)
+def on_device(values: Any, device: torch.device, name: str) -> Any:
+    """Return a tensor of a device as one on the device that computes; all else, and all for a CPU, as `on_host`."""
+    if device.type == "cpu" or not isinstance(values, Tensor) or values.device.type in ("cpu", "meta"):
+        return on_host(values, name)
+    if values.layout != torch.strided:
+        return on_host(values, name)  # says what is wrong
+    moved = values.detach().to(device)
+    return moved.clone() if moved.is_inference() else moved  # a training saves its rows, and torch would refuse
 
 
-def _on_device(result: Any, device: torch.device) -> Any:
-    if isinstance(result, tuple):
-        return tuple(_on_device(each, device) for each in result)
-    numbers = isinstance(result, np.ndarray) and result.dtype.kind in "biuf"
-    return torch.from_numpy(np.ascontiguousarray(result)).to(device) if numbers else result
+def for_loss(loss: Loss, y: Any) -> Any:
+    """Return targets as a loss looks whether they are legal: one that a user has written gets an array."""
+    return y if type(loss).check_targets.__module__.startswith("skbig.") else on_host(y, "y")
+
+
+def as_the_rows(result: Tensor, X: Any) -> Any:
+    """Return predictions as an array; as a tensor for a tensor X, on its device, under array API dispatch."""
+    if isinstance(X, Tensor) and get_config()["array_api_dispatch"]:
+        return result.to(X.device)
+    return result.cpu().numpy()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from skbig.components.losses.base import Loss
 from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.streaming.host_rows import fits, left_on_host
 from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.data.tensor_rows import TensorRows
 from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -41,7 +43,7 @@ class ValidationSet:
     rows : Rows
         On the device.
     given : Given
-        The same rows as scorers get them.
+        The same rows as they were checked.
     metrics : sequence of Metric
     stand_in : callable
         ``stand_in(raw)`` answers a metric's scorer with the raw predictions (N, K) of one member.
@@ -90,7 +92,15 @@ class ValidationSet:
         asked = [one for one in self.metrics if one.scorer is not None and one.name not in self.on_device]
         stand_in = self.stand_in(raw.cpu().numpy()) if any(one.by_predictions for one in asked) else None
         model = self.model(member) if any(not one.by_predictions for one in asked) else None
-        return {one.name: one.score(stand_in if one.by_predictions else model, self.given) for one in asked}
+        return {one.name: one.score(stand_in if one.by_predictions else model, self._for_scorers) for one in asked}
+
+    @cached_property
+    def _for_scorers(self) -> Given:
+        """The rows as scorers get them, in arrays; a tensor of features comes to the host for one who looks at it."""
+        given = self.given.labels_on_host()
+        if not (isinstance(given.X, TensorRows) and self.needs_models):
+            return given
+        return replace(given, X=given.X.on_host())
 
 
 class Validation:

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
 from skbig.estimators.inputs import hold_out
 from skbig.estimators.interface import EstimatorInterface
-from skbig.estimators.row_checks import check_weight
+from skbig.estimators.tensor_checks import checked_target, checked_weight
+from skbig.estimators.tensors import for_loss, on_host
 
 ARGUMENTS = ("X_val", "y_val", "sample_weight_val")
 
@@ -23,9 +26,11 @@ ONLY = "validation"
 
 
 def checked_validation(
-    estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices
+    estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices, device: torch.device
 ) -> dict[str, Given] | None:
     """Return checked sets of validation rows by name, or None where the user has given none.
+
+    Tensors of the `device` are rows as they are, and all others arrays.
 
     Raises
     ------
@@ -41,18 +46,24 @@ def checked_validation(
         raise ValueError(f"{given} was given without {missing}. Pass both, or none.")
     sets, one = _by_name(held)
     named = {name: tuple(what if one else f"{what}[{name!r}]" for what in ARGUMENTS) for name in sets}
-    return {name: _checked(estimator, given, dtype, choices, *named[name]) for name, given in sets.items()}
+    return {
+        name: _checked(estimator, given.on_device(device, *named[name]), dtype, choices, *named[name])
+        for name, given in sets.items()
+    }
 
 
 def _checked(
     estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices, X_name: str, y_name: str, weight_name: str
 ) -> Given:
     X = estimator._check_validation_rows(held.X, dtype, X_name)
-    y = estimator._checked_target(held.y, y_name)
-    choices.loss.check_targets(y)
-    if X.shape[0] != len(y):
-        raise ValueError(f"{X_name} and {y_name} have inconsistent numbers of samples: {[X.shape[0], len(y)]}.")
-    return Given(X, y, check_weight(held.weight, X.shape[0], weight_name)).without_weightless().copied()
+    n_rows = X.shape[0]
+    y = checked_target(held.y, n_rows) if isinstance(held.y, Tensor) else None
+    if y is None:
+        y = estimator._checked_target(on_host(held.y, y_name), y_name)
+    choices.loss.check_targets(for_loss(choices.loss, y))
+    if n_rows != len(y):
+        raise ValueError(f"{X_name} and {y_name} have inconsistent numbers of samples: {[n_rows, len(y)]}.")
+    return Given(X, y, checked_weight(held.weight, n_rows, weight_name)).without_weightless().copied()
 
 
 def _by_name(held: Given) -> tuple[dict[str, Given], bool]:

@@ -206,6 +206,7 @@ class BigText(TextAttributes, NamedWeights, NetworkEstimator):
     )
 
     _reads_texts = True
+    _reads_tensors = False
 
     # What the parameters stand for.
 
@@ -328,7 +329,7 @@ class BigText(TextAttributes, NamedWeights, NetworkEstimator):
         finally:
             let_go_of_devices()
 
-    def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
+    def _raw(self, X: Any, of_raw: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
         try:
             return super()._raw(X, of_raw)
         finally:

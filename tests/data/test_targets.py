@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from skbig.data.targets import ClassTargets, RegressionTargets, class_targets
@@ -35,7 +36,7 @@ def test_labels_come_back(name: str) -> None:
         assert not targets.multiclass and targets.n_outputs == 1 and encoded.shape == (len(y), 1)
         assert set(encoded.ravel()) == {0.0, 1.0}
         scores = encoded - 0.5
-    decided = targets.decide(scores, 0.0)
+    decided = targets.named(targets.choose(torch.from_numpy(scores), 0.0).numpy())
     np.testing.assert_array_equal(decided, y)
     assert decided.dtype == y.dtype
     assert list(targets.classes) == sorted(set(y))
@@ -64,8 +65,8 @@ def test_multilabel_targets(form: Any) -> None:
     targets = class_targets(form(y))
     assert targets.multilabel and not targets.multiclass and targets.n_outputs == 3
     np.testing.assert_array_equal(targets.encode(form(y)), y.astype(float))
-    np.testing.assert_array_equal(targets.decide(y - 0.5, 0.0), y)
-    np.testing.assert_array_equal(targets.decide(y * 0.8 + 0.1, 0.5), y)
+    for scores, threshold in ((y - 0.5, 0.0), (y * 0.8 + 0.1, 0.5)):
+        np.testing.assert_array_equal(targets.named(targets.choose(torch.from_numpy(scores), threshold)), y)
 
 
 def test_two_labels_are_not_two_classes() -> None:

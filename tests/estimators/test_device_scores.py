@@ -48,7 +48,7 @@ def test_accuracy(labels: Any, weighted: bool) -> None:
     targets, weight = class_targets(y), RANDOM.uniform(size=50) if weighted else None
     raw = RANDOM.normal(size=(50, targets.n_outputs))
     got = accuracy(torch.from_numpy(raw), *encoded(targets, y, weight), SquaredError())
-    predicted = targets.named(targets.choose(raw, 0.0))
+    predicted = targets.named(targets.choose(torch.from_numpy(raw), 0.0).numpy())
     assert float(got) == pytest.approx(accuracy_score(y, predicted, sample_weight=weight), abs=1e-15)
 
 

@@ -6,15 +6,19 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.utils.backend_registration
 from torch import Tensor
 
 from skbig import BigMLPClassifier, BigMLPRegressor, BigTabularRegressor
 from tests.small import data
 
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SETTINGS = {"hidden_layer_sizes": (4,), "max_iter": 2, "tol": 0.0, "schedule": "cosine", "random_state": 0}
 
 FORMS = {
@@ -115,6 +119,16 @@ def test_predictions_are_tensors_under_dispatch() -> None:
     command = [sys.executable, "-W", "ignore", "-c", WITH_DISPATCH]
     done = subprocess.run(command, env=switched, capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout == "fine\n", done.stderr
+
+
+def test_tensors_of_a_device_stay_there() -> None:
+    """What `on_a_card.py` says of a device holds; it makes one, so it has a process of its own."""
+    if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("This version of torch has no devices that are written in Python.")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "on_a_card.py")]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 def test_several_sets_of_validation_rows_may_be_tensors() -> None:

@@ -155,6 +155,89 @@ def test_a_model_predicts_without_a_card(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+# Tensors of the card.
+
+
+@pytest.fixture
+def returned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many numbers each copy to the host has."""
+    sizes: list[int] = []
+
+    def noted(move: Any) -> Any:
+        def moved(tensor: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+            result: torch.Tensor = move(tensor, *args, **options)
+            if tensor.is_cuda and not result.is_cuda:
+                sizes.append(tensor.numel())
+            return result
+
+        return moved
+
+    for name in ("cpu", "to"):
+        monkeypatch.setattr(torch.Tensor, name, noted(getattr(torch.Tensor, name)))
+    return sizes
+
+
+MANY = np.tile(X, (20, 1))
+FEW = 400
+"""Numbers that may come back at once, less than one a row: losses, scores and weights."""
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"n_members": 2}], ids=str)
+@ANY_TASK
+def test_tensors_stay(task: str, options: Any, returned: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, targets, weights and predictions stay on the card, and all is as of arrays."""
+    monkeypatch.setattr("skbig.data.tensor_rows.COPIED_BYTES", 0)  # an index tells which rows are trained on
+    arrays = MANY, np.concatenate([target(task)] * 20), np.tile(np.linspace(0.5, 1.5, len(X)), 20)
+    settings: dict[str, Any] = {"device": "cuda", "precision": "float64", "batch_size": 64, **options}
+    there = [torch.from_numpy(each).cuda() for each in arrays]
+    returned.clear()
+    model = fitted(small(task, **settings), *there)
+    assert max(returned) <= FEW and model.executor_ == "graphed"
+    expected = fitted(small(task, **settings), *arrays)
+    np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr("skbig.estimators.tensors.get_config", lambda: {"array_api_dispatch": True})
+    for method in ("predict", "predict_proba", "decision_function"):
+        if hasattr(model, method):
+            returned.clear()
+            found = getattr(model, method)(there[0])
+            assert found.is_cuda and max(returned, default=0) <= 2
+            np.testing.assert_allclose(found.cpu().numpy(), getattr(model, method)(MANY), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool])
+def test_dtypes_of_tensors(dtype: torch.dtype, returned: list[int]) -> None:
+    """Whatever a tensor holds is read on the card, as the numbers are that it holds, also in columns."""
+    rows = (torch.from_numpy(np.ascontiguousarray(MANY.T)).cuda() * 2).to(dtype).T
+    rows.requires_grad_(dtype.is_floating_point)
+    array, values = rows.detach().double().cpu().numpy(), np.tile(VALUES, 20)
+    targets = torch.from_numpy(values).cuda()
+    returned.clear()
+    model = fitted(small("regression", device="cuda"), rows, targets)
+    assert max(returned) <= FEW
+    expected = fitted(small("regression", device="cuda"), array, values)
+    np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-5, atol=1e-7)
+
+
+def test_wrong_tensors_are_wrong_in_the_words_of_arrays() -> None:
+    """A number that is none is found on the card."""
+    wrong, model = torch.from_numpy(MANY).cuda(), fitted(small("binary", device="cuda"), X, BINARY)
+    wrong[7, 2] = torch.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.fit(wrong, np.tile(BINARY, 20))
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict(wrong)
+
+
+def test_rows_are_let_go() -> None:
+    """After a fit and a prediction nothing holds the memory of a tensor."""
+    rows, y = torch.from_numpy(np.tile(MANY, (50, 1))).cuda(), np.tile(BINARY, 1000)
+    model = fitted(small("binary", device="cuda"), rows, y)
+    model.predict(rows)
+    n_bytes, before = rows.nbytes, allocated()
+    del rows
+    assert before - allocated() >= n_bytes
+
+
 # Memory.
 
 

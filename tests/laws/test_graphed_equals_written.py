@@ -16,6 +16,7 @@ from skbig.data.rows import place_rows
 from skbig.data.sources.array import ArraySource
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.streamed_rows import stream_rows
+from skbig.data.tensor_rows import TensorRows
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
@@ -135,6 +136,25 @@ def test_members_of_several_sets(weighted: bool, shuffle: bool) -> None:
         assert len(capture.graphs) == 3 * graphed
         results.append(kept(members) | {"loss": np.array(losses)})
     assert_close(*results, 1e-12)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_rows_by_their_numbers(n_members: int) -> None:
+    """Rows that are meant by an index into a tensor are those of a tensor that holds no others."""
+    (X, y), what, results = data("multiclass", 90), recipe("multiclass"), []
+    every = TensorRows(torch.from_numpy(X), X.dtype).take(torch.arange(0, 90, 2))
+    for some in (every, every.load()):
+        for graphed in (True, False):
+            placed = place_rows(some, y[::2], None, CPU, torch.float64)
+            assert (placed.index is None) == (some.rows is None)
+            members, capture = new_members(what, range(n_members)), CpuCapture()
+            epochs = mini_batches(members, placed, what)
+            epochs.executor = executor_of(members, what, capture, graphed=graphed)
+            losses = [epochs.run().loss for _ in range(N_EPOCHS)]
+            assert bool(capture.graphs) == graphed
+            results.append(kept(members) | {"loss": np.array(losses)})
+    for other in results[1:]:
+        assert_close(results[0], other, 1e-12)
 
 
 @pytest.mark.parametrize("n_members", [1, 3])

@@ -242,9 +242,10 @@ def along_rows(value: Any) -> Any:
     return value.squeeze(-1) if isinstance(value, Tensor) else value
 
 
-def require_targets(legal: np.ndarray, y: np.ndarray, loss: Loss, wanted: str) -> None:
-    """Raise ValueError, in scikit-learn's words, for the first row that is not `legal`."""
+def require_targets(legal: Any, y: Any, loss: Loss, wanted: str) -> None:
+    """Raise ValueError, in scikit-learn's words, for the first row that is not `legal`; of arrays, or of tensors."""
     if not legal.all():
+        legal, y = (each.cpu().numpy() if isinstance(each, Tensor) else each for each in (legal, y))
         first = np.unravel_index(int(np.argmin(legal)), legal.shape)
         raise ValueError(
             f"Some value(s) of y are out of the valid range of the loss {loss.name!r}: "

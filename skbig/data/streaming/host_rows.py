@@ -16,6 +16,7 @@ from skbig._utils.memory import memory_of
 from skbig.data.array_rows import ArrayRows
 from skbig.data.sources.array import ArraySource
 from skbig.data.streaming.lazy_rows import LazyRows
+from skbig.data.tensor_rows import TensorRows
 
 DEVICE_SHARE = 0.5
 """The part of a device's memory that a set of rows may take. It is a part of all memory, not of what is free, so that
@@ -23,8 +24,10 @@ the order of the rows, which is another for rows that are sent, does not depend 
 
 
 def fits(X: Any, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether checked rows (N, F) may lie on a device as a whole; sparse ones stay on the host in any case."""
-    if device.type == "cpu" or sparse.issparse(X) or (isinstance(X, ArrayRows) and X.is_sparse):
+    """Whether checked rows (N, F) may lie on a device as a whole, where tensors are; sparse ones stay on the host."""
+    if device.type == "cpu" or sparse.issparse(X) or isinstance(X, TensorRows):
+        return True
+    if isinstance(X, ArrayRows) and X.is_sparse:
         return True
     n_bytes = prod(X.shape) * (X.dtype.itemsize if X.dtype.kind in "iub" else dtype.itemsize)
     return n_bytes <= DEVICE_SHARE * memory_of(device)
