@@ -59,7 +59,7 @@ class OneLayer:
     def gradients(self, E: Tensor) -> Tensor:
         """Return the gradients of each output by the inputs of rows: (R, E) -> (R, E, K)."""
         slopes = tangents(self.activation, self._sums(E))
-        return (slopes.unsqueeze(1) * self.weight) @ self.outer
+        return torch.stack([(slopes * outer) @ self.weight.t() for outer in self.outer.t()], -1)
 
     def mean_integrals(self, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean integrals of groups of paths (G, E, K), and the mean outputs at their starts (G, K).
