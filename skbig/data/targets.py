@@ -23,6 +23,10 @@ MOST_SHARE = 0.25
 """Whole numbers that are at most so many, of the rows, are classes without a doubt; of half, scikit-learn warns."""
 
 
+INDEXED: list[Any] = [np.uint8, np.int8, np.int16, np.int32, np.int64, np.bool_, np.float16, np.float32, np.float64]
+"""Dtypes whose tensors torch takes numbers from by their places, on every device."""
+
+
 @dataclass(frozen=True)
 class ClassTargets:
     """The classes of a classifier.
@@ -104,9 +108,12 @@ class ClassTargets:
         index = chosen[:, 0].clip(max=len(self.classes) - 1)
         if not isinstance(chosen, Tensor):
             return self.classes[index]
-        if self.classes.dtype.kind not in "biuf":
-            return self.classes[index.cpu().numpy()]
-        return torch.from_numpy(self.classes).to(chosen.device).index_select(0, index)
+        if self.classes.dtype not in INDEXED:
+            labels = self.classes[index.cpu().numpy()]
+            if labels.dtype.kind not in "biuf":
+                return labels
+            return torch.from_numpy(labels.astype(labels.dtype.newbyteorder("="))).to(chosen.device)
+        return torch.tensor(self.classes, device=chosen.device).index_select(0, index)
 
 
 def class_targets(y: Any, classes: Any = None) -> ClassTargets:
@@ -172,6 +179,8 @@ def sorted_labels(classes: Any) -> np.ndarray:
     ValueError
         When they are no labels, or cannot be told from each other.
     """
+    if isinstance(classes, Tensor):
+        classes = classes.detach().cpu().numpy()
     labels = np.asarray(list(classes) if isinstance(classes, Set) else classes)
     mixed = labels.dtype.kind == "U" and not all(isinstance(label, str) for label in classes)
     if labels.ndim != 1 or not len(labels) or mixed or (labels.dtype.kind == "f" and np.isnan(labels).any()):

@@ -94,5 +94,5 @@ def in_double(values: Tensor) -> Tensor:
 
 def beside(like: Tensor, value: Any) -> Tensor:
     """Return numbers of the host, (K,) or one, to compute with beside a tensor."""
-    values = torch.from_numpy(np.asarray(value, dtype=np.float64))
-    return (values if like.device.type != "mps" else values.float()).to(like.device)
+    dtype = torch.float64 if like.device.type != "mps" else torch.float32
+    return torch.tensor(np.asarray(value, dtype=np.float64), dtype=dtype, device=like.device)

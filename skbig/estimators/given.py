@@ -47,10 +47,10 @@ class Given:
         """Return the same with what lies on a device, if the rows do, as tensors on the one that computes."""
         if self.soft is not None or not isinstance(self.X, Tensor):
             return self.on_host(*names)
-        X = on_device(self.X, device, names[0])
+        X = _trainable(on_device(self.X, device, names[0]))
         there = device if isinstance(X, Tensor) else torch.device("cpu")
         y, weight = (on_device(each, there, name) for each, name in zip((self.y, self.weight), names[1:], strict=True))
-        return Given(X, y, weight)
+        return Given(X, _trainable(y), _trainable(weight))
 
     def labels_on_host(self) -> Given:
         """Return the same with targets and weights in arrays: a few numbers a row, where rows may have many."""
@@ -90,3 +90,8 @@ class Given:
             return self
         weight = self.weight
         return self.select(weight.nonzero().flatten() if isinstance(weight, Tensor) else np.flatnonzero(weight))
+
+
+def _trainable(values: Any) -> Any:
+    """Return a tensor of inference mode as a copy: a training saves it for its gradients, and torch would refuse."""
+    return values.clone() if isinstance(values, Tensor) and values.is_inference() else values

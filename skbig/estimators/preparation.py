@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skbig._utils.device import SingleDevice, choose_backend, plain_torch
+from skbig.data.tensor_rows import TensorRows
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.history import History, continued_history
 from skbig.engine.members import Members
@@ -41,6 +43,7 @@ from skbig.estimators.private_fit import (
 )
 from skbig.estimators.session import Session, put_back
 from skbig.estimators.tensor_checks import checked_weight
+from skbig.estimators.tensors import on_host
 from skbig.estimators.validation import Validation, validation_of
 from skbig.estimators.validation_sets import checked_validation, held_out
 from skbig.networks.network import BuiltNetwork
@@ -229,7 +232,10 @@ def _checked_rows(
     dtypes = input_dtypes(device, estimator.precision)
     X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, reset=reset)
     backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
-    return Given(X, y, checked_weight(given.weight, X.shape[0]), given.soft).without_weightless(), backend
+    weight = given.weight
+    if isinstance(weight, Tensor) and not isinstance(X, TensorRows):  # which were to be looked at on the host
+        weight = on_host(weight, "sample_weight")
+    return Given(X, y, checked_weight(weight, X.shape[0]), given.soft).without_weightless(), backend
 
 
 def _seeds(

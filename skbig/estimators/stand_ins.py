@@ -9,6 +9,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import d2_pinball_score
 from sklearn.utils.metaestimators import available_if
 
+from skbig.estimators.tensors import on_host
+
 
 class _Predicted(BaseEstimator):
     """Stands for a fitted estimator whose predictions are known, so that any scorer can score them."""
@@ -74,7 +76,8 @@ class ScoredRegressor(RegressorMixin):
         """
         if not self._quantiles:
             return float(super().score(X, y, sample_weight))
-        columns = zip(self.predict(X).T, self._quantiles, strict=True)
+        y, sample_weight = on_host(y, "y"), on_host(sample_weight, "sample_weight")
+        columns = zip(on_host(self.predict(X), "X").T, self._quantiles, strict=True)
         explained = [d2_pinball_score(y, own, sample_weight=sample_weight, alpha=level) for own, level in columns]
         return float(np.mean(explained))
 

@@ -67,7 +67,7 @@ def check_tensor(estimator: Any, X: Tensor, dtype: Any, *, finite: bool = True) 
     return check_rows(estimator, on_host(X, "X"), dtype, finite=finite) if rows is None else rows
 
 
-def checked_target(y: Tensor, n_rows: int) -> Tensor | None:
+def checked_target(y: Any, n_rows: int) -> Tensor | None:
     """Return targets of validation rows, (N,) or (N, K); None where they are to be looked at on the host."""
     checked = _targets(y, n_rows)
     return checked.squeeze(1) if checked is not None and checked.dim() == 2 and checked.shape[1] == 1 else checked

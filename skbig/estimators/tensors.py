@@ -39,7 +39,7 @@ def on_host(values: Any, name: str) -> Any:
         )
     values = values.detach()
     narrow = values.is_floating_point() and values.dtype not in NUMPY_FLOATS
-    return (values.float() if narrow else values).cpu().numpy()
+    return (values.float() if narrow else values).cpu().resolve_neg().numpy()
 
 
 def on_device(values: Any, device: torch.device, name: str) -> Any:
@@ -48,8 +48,7 @@ def on_device(values: Any, device: torch.device, name: str) -> Any:
         return on_host(values, name)
     if values.layout != torch.strided:
         return on_host(values, name)  # says what is wrong
-    moved = values.detach().to(device)
-    return moved.clone() if moved.is_inference() else moved  # a training saves its rows, and torch would refuse
+    return values.detach().to(device)
 
 
 def for_loss(loss: Loss, y: Any) -> Any:

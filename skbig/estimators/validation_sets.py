@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from skbig.data.tensor_rows import TensorRows
 from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
 from skbig.estimators.inputs import hold_out
@@ -56,14 +56,17 @@ def _checked(
     estimator: EstimatorInterface, held: Given, dtype: Any, choices: Choices, X_name: str, y_name: str, weight_name: str
 ) -> Given:
     X = estimator._check_validation_rows(held.X, dtype, X_name)
-    n_rows = X.shape[0]
-    y = checked_target(held.y, n_rows) if isinstance(held.y, Tensor) else None
+    n_rows, y, weight = X.shape[0], None, held.weight
+    if isinstance(X, TensorRows):
+        y = checked_target(held.y, n_rows)
+    else:
+        weight = on_host(weight, weight_name)
     if y is None:
         y = estimator._checked_target(on_host(held.y, y_name), y_name)
     choices.loss.check_targets(for_loss(choices.loss, y))
     if n_rows != len(y):
         raise ValueError(f"{X_name} and {y_name} have inconsistent numbers of samples: {[n_rows, len(y)]}.")
-    return Given(X, y, checked_weight(held.weight, n_rows, weight_name)).without_weightless().copied()
+    return Given(X, y, checked_weight(weight, n_rows, weight_name)).without_weightless().copied()
 
 
 def _by_name(held: Given) -> tuple[dict[str, Given], bool]:

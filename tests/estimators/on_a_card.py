@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -31,7 +32,7 @@ from skbig import (
     BigNetworkRegressor,
     BigTabularClassifier,
 )
-from skbig.components import Loss
+from skbig.components import DPSGD, Loss
 from skbig.estimators import base, choices, preparation, validation
 from skbig.networks import MLP
 from tests.pretended_card import CARD, choose, on_card, watched
@@ -188,6 +189,17 @@ def test_rows_stay_where_they_are(name: str, dispatch: None) -> None:
     np.testing.assert_array_equal(rows.memory, X)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_on_a_cpu_a_tensor_is_an_array(name: str, dispatch: None) -> None:
+    """Whatever is trained there by a tensor is what an array's numbers train, to the bit, and predicts tensors."""
+    model, y = clone(MODELS[name][0]).set_params(device="cpu"), TARGETS[MODELS[name][1]]
+    rows = torch.from_numpy(X)
+    found = answers(clone(model).fit(rows, torch.from_numpy(y), torch.from_numpy(WEIGHT)), rows)
+    for method, expected in answers(model.fit(X, y, WEIGHT), X).items():
+        assert isinstance(found[method], Tensor) and found[method].device.type == "cpu"
+        np.testing.assert_array_equal(found[method].numpy(), expected, err_msg=method, strict=True)
+
+
 WEIGHTED = ("mlp, binary", "mlp, multilabel", "mlp, multi-output", "class weights", "standardized", "quasi-Newton")
 
 
@@ -265,8 +277,12 @@ def test_tensors_of_inference_mode() -> None:
     """What was made in inference mode is trained on, although torch saves nothing of it for a gradient."""
     with torch.inference_mode():
         rows, y = on_card(X) * 1, on_card(SIGNAL[:, 0]) * 1
-    assert rows.is_inference()
+        labels, weight = on_card(TARGETS["multilabel"].astype(float)) * 1, on_card(WEIGHT) * 1
+    assert rows.is_inference() and labels.is_inference()
     assert_alike(BigMLPRegressor(**SMALL).fit(rows, y), BigMLPRegressor(**SMALL).fit(X, SIGNAL[:, 0]))
+    model = BigMLPClassifier(precision="float64", **SMALL)
+    fitted = clone(model).fit(rows, labels, weight, X_val=rows, y_val=labels)
+    assert_alike(fitted, model.fit(X, TARGETS["multilabel"], WEIGHT), 5)
 
 
 Y = TARGETS["binary"]
@@ -380,6 +396,53 @@ def test_errors_are_those_of_arrays(name: str) -> None:
     with pytest.raises(ValueError, match=match) as ours:
         model.fit(*(None if each is None else on_card(each) for each in arrays))
     assert str(ours.value) == str(theirs.value) and vars(model) == before
+
+
+def test_what_a_device_does_not_check_is_checked_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a dtype that torch has for little else are read as an array, with all that belongs to them."""
+    monkeypatch.setattr("skbig.data.array_rows.COPIED_BYTES", 0)
+    rows = (np.abs(X) * 10).astype(np.uint16)
+    given = rows, Y, WEIGHT
+    held = {"X_val": rows, "y_val": Y, "sample_weight_val": WEIGHT}
+    there = {name: on_card(values) for name, values in held.items()}
+    model = BigMLPClassifier(**SMALL).fit(*map(on_card, given), **there)
+    assert_alike(model, BigMLPClassifier(**SMALL).fit(*given, **held), 5)
+
+
+def test_classes_in_a_tensor() -> None:
+    """So may be those that `partial_fit` is told; a label that is none of them is named."""
+    classes = on_card(np.unique(TARGETS["multiclass"]))
+    model = BigMLPClassifier(**SMALL).partial_fit(on_card(X), on_card(TARGETS["multiclass"]), classes)
+    with pytest.raises(ValueError, match=r"y has the classes \[5\], which are not in `classes_`"):
+        model.partial_fit(on_card(X), on_card(TARGETS["multiclass"] * 0 + 5))
+    with pytest.raises(ValueError, match="the same classes as in the previous call"):
+        model.set_params(warm_start=True).fit(on_card(X), on_card(Y))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float16, np.uint64, ">i4"])
+def test_labels_of_any_dtype(dtype: Any, dispatch: None, tmp_path: Path) -> None:
+    """Predictions are tensors of the dtype of the labels, also by a model whose arrays are read where they lie."""
+    y = TARGETS["multiclass"].astype(np.int64) + 10
+    model = BigMLPClassifier(**SMALL).fit(X, y.astype(dtype))
+    joblib.dump(model, tmp_path / "model")
+    for each in (model, joblib.load(tmp_path / "model", mmap_mode="r")):
+        found = each.predict(on_card(X))
+        assert found.device == CARD
+        np.testing.assert_array_equal(found.memory.numpy(), each.predict(X))
+    values = BigMLPRegressor(standardize_target=True, **SMALL).fit(X, y)
+    joblib.dump(values, tmp_path / "values")
+    read = joblib.load(tmp_path / "values", mmap_mode="r")
+    np.testing.assert_array_equal(read.predict(on_card(X)).memory.numpy(), values.predict(X))
+    read.set_params(warm_start=True).fit(on_card(X), on_card(y))
+
+
+def test_private_rows() -> None:
+    """Rows that are drawn by chance are drawn from a tensor."""
+    settings = SMALL | {"privacy": DPSGD(noise_multiplier=1.0, delta=1e-3)}
+    with watched() as traffic:
+        model = BigMLPClassifier(**settings).fit(on_card(X), on_card(Y))
+    assert traffic.most_returned() <= FEW
+    assert_alike(model, BigMLPClassifier(**settings).fit(X, Y))
 
 
 def test_errors_of_rows_to_predict() -> None:

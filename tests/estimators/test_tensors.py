@@ -25,7 +25,15 @@ FORMS = {
     "plain": lambda tensor: tensor,
     "with a gradient": lambda tensor: tensor.clone().requires_grad_(),
     "in columns": lambda tensor: torch.from_numpy(np.asfortranarray(tensor.numpy())),
+    "with its sign put off": lambda tensor: torch._neg_view(-tensor),
+    "of inference mode": lambda tensor: _inferred(tensor),
 }
+
+
+def _inferred(tensor: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return tensor * 1
+
 
 WITH_DISPATCH = """
 import numpy as np, torch, sklearn
@@ -41,11 +49,16 @@ for name in ("predict", "predict_proba", "predict_log_proba", "decision_function
 assert model.predict(X).dtype == torch.int64
 assert model.predict_proba(X).dtype == torch.float32
 assert isinstance(model.score(X, (X[:, 0] > 0).long()), float)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+chain = make_pipeline(StandardScaler(), BigMLPRegressor(**settings)).fit(X, X[:, 0])
+assert isinstance(chain.predict(X), torch.Tensor) and isinstance(chain.score(X, X[:, 0]), float)
+short = BigMLPClassifier(**settings).fit(X.numpy(), (X[:, 0] > 0).numpy().astype("uint16"))
+assert short.predict(X).dtype == torch.uint16
 named = BigMLPClassifier(**settings).fit(X, np.where(X[:, 0].numpy() > 0, "yes", "no"))
 assert isinstance(named.predict(X), np.ndarray)
 mean, spread = BigMLPRegressor(n_members=2, **settings).fit(X, X[:, 0]).predict(X, return_std=True)
 assert isinstance(mean, torch.Tensor) and isinstance(spread, torch.Tensor)
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from skbig.estimators.base import NetworkEstimator
 seen, check = [], NetworkEstimator._check_rows
@@ -76,7 +89,7 @@ def test_tensors_are_read_as_arrays(form: str) -> None:
     model = BigMLPClassifier(**SETTINGS).fit(rows, labels, weight, X_val=rows, y_val=labels)
     np.testing.assert_array_equal(model.predict_proba(rows), expected.predict_proba(X))
     assert isinstance(model.predict(rows), np.ndarray)
-    np.testing.assert_array_equal(rows.detach().numpy(), X)
+    np.testing.assert_array_equal(rows.detach().resolve_neg().numpy(), X)
     assert rows.requires_grad == (form == "with a gradient")
 
 
