@@ -80,6 +80,14 @@ class LaunchOptions:
         return sys.platform == "linux" and self.device_type == "cpu"
 
     @staticmethod
+    def directory() -> str:
+        """Return where the workers work: where the caller does, unless that folder is gone."""
+        try:
+            return os.getcwd()
+        except FileNotFoundError:
+            return os.sep
+
+    @staticmethod
     def path() -> list[str]:
         """Return where the workers look for modules: where the caller does, whatever the current directory is."""
         return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]

@@ -79,7 +79,7 @@ class _Launch:
             device_type=options.device_type,
             timeout=options.timeout,
             max_restarts=options.max_restarts,
-            directory=os.getcwd(),
+            directory=options.directory(),
             environment=options.environment(home),
             path=options.path(),
             forks=options.forks,

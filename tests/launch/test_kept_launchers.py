@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,8 @@ def test_one_launcher_serves_one_launch_after_the_other(
     assert run(n_workers=1)["directory"] == str(tmp_path / "elsewhere")
     launch("jobs_of_now:draw", tmp_path, LaunchOptions(2, threads_per_worker=1))
     drawn = [json.loads((tmp_path / f"draws-{rank}").read_text()) for rank in range(2)]
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert run()["directory"] == "/"
     assert drawn[0] != drawn[1]
     assert kept() == first
     assert not psutil.Process(first[0]).open_files() and psutil.Process(first[0]).cwd() == "/"
