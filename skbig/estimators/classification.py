@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -30,7 +29,7 @@ from skbig.estimators.initialize import begin
 from skbig.estimators.prediction import pooled
 from skbig.estimators.row_checks import check_validation_labels
 from skbig.estimators.sklearn_compat import available_if, with_callbacks
-from skbig.estimators.stand_ins import PredictedClassifier
+from skbig.estimators.stand_ins import PredictedClassifier, ScoredClassifier
 from skbig.estimators.tensors import as_the_rows
 from skbig.estimators.types import Table, Targets, ValidationTable, ValidationTargets, ValidationWeights, Weights
 
@@ -52,7 +51,7 @@ def _largest(raw: torch.Tensor) -> torch.Tensor:
 
 
 @estimator
-class Classifier(ClassifierMixin, ClassifierAttributes, NetworkEstimator):
+class Classifier(ScoredClassifier, ClassifierAttributes, NetworkEstimator):
     """What makes a classifier of a network estimator."""
 
     loss: str | Loss | Function[..., torch.Tensor] = parameter(

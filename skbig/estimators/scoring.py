@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score, r2_score
 
 from skbig._utils.user_warning import warn_user
@@ -24,7 +23,7 @@ from skbig.estimators.declaration import given_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.sklearn_compat import formula_of, is_metric, metric_of, scorer_of
-from skbig.estimators.stand_ins import ScoredRegressor
+from skbig.estimators.stand_ins import ScoredClassifier, ScoredRegressor
 
 ANSWERS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
 """Methods that a scorer may call. Where a subclass has its own, a stand-in cannot answer."""
@@ -132,8 +131,8 @@ def _metric(estimator: EstimatorInterface, name: str, scoring: Any) -> Metric:
         return Metric(name, None)
     if scoring is None:
         score = type(estimator).score  # type: ignore[attr-defined]
-        formula = {ClassifierMixin.score: accuracy_score, ScoredRegressor.score: r2_score}.get(score)
-        return Metric(name, _own_score, _answers_as_ours(estimator), _takes_weights(score), formula)
+        formulas: dict[Any, Any] = {ScoredClassifier.score: accuracy_score, ScoredRegressor.score: r2_score}
+        return Metric(name, _own_score, _answers_as_ours(estimator), _takes_weights(score), formulas.get(score))
     scorer = scorer_of(scoring)
     if not is_metric(scorer):
         return Metric(name, scorer, False, _takes_weights(scorer))

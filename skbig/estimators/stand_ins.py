@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import d2_pinball_score
 from sklearn.utils.metaestimators import available_if
 
-from skbig.estimators.tensors import on_host
+from skbig.estimators.tensors import for_metric, on_host
 
 
 class _Predicted(BaseEstimator):
@@ -53,6 +53,25 @@ class PredictedClassifier(ClassifierMixin, _Predicted):
         return self.answers["predict_log_proba"]
 
 
+class ScoredClassifier(ClassifierMixin):
+    """Scores predictions as classifiers do, also by targets in a tensor."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy: the part of the rows whose class, or whose labels all, are predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        return float(super().score(X, for_metric(y, "y"), for_metric(sample_weight, "sample_weight")))
+
+
 class ScoredRegressor(RegressorMixin):
     """Scores predictions as regressors do, and those of several quantiles by their own loss."""
 
@@ -75,7 +94,7 @@ class ScoredRegressor(RegressorMixin):
         score : float
         """
         if not self._quantiles:
-            return float(super().score(X, y, sample_weight))
+            return float(super().score(X, for_metric(y, "y"), for_metric(sample_weight, "sample_weight")))
         y, sample_weight = on_host(y, "y"), on_host(sample_weight, "sample_weight")
         columns = zip(on_host(self.predict(X), "X").T, self._quantiles, strict=True)
         explained = [d2_pinball_score(y, own, sample_weight=sample_weight, alpha=level) for own, level in columns]

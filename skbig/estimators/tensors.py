@@ -39,7 +39,11 @@ def on_host(values: Any, name: str) -> Any:
         )
     values = values.detach()
     narrow = values.is_floating_point() and values.dtype not in NUMPY_FLOATS
-    return (values.float() if narrow else values).cpu().resolve_neg().numpy()
+    try:
+        return (values.float() if narrow else values).cpu().resolve_neg().numpy()
+    except TypeError as error:
+        message = f"{name} is a tensor of dtype {values.dtype}, which NumPy does not have. Give one of real numbers."
+        raise TypeError(message) from error
 
 
 def on_device(values: Any, device: torch.device, name: str) -> Any:
@@ -54,6 +58,11 @@ def on_device(values: Any, device: torch.device, name: str) -> Any:
 def for_loss(loss: Loss, y: Any) -> Any:
     """Return targets as a loss looks whether they are legal: one that a user has written gets an array."""
     return y if type(loss).check_targets.__module__.startswith("skbig.") else on_host(y, "y")
+
+
+def for_metric(values: Any, name: str) -> Any:
+    """Return targets or weights as scikit-learn's metrics take them beside predictions: arrays, without dispatch."""
+    return values if get_config()["array_api_dispatch"] else on_host(values, name)
 
 
 def as_the_rows(result: Tensor, X: Any) -> Any:

@@ -32,7 +32,7 @@ from skbig import (
     BigNetworkRegressor,
     BigTabularClassifier,
 )
-from skbig.components import DPSGD, Loss
+from skbig.components import DPSGD, Loss, Quantile
 from skbig.estimators import base, choices, preparation, validation
 from skbig.networks import MLP
 from tests.pretended_card import CARD, choose, on_card, watched
@@ -226,6 +226,20 @@ def test_predictions_are_arrays_without_dispatch() -> None:
     assert traffic.returned.count((N_ROWS, N_FEATURES)) == 0 and traffic.most_sent() <= FEW
     for method, expected in answers(model, X).items():
         np.testing.assert_array_equal(found[method], expected, strict=True)
+
+
+def test_scores() -> None:
+    """Rows, targets and weights of a device are scored as arrays are."""
+    labels, values = TARGETS["multiclass"], SIGNAL[:, 0]
+    models = (
+        (BigMLPClassifier(**SMALL), labels),
+        (BigMLPRegressor(**SMALL), values),
+        (BigMLPRegressor(loss=Quantile([0.1, 0.9]), **SMALL), values),
+    )
+    for model, y in models:
+        given = X, y, WEIGHT
+        model.fit(X, y)
+        assert model.score(*map(on_card, given)) == model.score(*given)
 
 
 def test_words_are_in_arrays(dispatch: None) -> None:

@@ -106,6 +106,11 @@ def test_bfloat16_is_read_as_float32() -> None:
     ("wrong", "error", "match"),
     [
         (lambda X: X.to("meta"), ValueError, "X is a tensor on the 'meta' device, which holds no numbers"),
+        (
+            lambda X: X.byte().view(torch.bits8),
+            TypeError,
+            "X is a tensor of dtype torch.bits8, which NumPy does not have",
+        ),
         (Tensor.to_sparse, TypeError, r"layout torch.sparse_coo, which is not read. Give a scipy.sparse.csr_array"),
     ],
 )
