@@ -505,7 +505,7 @@ def test_several_sets_of_validation_rows() -> None:
 
 
 def test_a_scorer_gets_arrays() -> None:
-    """One of a user's own sees rows and targets as arrays, and so do callbacks and a loss that looks at targets."""
+    """One of a user's own sees rows and targets as arrays, and so does a loss that looks at targets."""
     seen: list[Any] = []
 
     def scorer(estimator: Any, rows: Any, y: Any, sample_weight: Any = None) -> float:
@@ -519,6 +519,33 @@ def test_a_scorer_gets_arrays() -> None:
         expected = BigMLPRegressor(**settings).fit(X, y, WEIGHT)
         np.testing.assert_allclose(model.validation_scores_, expected.validation_scores_, rtol=1e-5)
     assert {type(each) for each in seen} == {np.ndarray}
+
+
+class Witness:
+    """A callback that writes down what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+
+    def setup(self, estimator: Any, context: Any) -> None: ...
+
+    def teardown(self, estimator: Any, context: Any) -> None: ...
+
+    def on_fit_task_begin(self, estimator: Any, context: Any, *, X: Any, y: Any, metadata: Any) -> None:
+        self.given.extend((X, y, metadata["sample_weight"]))
+
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
+        if fitted_estimator is not None:
+            fitted_estimator.predict_proba(X)
+
+
+def test_callbacks_get_arrays() -> None:
+    """They see what they see of a fit to arrays."""
+    pytest.importorskip("sklearn.callback")
+    witness = Witness()
+    model = BigMLPClassifier(**SMALL).set_callbacks(witness).fit(on_card(X), on_card(Y), on_card(WEIGHT))
+    assert {type(each) for each in witness.given} == {np.ndarray}
+    assert_alike(model, BigMLPClassifier(**SMALL).fit(X, Y, WEIGHT), 5)
 
 
 def test_whole_numbers_of_a_module() -> None:
