@@ -696,6 +696,41 @@ def test_federation_is_beside_central_training() -> None:
     assert min(wanted, mean) > 0.8
 
 
+def test_a_setting_is_chosen_one_after_the_other() -> None:
+    """It begins with the first of each, and goes on with the best so far."""
+    asked = []
+
+    def loss(setting: dict[str, Any]) -> float:
+        asked.append((setting["a"], setting["b"]))
+        return float((setting["a"] - 2) ** 2 + setting["b"])
+
+    assert compression.chosen({"a": (1, 2, 3), "b": (0, -1, 5)}, loss) == {"a": 2, "b": -1}
+    assert asked == [(1, 0), (2, 0), (3, 0), (2, -1), (2, 5)]
+
+
+def test_students_are_chosen_without_the_test_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What chooses learns and scores training rows alone; the test rows are scored once for each of three models."""
+    learnt, scored = [], []
+    whole = compression.digits(None, 0)
+    split = whole[0][:120], whole[1][:50], whole[2][:120], whole[3][:50]
+    lesson = compression.Lesson(
+        lambda seed, max_iter: compression.network(4, seed=seed, max_iter=max_iter, batch_size=24),
+        lambda seed: compression.network(8, seed=seed, max_iter=1, batch_size=24),
+        lambda folder, seed: split,
+        max_iter=1,
+    )
+    monkeypatch.setattr(compression, "SETTINGS", {"n_made": (1, 0), "epochs": (1, 2)})
+    of, scores = compression.School.of, compression.scores
+    monkeypatch.setattr(compression.School, "of", lambda *given: (learnt.append(given[2]), of(*given))[1])
+    monkeypatch.setattr(compression, "scores", lambda model, X, y: (scored.append(X), scores(model, X, y))[1])
+    found, settings = compression.taught(lesson, None, 0)
+    assert found.shape == (3, 2) and set(settings[0]) == {"epochs"} and set(settings[1]) == {"n_made", "epochs"}
+    assert [len(rows) for rows in learnt] == [96, 120]
+    assert [len(X) for X in scored] == [24] * 5 + [50] * 3
+    known = {row.tobytes() for row in learnt[0]}
+    assert not any(row.tobytes() in known for row in scored[0])
+
+
 def test_numbers_that_a_smaller_model_has() -> None:
     """Zeros do not count as numbers of a model."""
     model = skbig.BigMLPClassifier((4,)).initialize(n_features=3, classes=range(3))
