@@ -18,6 +18,7 @@ from skbig.data.targets import ClassTargets
 from skbig.engine.train import Training
 from skbig.estimators.given import Given
 from skbig.estimators.prediction import raw_predictions
+from skbig.estimators.validation import FoldedValidation
 
 CALIBRATED_ROWS = 10_000
 """So many held-out rows are enough."""
@@ -53,13 +54,24 @@ def predicted_by_members(training: Training, X: Any) -> Tensor:
     return raw_predictions(members.network, members.parameters, members.statistics, X).cpu().double()
 
 
+def out_of_fold(training: Training, X: Any) -> Tensor | None:
+    """Return what held-out rows (N, F) are predicted as by the member that has not read them, (1, N, K) in float64.
+
+    None, where all members hold out the same rows.
+    """
+    if not isinstance(training.validation, FoldedValidation):
+        return None
+    return training.validation.out_of_fold(training.shown).flatten(0, 1)[None, : X.shape[0]].cpu().double()
+
+
 def temperature_of(training: Training, targets: ClassTargets, held: Given) -> float:
     """Return by what to divide raw predictions, so that the ensemble's log loss on held-out rows is small.
 
     It is the most probable temperature, where its logarithm is normal around zero; few rows say little against that.
     """
     rows = first_rows(held, CALIBRATED_ROWS)
-    raw, y, loss = predicted_by_members(training, rows.X), targets.encode(rows.y), training.recipe.loss
+    raw, y, loss = out_of_fold(training, rows.X), targets.encode(rows.y), training.recipe.loss
+    raw = predicted_by_members(training, rows.X) if raw is None else raw
     weight = np.ones(len(y)) if rows.weight is None else rows.weight
 
     def loss_at(log_temperature: float) -> float:

@@ -71,6 +71,17 @@ def raw_predictions(
             most = max(MIN_BLOCK_ROWS, min(most, X.shape[0]) // 2)  # only now the error has let go of the memory
 
 
+def raw_predictions_of_own(
+    network: BuiltNetwork, parameters: Mapping[str, Tensor], statistics: Mapping[str, Tensor], X: Tensor
+) -> Tensor:
+    """Return raw predictions (M, N, K) of dense rows (M, N, F), of which each member has its own, block by block."""
+    like, n_members = _like(network, parameters)
+    most = block_rows(like, network.width * n_members)
+    with torch.no_grad():
+        blocks = [forward(network, parameters, statistics, block.to(like)) for block in X.split(most, 1)]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+
+
 def block_rows(like: Tensor, width: int) -> int:
     """Return how many rows to predict at once that are so wide in the widest layer, all members together."""
     n_bytes = PREDICT_BYTES if like.device.type == "cpu" else DEVICE_BYTES

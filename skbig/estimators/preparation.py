@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from skbig._utils.device import SingleDevice, choose_backend, plain_torch
+from skbig.data.folded_rows import folded
+from skbig.data.rows import Rows
 from skbig.data.tensor_rows import TensorRows
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.history import History, continued_history
@@ -45,7 +48,7 @@ from skbig.estimators.session import Session, put_back
 from skbig.estimators.tensor_checks import checked_weight
 from skbig.estimators.tensors import on_host
 from skbig.estimators.validation import Validation, validation_of
-from skbig.estimators.validation_sets import checked_validation, held_out
+from skbig.estimators.validation_sets import FOLDS, check_folds, checked_validation, held_out, left_out_by_members
 from skbig.networks.network import BuiltNetwork
 
 
@@ -91,9 +94,15 @@ def _prepare(
     saves = None if incremental else directory_of(estimator, checked, validation)
     saved = _newest(saves, runner)
     seeds = _seeds(estimator, choices["n_members"], goes_on, saved, runner)
-    if validation is None and choices["early_stopping"]:
+    left_out: dict[int, np.ndarray] = {}
+    folds = validation is None and choices["early_stopping"] == FOLDS
+    if validation is None and choices["early_stopping"] and not folds:
         checked, validation = held_out(estimator, checked, seeds[0], incremental)
-    checked = _weighted(estimator, checked, targets, incremental)
+    unweighted, weight = checked, checked_weight(estimator._weights(checked, targets, incremental), checked.X.shape[0])
+    checked = replace(checked, weight=weight).without_weightless()  # a class may have the weight zero
+    if folds:
+        check_folds(len(seeds), incremental=incremental, alone=runner is LOCAL)
+        left_out, validation = left_out_by_members(estimator, unweighted, weight, seeds)
     resolved = resolved._replace(checked=checked, validation=validation)
     ledger = ledger_before(estimator, choices, goes_on=goes_on)
     recipe = _recipe(estimator, resolved, ledger, goes_on=goes_on, incremental=incremental)
@@ -101,14 +110,16 @@ def _prepare(
     if ledger is not None:
         recipe = replace(recipe, steps_forgotten=steps_forgotten(ledger, members))
     first_epoch = 0 if incremental else members.epochs
-    judge = validation_of(estimator, validation, targets, choices.loss, home, first_epoch)
+    judge = validation_of(
+        estimator, validation, targets, choices.loss, home, first_epoch, n_folds=max(1, len(left_out))
+    )
     session = Session(
         estimator=estimator,
         before=before,
         given=given,
         targets=targets,
         members=members,
-        rows=_rows(estimator, resolved, recipe),
+        rows=_rows(estimator, resolved, recipe, left_out),
         recipe=recipe,
         backend=backend,
         tracker=tracker,
@@ -140,16 +151,23 @@ def _recipe(
     return privately(recipe, choices, choices.privacy, X.shape[0], ledger, one_epoch=incremental)
 
 
-def _rows(estimator: EstimatorInterface, resolved: _Resolved, recipe: Recipe) -> Any:
+def _rows(
+    estimator: EstimatorInterface, resolved: _Resolved, recipe: Recipe, left_out: Mapping[int, np.ndarray]
+) -> Any:
     """Put the rows where they are trained on."""
     checked, targets = resolved.checked, resolved.targets
-    return placed(
+    rows = placed(
         checked,
         checked.encoded(targets.encode),
         resolved.home,
         at_once=recipe.batch_size >= checked.X.shape[0],
         row_lengths=estimator._row_lengths(checked.X),
     )
+    if not left_out:
+        return rows
+    if not isinstance(rows, Rows) or rows.is_sparse:
+        raise ValueError("early_stopping='folds' needs dense rows in memory. Use early_stopping=True.")
+    return folded(rows, left_out)
 
 
 def _resolve(
@@ -251,9 +269,3 @@ def _seeds(
 def _history(estimator: EstimatorInterface, validation: Validation | None, goes_on: bool) -> History:
     more = [] if validation is None else validation.more
     return continued_history(estimator._curves if goes_on else {}, more)
-
-
-def _weighted(estimator: EstimatorInterface, checked: Given, targets: Any, incremental: bool) -> Given:
-    """Return rows with the weights of their classes; a class may have the weight zero."""
-    weight = checked_weight(estimator._weights(checked, targets, incremental), checked.X.shape[0])
-    return replace(checked, weight=weight).without_weightless()

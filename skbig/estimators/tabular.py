@@ -42,6 +42,8 @@ from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import TrainingParameters
 from skbig.estimators.presets import OF_CLASSES, OF_NUMBERS, Preset
 from skbig.estimators.row_checks import check_table, check_training_table, check_weight, loaded_if_small
+from skbig.estimators.validation import FoldedValidation
+from skbig.estimators.validation_sets import FOLDS
 from skbig.networks.network import BuiltNetwork
 from skbig.networks.tabular import NUMBER_EMBEDDINGS, TabularMLP
 from skbig.tables.encoding import TableEncoding, fit_encoding
@@ -92,7 +94,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         *constraints_of(TabularMLP, "dropout"),
         words="'auto' or float in [0, 1)",
         doc="""Share of hidden units that are zeroed at random in each training step. 'auto' is 0.1 for classes from 50
-        rows on, else none.""",
+        rows on, 0.3 where each member holds out rows of its own, and none for numbers.""",
         stacks=True,
     )
     normalization: str | None = parameter(
@@ -112,11 +114,12 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         the first, for up to 128 columns.""",
         stacks=True,
     )
-    n_bins: int = parameter(
-        128,
+    n_bins: str | int = parameter(
+        "auto",
+        AUTO,
         *constraints_of(TabularMLP, "n_bins"),
-        words="int",
-        doc="Bins of each number that is embedded piecewise.",
+        words="'auto' or int",
+        doc="Bins of each number that is embedded piecewise; 'auto' takes from 8 to 128, more for more rows.",
         stacks=True,
     )
     penalty: str | Penalty | None = parameter(
@@ -173,10 +176,13 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     early_stopping: str | bool = parameter(  # type: ignore[assignment]
         "auto",
         AUTO,
+        Options((FOLDS,)),
         Boolean(),
-        words="'auto' or bool",
-        doc="""Whether rows are held out, and the weights of the best epoch by their score are kept. 'auto' does so from
-        50 rows on. The validation rows are `X_val` of `fit`, else held out from X.""",
+        words="{'auto', 'folds'} or bool",
+        doc="""Whether rows are held out, and the weights of the best epoch by their score are kept. The validation rows
+        are `X_val` of `fit`, else held out from X: with True the same for all members, with 'folds' a part of its own
+        for each, so that every row is read by all members but one, and judges that one. 'auto' is 'folds' from 50 rows
+        on up to 5000, of rows in memory, without `backend`; True for more.""",
     )
     n_iter_no_change: float = parameter(
         inf,
@@ -189,7 +195,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         "auto",
         *constraints_of(TrainingParameters, "precision"),
         words="{'auto', 'float32', 'float64', 'tf32', 'bf16'}",
-        doc="""'auto' is float32; on a CPU float64 for up to 1000 rows. 'bf16' computes in bfloat16 and keeps the
+        doc="""'auto' is float32; on a CPU float64 for up to 200 rows. 'bf16' computes in bfloat16 and keeps the
         weights in float32.""",
     )
 
@@ -242,7 +248,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
             sizes = hidden_sizes(self.hidden_layer_sizes, type(self).__name__)
         embedding = "piecewise_linear" if self.number_embedding == "auto" else self.number_embedding
         dropout = self._preset.dropout if self.dropout == "auto" else float(self.dropout)
-        return TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, self.n_bins)
+        n_bins = 128 if self.n_bins == "auto" else int(self.n_bins)
+        return TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, n_bins)
 
     def _settled(
         self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
@@ -251,16 +258,24 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         is_small = n_rows < presets.MIN_ROWS_TO_JUDGE
         network = choices.network
         assert isinstance(network, TabularMLP)
-        network = network.replace(n_codes=layout.n_codes, n_passed=layout.n_flags)
+        network = network.replace(n_codes=layout.n_codes, n_passed=layout.n_flags, n_bins=self.encoding_.n_bins)
+        network = network.replace(begins_straight=n_rows <= presets.FEW_ROWS)
         if not self.encoding_.bins and network.number_embedding == "piecewise_linear":
             network = network.replace(number_embedding=None)
-        if is_small and self.dropout == "auto":
-            network = network.replace(dropout=0.0)
+        n_members = len(self._progress["seeds"]) if goes_on else choices["n_members"]
+        in_folds = not (is_small or incremental or judged) and presets.in_folds(choices, checked.X, n_members)
+        preset = presets.of_few_rows(self._preset, self.preset) if in_folds else self._preset
+        fitted = self._network.network if goes_on else None
+        sizes = fitted.hidden_layer_sizes if isinstance(fitted, TabularMLP) else preset.hidden_layer_sizes
+        if isinstance(self.hidden_layer_sizes, str):
+            network = network.replace(hidden_layer_sizes=sizes)
+        if self.dropout == "auto":
+            network = network.replace(dropout=0.0 if is_small else preset.dropout)
         settled = {
-            "n_members": 1 if is_sparse(checked.X) else self._preset.n_members,
+            "n_members": 1 if is_sparse(checked.X) else preset.n_members,
             "batch_size": "full" if is_small else presets.batch_size(n_rows),
             "max_iter": presets.n_epochs(self._preset, n_rows),
-            "early_stopping": judged or not (is_small or incremental),
+            "early_stopping": FOLDS if in_folds else judged or not (is_small or incremental),
         }
         settled = {name: value for name, value in settled.items() if choices[name] == "auto"}
         if goes_on:
@@ -299,10 +314,12 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     def _fitted_encoding(self, X: Any, weight: np.ndarray | None) -> TableEncoding | SparseEncoding:
         if sparse.issparse(X):
             return fit_sparse(X, weight)
+        n_rows = X.shape[0]
         if isinstance(X, Source):
             X, rows = sample(X)
             weight = None if weight is None else weight[rows]
-        encoding = fit_encoding(as_table(X), weight, self.categorical_features, self.n_bins)
+        n_bins = presets.n_bins(n_rows) if self.n_bins == "auto" else int(self.n_bins)
+        encoding = fit_encoding(as_table(X), weight, self.categorical_features, n_bins)
         few = self.number_embedding != "auto" or encoding.layout.n_numbers <= presets.MAX_EMBEDDED
         return dataclasses.replace(encoding, bins=self.number_embedding in ("auto", "piecewise_linear") and few)
 
@@ -319,12 +336,13 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     def _concluded(self, training: Training, targets: Any, held: Mapping[str, Given] | None) -> dict[str, Any]:
         if isinstance(self.encoding_, SparseEncoding):
             return {}
-        judges = judging_rows(held)
+        judges, validation = judging_rows(held), training.validation
         rows = training.rows if judges is None else placed_for(training, targets, judges)
+        n_folds = training.members.n_members if isinstance(validation, FoldedValidation) else 1
         if not (isinstance(rows, Rows) and isinstance(rows.X, Tensor)):  # they are streamed
             return {}
         sources, n_columns = self.encoding_.sources(), self.encoding_.n_columns
-        return {"feature_importances_": permutation_importances(training, rows, sources, n_columns)}
+        return {"feature_importances_": permutation_importances(training, rows, sources, n_columns, n_folds)}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

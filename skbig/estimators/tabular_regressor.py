@@ -19,7 +19,13 @@ from skbig.components.losses.base import Loss
 from skbig.components.losses.units import InUnits
 from skbig.data.targets import RegressionTargets
 from skbig.engine.train import Training
-from skbig.estimators.calibration import CALIBRATED_ROWS, first_rows, judging_rows, predicted_by_members
+from skbig.estimators.calibration import (
+    CALIBRATED_ROWS,
+    first_rows,
+    judging_rows,
+    out_of_fold,
+    predicted_by_members,
+)
 from skbig.estimators.choices import Choices
 from skbig.estimators.conformal import Conformity, conformity
 from skbig.estimators.declaration import estimator, parameter
@@ -150,8 +156,10 @@ class BigTabularRegressor(Regressor, BigTabular):
     def _compared(self, training: Training, targets: RegressionTargets, held: Given) -> Conformity:
         """Compare held-out targets with what is predicted for them."""
         rows = first_rows(held, CALIBRATED_ROWS)
-        raw = predicted_by_members(training, rows.X)
+        raw, unseen = predicted_by_members(training, rows.X), out_of_fold(training, rows.X)
         middle, spread = _middle_and_spread(raw, training.recipe.loss, targets)
+        if unseen is not None:  # others of the members have read the row
+            middle, _ = _middle_and_spread(unseen, training.recipe.loss, targets)
         return conformity(np.asarray(rows.y, dtype=np.float64).reshape(len(middle), -1), middle, spread, rows.weight)
 
     def _settled(

@@ -29,7 +29,7 @@ from skbig.estimators.finite_predictions import are_finite
 from skbig.estimators.fitted_state import curve_means
 from skbig.estimators.given import Given
 from skbig.estimators.interface import EstimatorInterface
-from skbig.estimators.prediction import raw_predictions
+from skbig.estimators.prediction import raw_predictions, raw_predictions_of_own
 from skbig.estimators.scoring import Member, Metric, metrics_of, model_of
 
 
@@ -129,6 +129,11 @@ class Validation:
     def more(self) -> list[str]:
         return list(self._places)
 
+    def sets_of(self, own: int) -> Sequence[ValidationSet]:
+        """Return the sets by which a member of the training is judged: those of all."""
+        del own
+        return self.sets
+
     @property
     def needs_models(self) -> bool:
         """Whether a scorer looks at more than predictions."""
@@ -139,7 +144,7 @@ class Validation:
 
     def evaluate_all(self, raws: Sequence[Tensor], members: Members, recipe: Recipe) -> Validated:
         """Judge all members by the raw predictions (M, N, K) of each set."""
-        every = [self.evaluate([raw[m] for raw in raws], members, m, recipe) for m in range(members.n_members)]
+        every = [self.evaluate([raw[m] for raw in raws], members, m, recipe, m) for m in range(members.n_members)]
         validated = side_by_side(every)
         predicted = ~np.isnan(validated.loss)
         self.has_loss |= bool(np.isfinite(validated.loss).all())
@@ -154,10 +159,13 @@ class Validation:
             )
         return validated
 
-    def evaluate(self, raws: Sequence[Tensor], members: Members, m: int, recipe: Recipe) -> Validated:
-        """Judge one member by its raw predictions (N, K) of each set; the arrays are (1,)."""
+    def evaluate(self, raws: Sequence[Tensor], members: Members, m: int, recipe: Recipe, own: int) -> Validated:
+        """Judge one member by its raw predictions (N, K) of each set; the arrays are (1,).
+
+        It is the one at `m` of some members, and at `own` of those of its training.
+        """
         member = Member(members, m, recipe, self._first_epoch)
-        evaluated = [one.evaluate(raw, member) for one, raw in zip(self.sets, raws, strict=True)]
+        evaluated = [one.evaluate(raw, member) for one, raw in zip(self.sets_of(own), raws, strict=True)]
         values = [[loss, *scores] for loss, scores in evaluated]
         more = {name: np.array([values[k][i]]) for name, (k, i) in self._places.items()}
         return Validated(np.array([values[0][0]]), np.array([values[0][1]]), more)
@@ -177,6 +185,40 @@ class Validation:
             own = self.sets[k]
             curves[own.name]["loss" if i == 0 else own.metrics[i - 1].name] = curve_means(history.more[name])
         return curves
+
+
+class FoldedValidation(Validation):
+    """Judges each member by a fold of its own, which it has not read.
+
+    Parameters
+    ----------
+    whole : ValidationSet
+        The folds one after another, equally large.
+    n_folds : int
+    first_epoch : int
+    """
+
+    def __init__(self, whole: ValidationSet, n_folds: int, first_epoch: int = 0) -> None:
+        super().__init__([whole], first_epoch)
+        size = whole.rows.n_rows // n_folds
+        self._folds = [_part_of(whole, slice(m * size, (m + 1) * size)) for m in range(n_folds)]
+        self._X = whole.rows.X.unflatten(0, (n_folds, size))
+
+    def sets_of(self, own: int) -> Sequence[ValidationSet]:
+        return self._folds[own : own + 1]
+
+    def __call__(self, members: Members, recipe: Recipe) -> Validated:
+        return self.evaluate_all([self.out_of_fold(members)], members, recipe)
+
+    def out_of_fold(self, members: Members) -> Tensor:
+        """Return what each member predicts for its own fold, (M, N, K)."""
+        return raw_predictions_of_own(members.network, members.parameters, members.statistics, self._X)
+
+
+def _part_of(whole: ValidationSet, rows: slice) -> ValidationSet:
+    placed, given = whole.rows, whole.given.take(np.arange(rows.start, rows.stop))
+    weight = None if placed.weight is None else placed.weight[rows]
+    return replace(whole, rows=replace(placed, X=placed.X[rows], y=placed.y[rows], weight=weight), given=given)
 
 
 def _noted_besides(one: ValidationSet, decides: bool) -> list[tuple[int, str]]:
@@ -200,17 +242,17 @@ class StackedValidation:
     """Judges each member of a stack by the validation of its own training; members with the same rows in one go."""
 
     def __init__(self, trainings: Sequence[Training]) -> None:
-        self._owners = [training for training in trainings for _ in range(training.members.n_members)]
+        self._owners = [(training, own) for training in trainings for own in range(training.members.n_members)]
         # One that has been evaluated before was finite then; later, an epoch may fail and the next be better.
-        self._finite = np.array([bool(training.history.validation_loss) for training in self._owners])
-        first = _validation(self._owners[0])
+        self._finite = np.array([bool(training.history.validation_loss) for training, _ in self._owners])
+        first = _validation(trainings[0])
         self.more = first.more
         self._groups = [self._members_by_rows(k) for k in range(len(first.sets))]
 
     def _members_by_rows(self, k: int) -> list[list[int]]:
         groups: list[list[int]] = []
-        for m, training in enumerate(self._owners):
-            same = [group for group in groups if _same_rows(_rows(self._owners[group[0]], k), _rows(training, k))]
+        for m, owner in enumerate(self._owners):
+            same = [group for group in groups if _same_rows(_rows(self._owners[group[0]], k), _rows(owner, k))]
             if same:
                 same[0].append(m)
             else:
@@ -240,9 +282,9 @@ class StackedValidation:
 
     def _judge(self, members: Members, m: int, raws: Sequence[Tensor]) -> Validated:
         """Judge a member; all is NaN where it fails: it will be repeated alone, and fail there."""
-        training = self._owners[m]
+        training, own = self._owners[m]
         try:
-            validated = _validation(training).evaluate(raws, members, m, training.recipe)
+            validated = _validation(training).evaluate(raws, members, m, training.recipe, own)
         except Exception:
             return self._nothing()
         self._finite[m] |= bool(np.isfinite(validated.loss).all())
@@ -258,8 +300,9 @@ def _validation(training: Training) -> Validation:
     return training.validation
 
 
-def _rows(training: Training, k: int) -> Any:
-    return _validation(training).sets[k].rows.X
+def _rows(owner: tuple[Training, int], k: int) -> Any:
+    training, own = owner
+    return _validation(training).sets_of(own)[k].rows.X
 
 
 def _same_rows(a: Any, b: Any) -> bool:
@@ -285,8 +328,12 @@ def validation_of(
     loss: Loss,
     backend: SingleDevice,
     first_epoch: int = 0,
+    n_folds: int = 1,
 ) -> Validation | None:
-    """Return what validates an estimator's training on the checked sets of rows that it holds out."""
+    """Return what validates an estimator's training on the checked sets of rows that it holds out.
+
+    Of several folds, which lie one after another in the only set, each judges the member at its place.
+    """
     if held is None:
         return None
     metrics = metrics_of(estimator, weighted=any(given.weight is not None for given in held.values()))
@@ -302,4 +349,4 @@ def validation_of(
     for name, given in held.items():
         rows = validation_rows(given.X, targets.encode(given.y), given.weight, backend.device, backend.dtype)
         sets.append(ValidationSet(name, rows, given, metrics, stand_in, model, on_device))
-    return Validation(sets, first_epoch)
+    return Validation(sets, first_epoch) if n_folds == 1 else FoldedValidation(sets[0], n_folds, first_epoch)

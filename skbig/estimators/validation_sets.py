@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from skbig._utils.random import Purpose, generator
+from skbig.data.folded_rows import deal_out
 from skbig.data.tensor_rows import TensorRows
 from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
@@ -20,6 +22,9 @@ from skbig.estimators.tensor_checks import checked_target, checked_weight
 from skbig.estimators.tensors import for_loss, on_host
 
 ARGUMENTS = ("X_val", "y_val", "sample_weight_val")
+
+FOLDS = "folds"
+"""The value of `early_stopping` by which each member holds out rows of its own."""
 
 ONLY = "validation"
 """What the set is called where there is but one."""
@@ -104,9 +109,56 @@ def held_out(
 ) -> tuple[Given, dict[str, Given]]:
     """Split the checked rows for early stopping into those to train on and those to validate by."""
     if incremental:
-        raise ValueError(
-            "partial_fit with early_stopping=True needs X_val and y_val, so that all calls are judged alike."
-        )
+        raise _of_calls(True)
     stratify = estimator._for_classes and np.shape(checked.y)[1:] in ((), (1,))
     training, validation = hold_out(checked, estimator.validation_fraction, seed, stratify)
     return training, {ONLY: validation}
+
+
+def _of_calls(early_stopping: object) -> ValueError:
+    return ValueError(
+        f"partial_fit with early_stopping={early_stopping!r} needs X_val and y_val, so that all calls are judged alike."
+    )
+
+
+def check_folds(n_members: int, *, incremental: bool, alone: bool) -> None:
+    """Raise ValueError where members cannot hold out rows of their own."""
+    if incremental:
+        raise _of_calls(FOLDS)
+    if n_members < 2:
+        raise ValueError(
+            f"early_stopping='folds' needs two members or more, each to be judged by rows that the others read. Got "
+            f"n_members={n_members}. Use early_stopping=True."
+        )
+    if not alone:
+        raise ValueError("early_stopping='folds' is trained by one process. Use early_stopping=True, or no backend.")
+
+
+def left_out_by_members(
+    estimator: EstimatorInterface, checked: Given, weight: Any, seeds: list[int]
+) -> tuple[dict[int, np.ndarray], dict[str, Given]]:
+    """Deal out the checked rows, so that each member holds out a part of its own.
+
+    Returns
+    -------
+    left_out : dict of int to ndarray
+        By the seed of each member, which of the rows that have a weight it does not read.
+    held : dict of Given
+        These rows, member by member.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer rows than members.
+    """
+    weight = on_host(weight, "sample_weight")
+    kept = checked if weight is None else checked.take(np.flatnonzero(weight))
+    stratify = estimator._for_classes and np.shape(kept.y)[1:] in ((), (1,))
+    labels = np.ravel(on_host(kept.y, "y")) if stratify else None
+    folds = deal_out(kept.X.shape[0], len(seeds), generator(seeds[0], Purpose.SPLIT), labels)
+    if not folds.size:
+        raise ValueError(
+            f"early_stopping='folds' cannot hold out rows for each of {len(seeds)} members: there are "
+            f"{kept.X.shape[0]}. Use early_stopping=True, or fewer n_members."
+        )
+    return dict(zip(seeds, folds, strict=True)), {ONLY: kept.take(folds.ravel())}

@@ -33,6 +33,8 @@ class PiecewiseLinear(Layer):
         Bins of each.
     width : int
         Functions of each.
+    begins_straight : bool, default=False
+        Whether a function begins as a straight line, which few rows bend less; else each bin has a random slope.
 
     References
     ----------
@@ -52,6 +54,7 @@ class PiecewiseLinear(Layer):
     n_in: int
     n_bins: int
     width: int
+    begins_straight: bool = False
 
     @property
     def n_units(self) -> int:
@@ -64,10 +67,12 @@ class PiecewiseLinear(Layer):
     def initial(self, random: np.random.RandomState) -> dict[str, np.ndarray]:
         bound = 1 / np.sqrt(self.n_bins)
         shape = (self.n_in, self.n_bins, self.width)
-        return {
-            "table": random.uniform(-bound, bound, shape),
-            "bias": random.uniform(-bound, bound, (1, self.n_units)),
-        }
+        if self.begins_straight:  # which has risen as far at the end, in the mean
+            slope = random.uniform(-1, 1, (self.n_in, 1, self.width)) / self.n_bins
+            table = np.repeat(slope, self.n_bins, axis=1)
+        else:
+            table = random.uniform(-bound, bound, shape)
+        return {"table": table, "bias": random.uniform(-bound, bound, (1, self.n_units))}
 
     def forward(
         self,

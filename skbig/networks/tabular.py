@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skbig._utils.component import constraints_of, hyperparameter
-from skbig._utils.validation import COUNT, Each, Interval, Options
+from skbig._utils.validation import COUNT, Boolean, Each, Interval, Options
 from skbig.networks.columns import Columns
 from skbig.networks.dense import Dense
 from skbig.networks.embedding import Embedding, OneHot
@@ -42,6 +42,8 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
         What becomes of a number: `PiecewiseLinear`, of a number in [0, 1]; `Periodic`, of a scaled number; or it stays.
     n_bins : int, default=32
         Bins of a number that is embedded piecewise.
+    begins_straight : bool, default=False
+        As of `PiecewiseLinear`.
     number_width : int, default=8
         Functions of a number.
     n_frequencies : int, default=16
@@ -71,6 +73,7 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
     normalization: str | None = hyperparameter(None, *constraints_of(MLP, "normalization"))
     number_embedding: str | None = hyperparameter("piecewise_linear", Options(NUMBER_EMBEDDINGS))
     n_bins: int = hyperparameter(32, COUNT)
+    begins_straight: bool = hyperparameter(False, Boolean())
     number_width: int = hyperparameter(8, COUNT)
     n_frequencies: int = hyperparameter(16, COUNT)
     sigma: float = hyperparameter(0.1, Interval(0, None, "neither"))
@@ -104,7 +107,7 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
         parts: list[tuple[str, Layer]] = [("few", OneHot(few))] if few else []
         parts += [("category", Embedding(many, self.category_width))] if many else []
         if n_numbers and self.number_embedding == "piecewise_linear":
-            parts.append(("number", PiecewiseLinear(n_numbers, self.n_bins, self.number_width)))
+            parts.append(("number", PiecewiseLinear(n_numbers, self.n_bins, self.number_width, self.begins_straight)))
         if n_numbers and self.number_embedding == "periodic":
             parts.append(("number", Periodic(n_numbers, self.n_frequencies, self.number_width, self.sigma)))
         return Columns(n_features, tuple(parts)) if parts else None

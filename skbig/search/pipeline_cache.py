@@ -18,7 +18,7 @@ from skbig.estimators.given import Given
 from skbig.estimators.search_context import fitting_at_once
 from skbig.estimators.session import Session
 from skbig.estimators.sklearn_compat import rows_of
-from skbig.estimators.validation import validation_of
+from skbig.estimators.validation import FoldedValidation, validation_of
 from skbig.search.nesting import pipelines_of
 
 MAX_KEPT_BYTES = 2**23
@@ -114,7 +114,8 @@ class Fold:
                 break
         held = session.held
         for other in others:
-            if held is not None and other.held is not None and _holds_the_same(held, other.held):
+            folds = isinstance(session.validation, FoldedValidation)  # small ones, of each training its own
+            if not folds and held is not None and other.held is not None and _holds_the_same(held, other.held):
                 parts = (session.targets, session.recipe.loss, session.backend, session.first_epoch)
                 session.held = other.held
                 session.validation = validation_of(session.estimator, other.held, *parts)

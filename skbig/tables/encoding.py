@@ -52,12 +52,15 @@ class TableEncoding:
     columns : list of (Numbers or Categories)
     bins : bool
         Whether a number becomes its place among bins, and not a scaled number.
+    n_bins : int
+        Bins of a number.
     """
 
     names: list[str] | None
     n_columns: int
     columns: list[Numbers | Categories]
     bins: bool
+    n_bins: int
 
     @property
     def kinds(self) -> list[str]:
@@ -151,7 +154,7 @@ def fit_encoding(
             columns.append(fit_categories(table.categories(i), weight))
         else:
             columns.append(fit_numbers(read_numbers(table, i), weight, n_bins))
-    return TableEncoding(table.names, table.n_columns, columns, bins)
+    return TableEncoding(table.names, table.n_columns, columns, bins, n_bins)
 
 
 def categorical_columns(table: Table, categorical: Any) -> set[int]:

@@ -25,7 +25,7 @@ class SparseEncoding:
 
     largest: np.ndarray
 
-    bins = False
+    bins, n_bins = False, 1
 
     @property
     def layout(self) -> Layout:

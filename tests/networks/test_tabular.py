@@ -123,3 +123,11 @@ def test_wrong_columns_are_refused() -> None:
         _ = TabularMLP(n_codes=(2, 3), n_passed=1).of_shape(2, 1).shapes
     with pytest.raises(ValueError, match="'n_codes' parameter of TabularMLP must rise"):
         _ = TabularMLP(n_codes=(3, 2)).of_shape(2, 1).shapes
+
+
+def test_a_function_that_begins_straight_bends_nowhere() -> None:
+    """Each is a line at first, and rises as far, in the mean, as one whose bins have random slopes."""
+    draws = np.random.RandomState(0)
+    straight, bent = (PiecewiseLinear(40, 16, 8, begins).initial(draws)["table"] for begins in (True, False))
+    assert np.ptp(straight, axis=1).max() == 0
+    assert abs(straight.sum(1).std() / bent.sum(1).std() - 1) < 0.15

@@ -1,0 +1,76 @@
+"""Rows of which each member leaves out a part of its own.
+
+Legend: M members, N rows of the set, H rows that a member leaves out, L = N - H rows that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+import numpy as np
+
+from skbig.data.rows import Rows, epoch_order
+from skbig.data.steps import Order
+
+
+@dataclass(frozen=True)
+class FoldedRows(Rows):
+    """A set of rows of which each member leaves out a part: the others have read what may judge it.
+
+    Attributes
+    ----------
+    left_out : mapping of int to ndarray (H,)
+        Which rows a member does not read, by its seed; all leave out as many.
+    """
+
+    left_out: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that a member reads."""
+        return super().n_rows - len(next(iter(self.left_out.values())))
+
+    @cached_property
+    def read(self) -> dict[int, np.ndarray]:
+        """Which rows (L,) a member reads, by its seed."""
+        every = np.arange(super().n_rows)
+        return {seed: np.setdiff1d(every, rows, assume_unique=True) for seed, rows in self.left_out.items()}
+
+    def order(self, seeds: list[int], epoch: int, shuffle: bool, batch_size: int) -> Order:
+        """Return in which order members read the rows: a function of their seeds and the epoch."""
+        del batch_size
+        distinct = list(dict.fromkeys(seeds))
+        orders = [self.read[seed][epoch_order([seed], epoch, self.n_rows, shuffle)[0]] for seed in distinct]
+        return Order(np.stack(orders), np.array([distinct.index(seed) for seed in seeds]))
+
+
+def leave_out_alike(one: Rows, other: Rows) -> bool:
+    """Whether members leave out the same rows of two sets."""
+    if not (isinstance(one, FoldedRows) and isinstance(other, FoldedRows)):
+        return False
+    if one.left_out.keys() != other.left_out.keys():
+        return False
+    return all(np.array_equal(rows, other.left_out[seed]) for seed, rows in one.left_out.items())
+
+
+def folded(rows: Rows, left_out: Mapping[int, np.ndarray]) -> FoldedRows:
+    """Return a set of rows of which members leave out a part."""
+    return FoldedRows(**{each.name: getattr(rows, each.name) for each in fields(rows)}, left_out=left_out)
+
+
+def deal_out(n_rows: int, n_folds: int, random: np.random.Generator, labels: np.ndarray | None) -> np.ndarray:
+    """Return disjoint folds of rows, (M, H): as large as can be, with about as many rows of a class in each.
+
+    A class of one row is in none: whoever did not read it could not know it.
+    """
+    order = random.permutation(n_rows)
+    if labels is not None:
+        _, of_row, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        order = order[counts[of_row[order]] > 1]
+    size = len(order) // n_folds
+    order = order[: size * n_folds]
+    if labels is not None:
+        order = order[np.argsort(of_row[order], kind="stable")]
+    return order.reshape(size, n_folds).T

@@ -1,0 +1,45 @@
+"""Rows of which each member leaves out a part of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from skbig.data.folded_rows import deal_out, folded
+from skbig.data.rows import place_rows
+from skbig.data.stacked_rows import same_rows
+
+N = 26
+ROWS = place_rows(np.arange(2.0 * N).reshape(N, 2), np.arange(float(N)), None, torch.device("cpu"), torch.float64)
+LEFT_OUT = {seed: rows for seed, rows in zip((5, 9, 2), deal_out(N, 3, np.random.default_rng(0), None), strict=True)}
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_member_reads_all_but_its_own_part(shuffle: bool) -> None:
+    """In every epoch, once each, whoever stands beside it."""
+    rows = folded(ROWS, LEFT_OUT)
+    assert rows.n_rows == N - 8
+    for seeds in ([5, 9, 2], [2, 2, 9]):
+        read = [batch.y for steps in rows.epoch(seeds, 1, shuffle, 4, 3) for batch in steps]
+        for seed, own in zip(seeds, torch.cat(read, 1).numpy(), strict=True):
+            assert sorted([*own, *LEFT_OUT[seed]]) == list(range(N))
+
+
+def test_sets_are_the_same_where_the_same_is_left_out() -> None:
+    """Members of two trainings may share them then, and only then."""
+    other = {**LEFT_OUT, 2: LEFT_OUT[9]}
+    assert same_rows(folded(ROWS, LEFT_OUT), folded(ROWS, dict(LEFT_OUT)))
+    assert not same_rows(folded(ROWS, LEFT_OUT), folded(ROWS, other))
+    assert not same_rows(ROWS, folded(ROWS, LEFT_OUT))
+
+
+def test_classes_are_dealt_out_evenly() -> None:
+    """Parts share no row, have as many rows, and of a class one more or fewer; its only row is in none."""
+    labels = np.repeat([0, 1, 2, 3], [40, 17, 8, 1])
+    parts = deal_out(len(labels), 5, np.random.default_rng(0), labels)
+    assert parts.shape == (5, 13)
+    assert len(np.unique(parts)) == parts.size
+    counts = np.stack([np.bincount(labels[part], minlength=4) for part in parts])
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    assert not counts[:, 3].any()

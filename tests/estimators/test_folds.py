@@ -1,0 +1,97 @@
+"""Each member of an ensemble holds out rows of its own: what the others have read judges it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine, make_regression
+from sklearn.metrics import log_loss
+
+from skbig import BigTabularClassifier, BigTabularRegressor
+from skbig.estimators import presets
+from skbig.estimators.calibration import out_of_fold
+from skbig.estimators.given import Given
+from skbig.estimators.preparation import prepare
+from skbig.estimators.validation import FoldedValidation
+from tests.searching import assert_same_search
+
+X, y = load_wine(return_X_y=True)
+SMALL: dict[str, Any] = {"hidden_layer_sizes": (8,), "n_bins": 4, "max_iter": 3, "n_members": 5, "random_state": 0}
+
+
+def small(**parameters: Any) -> BigTabularClassifier:
+    return BigTabularClassifier("fast", **SMALL | parameters)
+
+
+@pytest.mark.parametrize("class_weight", [None, {0: 1.0, 1: 2.0, 2: 0.0}])
+def test_members_are_judged_by_what_they_have_not_read(class_weight: Any) -> None:
+    """The validation loss of each is that of its own part, which its training leaves out."""
+    session = prepare(small(class_weight=class_weight), Given(X, y), Given(None, None))
+    session.run()
+    rows, validation = session.rows, session.validation
+    assert isinstance(validation, FoldedValidation)
+    assert session.held is not None
+    for m, seed in enumerate(session.members.seeds):
+        judged = rows.left_out[seed]
+        np.testing.assert_array_equal(validation.sets_of(m)[0].rows.X, rows.X[judged])
+        np.testing.assert_array_equal(validation.sets_of(m)[0].rows.y, rows.y[judged])
+        assert set(judged).isdisjoint(rows.read[seed])
+    raw = out_of_fold(session, session.held["validation"].X)
+    assert raw is not None
+    losses = [
+        log_loss(part, np.exp(own - np.logaddexp.reduce(own, 1, keepdims=True)), labels=[0, 1, 2])
+        for part, own in zip(np.split(session.held["validation"].y, 5), np.split(raw[0].numpy(), 5), strict=True)
+    ]
+    np.testing.assert_allclose(losses, -session.tracker.best_score, rtol=1e-5)
+
+
+def test_few_rows_are_held_out_by_each_member() -> None:
+    """By default, unless members are few, the rows are many, or others judge them."""
+    few = BigTabularClassifier("fast", max_iter=1, random_state=0).fit(X, y)
+    assert few.weights_["bias1"].shape == (8, 1, 64)
+    assert few.t_ == len(X) - len(X) // 8
+    assert few.encoding_.n_bins == presets.n_bins(len(X)) == 11
+    assert small(n_members=2).fit(X, y).t_ == 3 * (len(X) - 18)
+    assert small().fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).t_ == 3 * len(X[::2])
+    many = np.repeat(X, 30, axis=0)
+    assert small(max_iter=1, batch_size=1024).fit(many, np.repeat(y, 30)).t_ == len(many) * 9 // 10
+    assert [presets.n_bins(n) for n in (10, 1000, 10**6)] == [8, 62, 128]
+
+
+def test_a_search_trains_them_as_they_are_alone() -> None:
+    """Candidates that stand side by side hold out the same rows as each would."""
+    grid = {"learning_rate": [0.001, 0.004], "n_members": [5, 6]}
+    assert_same_search(small(max_iter=2), grid, X, y, cv=2)
+
+
+def test_a_warm_start_keeps_members_and_their_rows() -> None:
+    """Whatever is 'auto' by then."""
+    model = BigTabularClassifier("fast", max_iter=1, warm_start=True, random_state=0).fit(X, y)
+    assert model.fit(X, y).weights_["bias1"].shape == (8, 1, 64)
+    assert model.t_ == 2 * (len(X) - len(X) // 8)
+
+
+def test_intervals_come_from_rows_that_were_not_read() -> None:
+    """They hold new rows as promised, though every row is trained on by most members."""
+    numbers, target = make_regression(400, 4, noise=20.0, random_state=0)
+    model = BigTabularRegressor("fast", max_iter=15, random_state=0).fit(numbers[:150], target[:150])
+    low, high = model.predict_interval(numbers[150:], coverage=0.8)
+    assert 0.72 < np.mean((low <= target[150:]) & (target[150:] <= high)) < 0.92
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_members": 1}, "two members or more"),
+        ({"n_members": 200}, "for each of 200 members: there are 178"),
+        ({"backend": "ddp"}, "by one process"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(parameters: dict[str, Any], message: str) -> None:
+    """With the reason, and what to do."""
+    with pytest.raises(ValueError, match=message):
+        small(early_stopping="folds", **parameters).fit(X, y)
+    with pytest.raises(ValueError, match="needs X_val"):
+        small(early_stopping="folds").partial_fit(X, y, classes=[0, 1, 2])
