@@ -67,13 +67,13 @@ COMPONENTS: Mapping[str, Any] = {
 RATE = 0.004
 
 
-FEW_ROWS = 5_000
+FEW_ROWS = 2_000
 """Up to so many, each member holds out rows of its own, and learned functions of numbers begin as straight lines."""
 
 MIN_FOLDS = 5
 """As many members it takes for that: of fewer each would read too few rows."""
 
-OF_FEW_ROWS = {"fast": (8, (64, 64)), "default": (16, (64, 64)), "best": (24, (128, 128))}
+OF_FEW_ROWS = {"fast": (8, (64, 64)), "default": (12, (64, 64)), "best": (24, (128, 128))}
 """Members and hidden layers of a preset then: a step of few rows is short, however many members take it."""
 
 DROPOUT_OF_FEW_ROWS = 0.3
@@ -92,7 +92,8 @@ def of_few_rows(preset: Preset, name: str) -> Preset:
     """Return what a preset chooses where each member holds out rows of its own."""
     n_members, sizes = OF_FEW_ROWS[name]
     dropout = DROPOUT_OF_FEW_ROWS if preset.dropout else 0.0
-    return replace(preset, n_members=n_members, hidden_layer_sizes=sizes, dropout=dropout)
+    passes = OF_CLASSES["fast"].passes  # more make classes worse
+    return replace(preset, n_members=n_members, hidden_layer_sizes=sizes, passes=passes, dropout=dropout)
 
 
 def n_bins(n_rows: int) -> int:

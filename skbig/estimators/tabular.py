@@ -182,7 +182,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         doc="""Whether rows are held out, and the weights of the best epoch by their score are kept. The validation rows
         are `X_val` of `fit`, else held out from X: with True the same for all members, with 'folds' a part of its own
         for each, so that every row is read by all members but one, and judges that one. 'auto' is 'folds' from 50 rows
-        on up to 5000, of rows in memory, without `backend`; True for more.""",
+        on up to 2000, of rows in memory, without `backend`; True for more.""",
     )
     n_iter_no_change: float = parameter(
         inf,
@@ -274,7 +274,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         settled = {
             "n_members": 1 if is_sparse(checked.X) else preset.n_members,
             "batch_size": "full" if is_small else presets.batch_size(n_rows),
-            "max_iter": presets.n_epochs(self._preset, n_rows),
+            "max_iter": presets.n_epochs(preset, n_rows),
             "early_stopping": FOLDS if in_folds else judged or not (is_small or incremental),
         }
         settled = {name: value for name, value in settled.items() if choices[name] == "auto"}
