@@ -15,6 +15,7 @@ from skbig.components.clipping import ClipNorm
 from skbig.components.optimizers.adam import AdamW
 from skbig.components.schedules.annealing import Cosine
 from skbig.estimators.choices import Choices
+from skbig.estimators.validation_sets import FOLDS
 
 MIN_ROWS_TO_JUDGE = 50
 """With fewer rows none are held out: too few would say which epoch is best."""
@@ -66,15 +67,14 @@ COMPONENTS: Mapping[str, Any] = {
 
 RATE = 0.004
 
-
 FEW_ROWS = 2_000
 """Up to so many, each member holds out rows of its own, and learned functions of numbers begin as straight lines."""
 
 MIN_FOLDS = 5
 """As many members it takes for that: of fewer each would read too few rows."""
 
-OF_FEW_ROWS = {"fast": (8, (64, 64)), "default": (12, (64, 64)), "best": (24, (128, 128))}
-"""Members and hidden layers of a preset then: a step of few rows is short, however many members take it."""
+OF_FEW_ROWS: Mapping[str, Any] = {"n_members": 8, "hidden_layer_sizes": (64, 64), "passes": 28}
+"""What every preset chooses then: more members, whose parts are smaller, more units or epochs were no better."""
 
 DROPOUT_OF_FEW_ROWS = 0.3
 """Of classes; few rows are learnt by heart sooner."""
@@ -83,17 +83,14 @@ DROPOUT_OF_FEW_ROWS = 0.3
 def in_folds(choices: Choices, X: Any, n_members: str | int) -> bool:
     """Whether each of the members holds out rows of its own, where the user leaves that open."""
     few = not isinstance(n_members, str) and n_members < MIN_FOLDS
-    if few or choices["early_stopping"] != "auto" or not isinstance(X, np.ndarray):
+    if few or choices["early_stopping"] not in ("auto", FOLDS) or not isinstance(X, np.ndarray):
         return False
     return choices.backend is None and choices.privacy is None and X.shape[0] <= FEW_ROWS
 
 
-def of_few_rows(preset: Preset, name: str) -> Preset:
+def of_few_rows(preset: Preset) -> Preset:
     """Return what a preset chooses where each member holds out rows of its own."""
-    n_members, sizes = OF_FEW_ROWS[name]
-    dropout = DROPOUT_OF_FEW_ROWS if preset.dropout else 0.0
-    passes = OF_CLASSES["fast"].passes  # more make classes worse
-    return replace(preset, n_members=n_members, hidden_layer_sizes=sizes, passes=passes, dropout=dropout)
+    return replace(preset, dropout=DROPOUT_OF_FEW_ROWS if preset.dropout else 0.0, **OF_FEW_ROWS)
 
 
 def n_bins(n_rows: int) -> int:

@@ -264,7 +264,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
             network = network.replace(number_embedding=None)
         n_members = len(self._progress["seeds"]) if goes_on else choices["n_members"]
         in_folds = not (is_small or incremental or judged) and presets.in_folds(choices, checked.X, n_members)
-        preset = presets.of_few_rows(self._preset, self.preset) if in_folds else self._preset
+        preset = presets.of_few_rows(self._preset) if in_folds else self._preset
         fitted = self._network.network if goes_on else None
         sizes = fitted.hidden_layer_sizes if isinstance(fitted, TabularMLP) else preset.hidden_layer_sizes
         if isinstance(self.hidden_layer_sizes, str):
