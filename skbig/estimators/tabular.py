@@ -195,7 +195,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         "auto",
         *constraints_of(TrainingParameters, "precision"),
         words="{'auto', 'float32', 'float64', 'tf32', 'bf16'}",
-        doc="""'auto' is float32; on a CPU float64 for up to 200 rows. 'bf16' computes in bfloat16 and keeps the
+        doc="""'auto' is float32; on a CPU float64 for up to 1000 rows. 'bf16' computes in bfloat16 and keeps the
         weights in float32.""",
     )
 
