@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
 from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
@@ -45,6 +46,7 @@ __all__ = [
     "inside_cross_validation",
     "inside_loop_of_fits",
     "is_metric",
+    "makes_arrays",
     "metric_of",
     "params_of_refit",
     "params_of_rows",
@@ -71,6 +73,12 @@ def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]:
 
 check_y = _check_y
 """Checks targets as scikit-learn's estimators do."""
+
+
+def makes_arrays(transformer: Any) -> bool:
+    """Whether what a transformer makes stays as it is: neither `set_output` nor the configuration wants a table."""
+    own = getattr(transformer, "_sklearn_output_config", {})
+    return bool(own.get("transform", get_config()["transform_output"]) == "default")
 
 
 def scorer_of(scoring: Any) -> Callable[..., float]:

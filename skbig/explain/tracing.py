@@ -21,6 +21,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from skbig.estimators.sklearn_compat import makes_arrays
 from skbig.explain.steps import filled_columns, linear_map, sources_of
 
 
@@ -176,9 +177,11 @@ def traced(step: Any, columns: Traced) -> Traced:
 def _scaled(step: Any, X: Any, matrix: Any, shift: np.ndarray) -> Any:
     """Return what a linear step makes of X.
 
-    Of an array it is computed by its formula: of few rows scikit-learn's checks take as long as all else together.
+    Where an array is made of an array it is computed by its formula: of few rows scikit-learn's checks take as long as
+    all else together.
     """
-    own = type(step).__module__.startswith("sklearn.") and not hasattr(step, "feature_names_in_")
+    plain = not hasattr(step, "feature_names_in_") and makes_arrays(step)
+    own = type(step).__module__.startswith("sklearn.") and plain
     numbers = isinstance(X, np.ndarray) and X.dtype == np.float64 and X.shape[1] == len(shift)
     return X * matrix + shift if own and numbers and np.ndim(matrix) == 1 else step.transform(X)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer
@@ -97,6 +98,18 @@ def test_behind_a_scaler_the_baseline_is_the_mean() -> None:
     np.testing.assert_allclose(integrated_gradients(pipeline, X[:5]).values, wanted, rtol=1e-9)
     with pytest.raises(ValueError, match="A baseline is needed"):
         integrated_gradients(fitted(make_pipeline(PCA(2), NUMBERS), X, VALUES), X[:5])
+
+
+@pytest.mark.parametrize("step", [StandardScaler(), PCA(3), make_pipeline(MinMaxScaler(), RobustScaler())])
+def test_steps_that_make_tables_are_followed(step: Any) -> None:
+    """A network behind them knows names of columns that X lacks; no warning, and the attributions of arrays."""
+    wanted = integrated_gradients(fitted(make_pipeline(step, NUMBERS), X, VALUES), X[:5], baseline=X.mean(0))
+    for configured, asked in ((None, "pandas"), ("pandas", None), ("pandas", "default")):
+        with config_context(transform_output=configured):
+            pipeline = fitted(make_pipeline(clone(step), NUMBERS).set_output(transform=asked), X, VALUES)
+            found = integrated_gradients(pipeline, X[:5], baseline=X.mean(0))
+        assert hasattr(pipeline[-1], "feature_names_in_") is (asked != "default")
+        np.testing.assert_allclose(found.values, wanted.values, rtol=1e-6)
 
 
 OF_ONE_COLUMN = [
