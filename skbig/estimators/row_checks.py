@@ -59,11 +59,17 @@ def check_targets_of(estimator: BaseEstimator, rows: Any, y: Any, *, numeric: bo
         return y
     if numeric or sparse.issparse(y):
         _check_kind(y, "y")
-    if y is None:
-        raise ValueError(f"This {type(estimator).__name__} estimator requires y to be passed, but y is None.")
+    check_given(estimator, y)
     y = check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
     check_consistent_length(rows, y)
     return y
+
+
+def check_given(estimator: BaseEstimator, y: Any) -> None:
+    """Refuse to train without targets, in scikit-learn's words."""
+    if y is None:
+        name = type(estimator).__name__
+        raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
 
 
 def _need_no_check(estimator: Any, X: Any, dtypes: list[Any], *, reset: bool) -> bool:
@@ -141,10 +147,7 @@ def check_training_table(estimator: BaseEstimator, X: Any, y: Any, *, reset: boo
     With `reset` the features are noted, else they are compared.
     """
     X = check_table(estimator, X, reset=reset)
-    if y is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
-        )
+    check_given(estimator, y)
     if numeric or sparse.issparse(y):
         _check_kind(y, "y")
     y = check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)

@@ -32,6 +32,7 @@ from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import PathName, TrainingParameters
+from skbig.estimators.row_checks import check_given
 from skbig.estimators.sklearn_compat import check_y
 from skbig.networks.network import Network
 from skbig.pretrained.base import Base, let_go_of_devices
@@ -287,8 +288,7 @@ class BigText(TextAttributes, NamedWeights, NetworkEstimator):
     ) -> tuple[Any, Any]:
         del weight
         texts = as_texts(X)
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but y is None.")
+        check_given(self, y)
         y = check_y(y, multi_output=True, y_numeric=not self._for_classes, estimator=self)
         check_consistent_length(texts, y)
         if reset:

@@ -379,6 +379,7 @@ WRONG: dict[str, tuple[Callable[[], tuple[Any, Any, Any]], str]] = {
     "one axis": (lambda: (X[:, 0], Y, None), "Expected 2D array"),
     "three axes": (lambda: (X[:, :, None], Y, None), "dim 3"),
     "complex numbers": (lambda: (X.astype(np.complex64), Y, None), "Complex data not supported"),
+    "no targets": (lambda: (X, None, None), "the target y is None"),
     "fewer targets": (lambda: (X, Y[:-1], None), "inconsistent numbers of samples"),
     "targets that are NaN": (lambda: (X, _with(Y.astype(float), np.nan), None), "Input y contains NaN"),
     "targets of three axes": (lambda: (X, Y[:, None, None], None), "dim 3"),
