@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -53,13 +55,15 @@ def fork(launch: LaunchRequest, rank: int, attempt: int, answers: int) -> Forked
     """
     # A signal that comes before the worker has forgotten the launcher's handler would run that in the worker.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    pid = os.fork()
-    if pid == 0:
-        _work(launch, rank, attempt, answers)
-    # Both do it, as neither knows who is the first.
-    with suppress(ProcessLookupError):  # it has ended
-        os.setpgid(pid, pid)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    try:
+        # The only threads beside this one are those of allocators and of BLAS, which see to it that a fork is safe.
+        pid = os.fork()
+        if pid == 0:
+            _work(launch, rank, attempt, answers)
+        with suppress(ProcessLookupError):  # it has ended
+            os.setpgid(pid, pid)  # both do it, as neither knows who is the first
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     return ForkedWorker(pid)
 
 
@@ -74,6 +78,8 @@ def _work(launch: LaunchRequest, rank: int, attempt: int, answers: int) -> NoRet
         sys.argv[:] = launch.words(rank, attempt)
         folder = Path(launch.folder)
         worker_main.main(launch.job, folder, launch.device_type, launch.timeout, launch.n_workers, rank, attempt)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(1)
 
@@ -82,6 +88,8 @@ def _move_to(launch: LaunchRequest) -> None:
     """Have the surroundings of an interpreter that the launch had started."""
     os.environ.clear()
     os.environ.update(launch.environment)
-    os.chdir(launch.directory)
+    with suppress(OSError):  # of a folder that one may be in, but not enter, only its name is lost
+        os.chdir(launch.directory)
     sys.path[:] = launch.path
+    importlib.invalidate_caches()  # what was not there when the launcher looked may be there now
     np.random.seed()  # as in a new process; random and secrets do it by themselves, and torch begins with a constant

@@ -176,4 +176,6 @@ def _exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    except PermissionError:  # of a caller with fewer rights than it had
+        pass
     return True

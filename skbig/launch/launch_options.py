@@ -87,10 +87,10 @@ class LaunchOptions:
         except FileNotFoundError:
             return os.sep
 
-    @staticmethod
-    def path() -> list[str]:
+    def path(self) -> list[str]:
         """Return where the workers look for modules: where the caller does, whatever the current directory is."""
-        return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
+        home = self.directory()
+        return [os.path.normpath(os.path.join(home, entry)) for entry in sys.path if isinstance(entry, str)]
 
     def environment(self, home: Path) -> dict[str, str]:
         """Return the caller's environment without an outer launch, and with what the workers need."""

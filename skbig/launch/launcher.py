@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from skbig.exceptions import WorkerError
 from skbig.launch.failure_report import failure_error, silent_error
 from skbig.launch.heartbeat import SETTLING, HeartbeatTable
 from skbig.launch.kept_launchers import LauncherHandle, keep, start_launch
@@ -91,12 +92,19 @@ class _Launch:
         """Wait until all processes have ended, but for a launcher that may be told another launch."""
         try:
             self._wait(while_waiting)
+            error = self._error()  # before the launcher is kept, and others may tell it their launches
         finally:
             self._end()
+        if error is not None:
+            raise error
+
+    def _error(self) -> WorkerError | None:
+        """Return why the launch has ended badly, if it has."""
+        exit_code = self.launcher.exit_code
         # Not the launcher's word alone: a worker may have ended without an error before its function has.
         unreturned = self.heartbeats.unreturned()
-        if unreturned or self.launcher.answer == BADLY or self.launcher.exit_code:
-            raise failure_error(self.home, self.launcher.exit_code, unreturned)
+        badly = unreturned or self.launcher.answer == BADLY or exit_code
+        return failure_error(self.home, exit_code, unreturned) if badly else None
 
     def _wait(self, while_waiting: Callable[[], None]) -> None:
         while not self.launcher.has_answered():

@@ -36,7 +36,7 @@ GRACE = 2.0
 # Seconds that a launcher waits for its next launch.
 IDLE = 300.0
 # What a launcher answers when its workers have ended: well, or not.
-WELL, BADLY = b"+", b"-"
+WELL, BADLY = b"\x06", b"\x15"  # ASCII's acknowledge and negative acknowledge, which nobody prints
 # What is loaded before workers are forked: it brings torch and all that every worker needs.
 LOADED_ONCE = "skbig.launch.forked_worker"
 
@@ -67,7 +67,7 @@ class LaunchRequest:
         Seconds that a worker has for its first heartbeat.
     max_restarts : int
     directory : str
-        The working directory of the workers.
+        The working directory of workers that are forked; others inherit it.
     environment : dict
         Theirs, whole.
     path : list of str
@@ -132,11 +132,14 @@ class Launcher:
 
     def _load(self) -> None:
         """Load what all workers need; while one module comes after another, their first heartbeats are not late."""
+        names = {LOADED_ONCE, *self._launch.modules} - sys.modules.keys()
+        if not names:
+            return
         loaded = Event()
         thread = Thread(target=self._expect_until, args=[loaded])
         thread.start()
         try:
-            for name in [LOADED_ONCE, *self._launch.modules]:
+            for name in sorted(names):
                 import_module(name)
         finally:
             loaded.set()
@@ -175,7 +178,6 @@ class Launcher:
         return subprocess.Popen(
             [sys.executable, "-u", *launch.words(rank, attempt)],
             env=launch.environment,
-            cwd=launch.directory,
             start_new_session=True,
         )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ import psutil
 import pytest
 
 from skbig.exceptions import WorkerError
-from skbig.launch import kept_launchers
-from skbig.launch.kept_launchers import end_kept
+from skbig.launch import kept_launchers, launcher
+from skbig.launch.kept_launchers import LauncherHandle, end_kept, surroundings_of
 from skbig.launch.launch_options import LaunchOptions
 from skbig.launch.launcher import launch
+from skbig.launch.launcher_process import BADLY, LaunchRequest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -59,12 +62,12 @@ def test_one_launcher_serves_one_launch_after_the_other(
 
     What they draw without a seed is not what others draw, and a launcher that waits holds no file of a launch.
     """
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")  # which is not there yet
     run()
     first = kept()
     assert len(first) == 1
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "jobs_of_now.py").write_text(DRAWING)
     with pytest.raises(WorkerError, match="KeyError: 'a column that is not there'"):
         run("fail")
@@ -72,17 +75,12 @@ def test_one_launcher_serves_one_launch_after_the_other(
     launch("jobs_of_now:draw", tmp_path, LaunchOptions(2, threads_per_worker=1))
     drawn = [json.loads((tmp_path / f"draws-{rank}").read_text()) for rank in range(2)]
     shutil.rmtree(tmp_path / "elsewhere")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert run()["directory"] == "/"
     assert drawn[0] != drawn[1]
     assert kept() == first
     assert not psutil.Process(first[0]).open_files() and psutil.Process(first[0]).cwd() == "/"
     assert not psutil.Process(first[0]).children()
-    # A fork of this process does not talk to its launcher, nor does its end end it.
-    child = os.fork()
-    if child == 0:
-        os._exit(bool(kept()))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert run()["total"] == 3.0 and kept() == first
 
 
 DRAWING = """
@@ -106,10 +104,20 @@ def test_other_surroundings_have_a_launcher_of_their_own(
 
 
 def test_a_launcher_that_is_gone_or_may_be_about_to_end_is_not_asked(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A launcher that somebody has killed is missed by nobody, and one that has waited for long is left alone."""
-    run()
+    """A launcher that somebody has killed is missed by nobody, and one that has waited for long is left alone.
+
+    What is printed wherever an interpreter starts is no answer; and a launch that has ended well has, whatever
+    somebody else has told the launcher since.
+    """
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('good morning')")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with monkeypatch.context() as patch:
+        keep = launcher.keep
+        patch.setattr(launcher, "keep", lambda handle: (keep(handle), setattr(handle, "answer", BADLY)))
+        run()
     (pid,) = kept()
     os.kill(pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(pid)], timeout=10)
@@ -120,15 +128,59 @@ def test_a_launcher_that_is_gone_or_may_be_about_to_end_is_not_asked(
     assert second in kept() and len(kept()) == 2
 
 
+def test_a_launcher_with_other_rights_is_not_asked(tmp_path: Path) -> None:
+    """What a process passes on to those that it starts is that of now: a umask, limits, and who it is."""
+    launched = LaunchRequest("job", str(tmp_path), 1, "cpu", 1.0, 0, "/", {}, [], forks=True, modules=[])
+    before = surroundings_of(launched)
+    assert before == surroundings_of(launched) != surroundings_of(replace(launched, environment={"A": "B"}))
+    umask = os.umask(0o077)
+    try:
+        assert surroundings_of(launched) != before
+    finally:
+        os.umask(umask)
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard if soft != hard else 0, hard))
+    try:
+        assert surroundings_of(launched) != before
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    assert surroundings_of(launched) == before
+    assert surroundings_of(replace(launched, forks=False)) is None
+
+
+ENDING_BEFORE_ITS_CHILD = "import os, time; os.fork() and os._exit(0); time.sleep(60)"
+
+
+def test_the_end_of_a_launcher_is_seen_though_its_pipe_is_held() -> None:
+    """A process that some thread has forked may hold the other end for long."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen([sys.executable, "-S", "-c", ENDING_BEFORE_ITS_CHILD], **pipes) as process:
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        handle = LauncherHandle(process, None)
+        last = time.monotonic() + 10
+        while not handle.has_answered() and time.monotonic() < last:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert handle.answer == b""
+
+
 CALLER = f"""
-import sys, time
+import os, sys, time
 sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
 from pathlib import Path
 from skbig.launch import kept_launchers
 from skbig.launch.launch_options import LaunchOptions
 from skbig.launch.launcher import launch
 launch("worker_jobs:add", Path(sys.argv[1]), LaunchOptions(1))
-print(kept_launchers._kept[0].process.pid, flush=True)
+pid = kept_launchers._kept[0].process.pid
+child = os.fork()
+if child == 0:  # it does not talk to its parent's launcher, nor does its end end it
+    sys.exit(len(kept_launchers._kept))
+assert os.waitpid(child, 0)[1] == 0
+launch("worker_jobs:add", Path(sys.argv[1]), LaunchOptions(1))
+assert kept_launchers._kept[0].process.pid == pid
+print(pid, flush=True)
 time.sleep(float(sys.argv[2]))
 """
 
