@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 
 from skbig.exceptions import WorkerError
@@ -27,6 +28,8 @@ from skbig.launch.launcher_process import BADLY, LaunchRequest
 
 # Seconds between two looks at the workers.
 INTERVAL = 0.05
+# Seconds that silent workers have to begin to say where they are.
+TRACING = 2.0
 # Seconds that the launcher and the workers have to end.
 ENDING = 5.0
 
@@ -123,11 +126,16 @@ class _Launch:
             self.heartbeats.postpone(absent)
 
     def _log_tracebacks(self, ranks: list[int]) -> None:
-        """Have silent workers write into their logs where they are."""
+        """Have silent workers write into their logs where they are; those of a busy machine may take a moment."""
+        logs = [log for rank in ranks if (log := self.home / f"rank-{rank}.log").exists()]
+        sizes = [log.stat().st_size for log in logs]
         for pid in self.heartbeats.pids(ranks):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
-        time.sleep(0.2)
+        last = time.monotonic() + TRACING
+        while time.monotonic() < last and any(map(eq, sizes, [log.stat().st_size for log in logs])):
+            time.sleep(INTERVAL)
+        time.sleep(INTERVAL)  # for the rest of what has begun
 
     def _end(self) -> None:
         """Keep a launcher whose workers have ended; else end all processes, also when this is interrupted."""
