@@ -602,9 +602,9 @@ def test_steps_apart_are_judged_beside_the_independent(seconds: float, verdict: 
 def folder(tmp_path: Path) -> Path:
     """Small data sets: classes with an official split and missing categories, integer classes, a regression."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"size": rng.normal(size=120), "colour": rng.choice(["red", "blue", None], 120)})
+    table = pd.DataFrame({"size": rng.normal(size=150), "colour": rng.choice(["red", "blue", None], 150)})
     table["kind"] = np.where(table["size"] > 0, "large", "small")
-    table["split"] = np.where(np.arange(120) < 80, "train", "test")
+    table["split"] = np.where(np.arange(150) < 80, "train", "test")
     table["shelf"] = 1 + (table["size"] > 0)
     table["price"] = 100 + 50 * table["size"]
     for name, target, task, split in (
@@ -661,10 +661,10 @@ def test_splits_are_fair(folder: Path) -> None:
     """Training and test rows never meet, an official test part is kept, and the training part can be limited."""
     shop, prices = load(folder / "shop"), load(folder / "prices")
     train, test = shop.split(seed=1, max_train=None)
-    assert (set(train), set(test)) == (set(range(80)), set(range(80, 120)))
+    assert (set(train), set(test)) == (set(range(80)), set(range(80, 150)))
     train, test = prices.split(seed=1, max_train=50)
     assert len(train) == 50
-    assert len(test) == 24
+    assert len(test) == 30
     assert not set(train) & set(test)
     assert set(shop.X["colour"]) == {"red", "blue", "missing"}
 

@@ -159,9 +159,9 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
         return value
 
     def _check_training_rows(
-        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
+        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool, incremental: bool
     ) -> tuple[Any, Any]:
-        del weight
+        del weight, incremental
         check = check_training_tensor if isinstance(X, torch.Tensor) else check_training_rows
         return check(self, X, y, dtypes, reset=reset, numeric=not self._for_classes)
 

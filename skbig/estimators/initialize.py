@@ -96,7 +96,7 @@ def _met_nothing(
     kinds = [dtype, np.dtype(np.int64)] if estimator._takes_any_shape else [dtype]
     for kind in kinds:
         X, y = np.zeros((2, *shape), kind), np.zeros(2)
-        X, y = estimator._check_training_rows(X, y, None, [dtype], reset=True)
+        X, y = estimator._check_training_rows(X, y, None, [dtype], reset=True, incremental=False)
         backend = SingleDevice(torch.device("cpu"), torch.float32 if dtype == np.float32 else torch.float64)
         try:
             met, checked, _ = estimator._met(choices, Given(X, y), targets.n_outputs, backend, goes_on=False)

@@ -53,7 +53,7 @@ class EstimatorInterface(TrainedAttributes, TrainingParameters):
 
     @abstractmethod
     def _check_training_rows(
-        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
+        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool, incremental: bool
     ) -> tuple[Any, Any]:
         """Check rows and targets, and note the features; return what the network reads, and y."""
 

@@ -117,11 +117,11 @@ class BigModule(ModuleAttributes, NamedWeights, ModuleSettings):
         return network
 
     def _check_training_rows(
-        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
+        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool, incremental: bool
     ) -> tuple[Any, Any]:
         """Let whole numbers stay, which the module may take."""
         accepted = dtypes if issparse(X) else [*dtypes, *WHOLE]
-        return super()._check_training_rows(X, y, weight, accepted, reset=reset)
+        return super()._check_training_rows(X, y, weight, accepted, reset=reset, incremental=incremental)
 
     def _check_rows(self, X: Any, dtype: Any, *, finite: bool = True) -> Any:
         if vars(self).get("_takes_encoded"):  # in the midst of a fit: rows that are checked, each in a line

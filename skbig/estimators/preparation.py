@@ -186,7 +186,7 @@ def _resolve(
     # Tensors of this device are rows as they are; on a CPU they are arrays.
     there = device if runner is LOCAL and estimator._reads_tensors else torch.device("cpu")
     given = given.on_device(there, "X", "y", "sample_weight")
-    checked, backend = _checked_rows(estimator, given, device, reset=not goes_on)
+    checked, backend = _checked_rows(estimator, given, device, reset=not goes_on, incremental=incremental)
     targets = estimator._make_targets(checked.y, classes, goes_on, incremental, choices.loss)
     choices, checked, backend = estimator._met(choices, checked, targets.n_outputs, backend, goes_on=goes_on)
     home = runner.home(backend)
@@ -244,11 +244,12 @@ def _checkpointed(
 
 
 def _checked_rows(
-    estimator: EstimatorInterface, given: Given, device: torch.device, *, reset: bool
+    estimator: EstimatorInterface, given: Given, device: torch.device, *, reset: bool, incremental: bool
 ) -> tuple[Given, SingleDevice]:
     """Return checked rows without those of weight zero, and on what and in which numbers they are trained."""
     dtypes = input_dtypes(device, estimator.precision)
-    X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, reset=reset)
+    facts = {"reset": reset, "incremental": incremental}
+    X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, **facts)
     backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
     weight = given.weight
     if isinstance(weight, Tensor) and not isinstance(X, TensorRows):  # which were to be looked at on the host

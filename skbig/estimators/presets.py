@@ -15,6 +15,7 @@ from skbig.components.clipping import ClipNorm
 from skbig.components.optimizers.adam import AdamW
 from skbig.components.schedules.annealing import Cosine
 from skbig.estimators.choices import Choices
+from skbig.estimators.inputs import is_sparse
 from skbig.estimators.validation_sets import FOLDS
 
 MIN_ROWS_TO_JUDGE = 50
@@ -67,6 +68,9 @@ COMPONENTS: Mapping[str, Any] = {
 
 RATE = 0.004
 
+MAX_BINS = 128
+"""Of a number, where rows are many."""
+
 FEW_ROWS = 2_000
 """Up to so many, each member holds out rows of its own, and learned functions of numbers begin as straight lines."""
 
@@ -93,9 +97,16 @@ def of_few_rows(preset: Preset) -> Preset:
     return replace(preset, dropout=DROPOUT_OF_FEW_ROWS if preset.dropout else 0.0, **OF_FEW_ROWS)
 
 
-def n_bins(n_rows: int) -> int:
-    """Return how many bins a number has: fewer where a bin would have few rows."""
-    return max(8, min(128, n_rows // 16))
+def n_members(preset: Preset, X: Any, *, folds: bool) -> int:
+    """Return how many networks are trained: enough to read most rows, where each holds out rows of its own."""
+    if folds:
+        return max(MIN_FOLDS, preset.n_members)
+    return 1 if is_sparse(X) else preset.n_members
+
+
+def n_bins(n_rows: int, *, incremental: bool) -> int:
+    """Return how many bins a number has: fewer where a bin would have few rows, all of which are there."""
+    return MAX_BINS if incremental else max(8, min(MAX_BINS, n_rows // 16))
 
 
 def batch_size(n_rows: int) -> int:

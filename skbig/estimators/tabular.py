@@ -36,7 +36,6 @@ from skbig.estimators.declaration import estimator, parameter, positional
 from skbig.estimators.encoded_source import EncodedSource, sample
 from skbig.estimators.given import Given
 from skbig.estimators.importance import permutation_importances
-from skbig.estimators.inputs import is_sparse
 from skbig.estimators.mlp import hidden_sizes
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import TrainingParameters
@@ -119,7 +118,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         AUTO,
         *constraints_of(TabularMLP, "n_bins"),
         words="'auto' or int",
-        doc="Bins of each number that is embedded piecewise; 'auto' takes from 8 to 128, more for more rows.",
+        doc="""Bins of each number that is embedded piecewise; 'auto' takes from 8 to 128, more for more rows;
+        with `partial_fit` 128, as nobody knows how many will come.""",
         stacks=True,
     )
     penalty: str | Penalty | None = parameter(
@@ -157,7 +157,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         "auto",
         *_given("n_members"),
         words="'auto' or int",
-        doc="Networks trained side by side from different seeds; their predictions are averaged.",
+        doc="""Networks trained side by side from different seeds; their predictions are averaged. 'auto' is what the
+        preset says, five at least with ``early_stopping='folds'``, and one for sparse rows.""",
         stacks=True,
     )
     batch_size: str | int = parameter(
@@ -248,7 +249,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
             sizes = hidden_sizes(self.hidden_layer_sizes, type(self).__name__)
         embedding = "piecewise_linear" if self.number_embedding == "auto" else self.number_embedding
         dropout = self._preset.dropout if self.dropout == "auto" else float(self.dropout)
-        n_bins = 128 if self.n_bins == "auto" else int(self.n_bins)
+        n_bins = presets.MAX_BINS if self.n_bins == "auto" else int(self.n_bins)
         return TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, n_bins)
 
     def _settled(
@@ -259,7 +260,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         network = choices.network
         assert isinstance(network, TabularMLP)
         network = network.replace(n_codes=layout.n_codes, n_passed=layout.n_flags, n_bins=self.encoding_.n_bins)
-        network = network.replace(begins_straight=n_rows <= presets.FEW_ROWS)
+        network = network.replace(begins_straight=not incremental and n_rows <= presets.FEW_ROWS)
         if not self.encoding_.bins and network.number_embedding == "piecewise_linear":
             network = network.replace(number_embedding=None)
         n_members = len(self._progress["seeds"]) if goes_on else choices["n_members"]
@@ -272,7 +273,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         if self.dropout == "auto":
             network = network.replace(dropout=0.0 if is_small else preset.dropout)
         settled = {
-            "n_members": 1 if is_sparse(checked.X) else preset.n_members,
+            "n_members": presets.n_members(preset, checked.X, folds=choices["early_stopping"] == FOLDS and not judged),
             "batch_size": "full" if is_small else presets.batch_size(n_rows),
             "max_iter": presets.n_epochs(preset, n_rows),
             "early_stopping": FOLDS if in_folds else judged or not (is_small or incremental),
@@ -294,11 +295,11 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
     # What becomes of rows.
 
     def _check_training_rows(
-        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
+        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool, incremental: bool
     ) -> tuple[Any, Any]:
         X, y = check_training_table(self, X, y, reset=reset, numeric=not self._for_classes)
         if reset:
-            self.encoding_ = self._fitted_encoding(X, check_weight(weight, X.shape[0]))
+            self.encoding_ = self._fitted_encoding(X, check_weight(weight, X.shape[0]), incremental=incremental)
         both = len(dtypes) > 1
         dtype = np.float32 if both and X.shape[0] > presets.SMALL_ROWS else dtypes[0]
         return self._encoded(X, dtype), y
@@ -311,14 +312,16 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
             return super()._check_rows(X, dtype, finite=finite)
         return self._encoded(check_table(self, X, reset=False), dtype)
 
-    def _fitted_encoding(self, X: Any, weight: np.ndarray | None) -> TableEncoding | SparseEncoding:
+    def _fitted_encoding(
+        self, X: Any, weight: np.ndarray | None, *, incremental: bool
+    ) -> TableEncoding | SparseEncoding:
         if sparse.issparse(X):
             return fit_sparse(X, weight)
         n_rows = X.shape[0]
         if isinstance(X, Source):
             X, rows = sample(X)
             weight = None if weight is None else weight[rows]
-        n_bins = presets.n_bins(n_rows) if self.n_bins == "auto" else int(self.n_bins)
+        n_bins = presets.n_bins(n_rows, incremental=incremental) if self.n_bins == "auto" else int(self.n_bins)
         encoding = fit_encoding(as_table(X), weight, self.categorical_features, n_bins)
         few = self.number_embedding != "auto" or encoding.layout.n_numbers <= presets.MAX_EMBEDDED
         return dataclasses.replace(encoding, bins=self.number_embedding in ("auto", "piecewise_linear") and few)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skbig.components.losses.base import Loss
 from skbig.components.losses.units import InUnits
+from skbig.data.folded_rows import FoldedRows
 from skbig.data.targets import RegressionTargets
 from skbig.engine.train import Training
 from skbig.estimators.calibration import (
@@ -100,7 +101,9 @@ class BigTabularRegressor(Regressor, BigTabular):
         The errors on the rows that were held out say how wide it has to be: split conformal prediction. The intervals
         are wider where the members disagree. Of many intervals about the share `coverage` holds, if new rows are
         drawn as the held-out ones were; a single one may be too narrow or too wide. As the epoch with the best loss on
-        the same rows is kept, they are narrower by a trace.
+        the same rows is kept, they are a little too narrow where these are few: of intervals for 80%, 76% held their
+        targets where 100 rows were trained on, and 79% where 200 were. With fewer than 100 rows, of which each member
+        holds out a part (`early_stopping`), there are none.
 
         Parameters
         ----------
@@ -115,7 +118,8 @@ class BigTabularRegressor(Regressor, BigTabular):
         Raises
         ------
         ValueError
-            When no rows were held out, or too few for so large a coverage.
+            When no rows were held out, or too few for so large a coverage; with fewer than 100 rows that are held out
+            in parts.
 
         Examples
         --------
@@ -160,7 +164,9 @@ class BigTabularRegressor(Regressor, BigTabular):
         middle, spread = _middle_and_spread(raw, training.recipe.loss, targets)
         if unseen is not None:  # others of the members have read the row
             middle, _ = _middle_and_spread(unseen, training.recipe.loss, targets)
-        return conformity(np.asarray(rows.y, dtype=np.float64).reshape(len(middle), -1), middle, spread, rows.weight)
+        y = np.asarray(rows.y, dtype=np.float64).reshape(len(middle), -1)
+        n_dealt_out = len(training.rows.X) if isinstance(training.rows, FoldedRows) else None
+        return conformity(y, middle, spread, rows.weight, n_dealt_out)
 
     def _settled(
         self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool

@@ -284,9 +284,9 @@ class BigText(TextAttributes, NamedWeights, NetworkEstimator):
         return longest(self.max_length, model, Path(base.folder)) or LONGEST
 
     def _check_training_rows(
-        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool
+        self, X: Any, y: Any, weight: np.ndarray | None, dtypes: list[Any], *, reset: bool, incremental: bool
     ) -> tuple[Any, Any]:
-        del weight
+        del weight, incremental
         texts = as_texts(X)
         check_given(self, y)
         y = check_y(y, multi_output=True, y_numeric=not self._for_classes, estimator=self)
