@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from skbig.exceptions import WorkerError
-from skbig.launch import kept_launchers, launcher
+from skbig.launch import kept_launchers, launcher, launcher_process
 from skbig.launch.kept_launchers import LauncherHandle, end_kept, surroundings_of
 from skbig.launch.launch_options import LaunchOptions
 from skbig.launch.launcher import launch
@@ -146,6 +146,31 @@ def test_a_launcher_with_other_rights_is_not_asked(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
     assert surroundings_of(launched) == before
     assert surroundings_of(replace(launched, forks=False)) is None
+
+
+def test_where_a_fork_would_not_do_workers_are_interpreters_and_nothing_stays(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS, and for CUDA devices, each worker is started anew, with all that it has on Linux."""
+    monkeypatch.setattr(LaunchOptions, "forks", False)
+    before = {child.pid for child in psutil.Process().children()}
+    says = run()
+    assert (says["total"], says["threads"], says["size"], says["known"]) == (3.0, 1, 2, True)
+    assert says["directory"] == os.getcwd() and says["outer"] is None
+    assert not kept() and {child.pid for child in psutil.Process().children()} <= before
+
+
+@pytest.mark.parametrize(("parent", "idle"), [("this", 0.0), ("gone", 300.0)])
+def test_a_launcher_that_nobody_asks_ends(parent: str, idle: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for so long and no longer; and not at all when the caller is gone, though a fork of it holds the pipe."""
+    reading, writing = os.pipe()
+    monkeypatch.setattr(launcher_process, "IDLE", idle)
+    with open(reading) as stdin, open(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        caller = launcher_process.Caller(os.getppid() if parent == "this" else 0)
+        assert caller.next_launch() is None
+        os.close(caller.answers)
 
 
 ENDING_BEFORE_ITS_CHILD = "import os, time; os.fork() and os._exit(0); time.sleep(60)"
