@@ -123,7 +123,7 @@ def test_a_launcher_that_is_gone_or_may_be_about_to_end_is_not_asked(
     psutil.wait_procs([psutil.Process(pid)], timeout=10)
     assert run()["total"] == 3.0
     (second,) = kept()
-    monkeypatch.setattr(kept_launchers, "MARGIN", kept_launchers.IDLE)
+    monkeypatch.setattr(kept_launchers, "MARGIN", launcher_process.IDLE)
     assert second != pid and run()["total"] == 3.0
     assert second in kept() and len(kept()) == 2
 
@@ -162,7 +162,7 @@ def test_where_a_fork_would_not_do_workers_are_interpreters_and_nothing_stays(
 
 @pytest.mark.parametrize(("parent", "idle"), [("this", 0.0), ("gone", 300.0)])
 def test_a_launcher_that_nobody_asks_ends(parent: str, idle: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits for so long and no longer; and not at all when the caller is gone, though a fork of it holds the pipe."""
+    """It waits for so long, and not at all when the caller is gone, though a fork of that holds the pipe."""
     reading, writing = os.pipe()
     monkeypatch.setattr(launcher_process, "IDLE", idle)
     with open(reading) as stdin, open(writing, "w") as stdout:
