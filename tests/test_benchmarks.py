@@ -729,6 +729,9 @@ def test_students_are_chosen_without_the_test_rows(monkeypatch: pytest.MonkeyPat
     assert [len(X) for X in scored] == [24] * 5 + [50] * 3
     known = {row.tobytes() for row in learnt[0]}
     assert not any(row.tobytes() in known for row in scored[0])
+    learnt.clear(), scored.clear()
+    assert compression.taught(replace(lesson, tuned=False), None, 0)[1] == [{}, {}]
+    assert [len(rows) for rows in learnt] == [120] and [len(X) for X in scored] == [50] * 3
 
 
 def test_numbers_that_a_smaller_model_has() -> None:

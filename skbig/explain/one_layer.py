@@ -78,9 +78,11 @@ class OneLayer:
         return torch.cat([self._of_groups(*part) for part in parts]), at_start
 
     def _of_groups(self, starts: Tensor, ends: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-        slopes = mean_slopes(self.activation, begin, end)  # (G, B, H)
-        moved = (ends - starts).transpose(1, 2) @ slopes  # (G, E, H)
-        return moved.mul_(self.weight) @ (self.outer / starts.shape[1])
+        slopes, moved = mean_slopes(self.activation, begin, end), ends - starts  # (G, B, H), (G, B, E)
+        outer = self.outer / starts.shape[1]
+        if outer.shape[1] == 1:
+            return (((slopes * outer.t()) @ self.weight.t()).mul_(moved)).sum(1).unsqueeze(2)
+        return (moved.transpose(1, 2) @ slopes).mul_(self.weight) @ outer
 
     def _sums(self, E: Tensor) -> Tensor:
         return functional.linear(E, self.weight.t(), self.bias)
