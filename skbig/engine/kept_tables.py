@@ -19,24 +19,20 @@ MOST = 64
 _kept: dict[Any, StepTable] = {}
 
 
-def kept_table(members: Members, recipe: Recipe, place: tuple[int, ...], make: Callable[[], StepTable]) -> StepTable:
-    """Return a table that was made before, or make it; `place` is all that tells where in a training its steps are."""
-    form = _form(members, recipe, place)
-    table = None if form is None else _kept.get(form)
-    if table is not None:
-        return table
-    table = make()
-    if form is not None:
-        if len(_kept) >= MOST:
-            _kept.clear()
-        _kept[form] = table
-    return table
-
-
-def _form(members: Members, recipe: Recipe, place: tuple[int, ...]) -> Any:
-    """Return all that decides what a table holds, or None where that is more than numbers."""
+def form_of_tables(members: Members, recipe: Recipe) -> Any:
+    """Return all that decides what the tables of a training hold but their place in it; None: more than numbers do."""
     others = (recipe.augmentation, recipe.average, recipe.privacy)
     if members.n_members > 1 or members.rate_scale[0] != 1.0 or recipe.draws_noise or others != (None, None, None):
         return None
     parts = (form_of(recipe.optimizer), form_of(recipe.schedule))
-    return None if None in parts else (*parts, recipe.rate, place, members.flat.dtype, members.flat.device)
+    return None if None in parts else (*parts, recipe.rate, members.flat.dtype, members.flat.device)
+
+
+def kept_table(form: Any, place: tuple[int, ...], make: Callable[[], StepTable]) -> StepTable:
+    """Return a table that was made before, or make it; `place` is all that tells where in a training its steps are."""
+    table = _kept.get((form, place))
+    if table is None:
+        if len(_kept) >= MOST:
+            _kept.clear()
+        table = _kept[form, place] = make()
+    return table

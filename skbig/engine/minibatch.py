@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import ResidentSteps
 from skbig.engine.epoch import ADVICE, Clock, EpochResult, column
-from skbig.engine.kept_tables import kept_table
+from skbig.engine.kept_tables import form_of_tables, kept_table
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.processes import ONE_PROCESS, AnyRows, Processes
@@ -119,24 +121,43 @@ class MiniBatchEpochs:
             return inputs_of_steps(members, recipe, self._progress(rows_seen, n_steps))
         start = members.steps - self._first_planned
         if self._plan is None or not 0 <= start < len(self._plan):
-            n_epochs = max(1, min(PLANNED_STEPS // n_steps, self._last_epoch - members.epochs))
-            self._plan = self._planned(n_steps, n_epochs)
-            self._first_planned, start = members.steps, 0
+            n_epochs, n_before = self._epochs_planned(n_steps)
+            self._plan, start = self._planned(n_steps, n_epochs, n_before), n_before * n_steps
+            self._first_planned = members.steps - start
         return self._plan.part(start, start + n_steps)
 
-    def _planned(self, n_steps: int, n_epochs: int) -> StepTable:
-        """Return what the steps of some whole epochs need."""
-        members, recipe, lengths = self._members, self._recipe, self._rows.lengths
+    def _epochs_planned(self, n_steps: int) -> tuple[int, int]:
+        """Return over how many epochs to plan, and how many of them were before this one.
+
+        The calls of `partial_fit` with batches of one size have an epoch each, and find the plan of an earlier call.
+        """
+        members, at_once = self._members, max(1, PLANNED_STEPS // n_steps)
+        done, an_epoch = (members.steps, members.rows), (n_steps, int(self._rows.lengths[0]))
+        alone = self._recipe.max_epochs > 1 or self._first_epoch > 0 or self._form_of_plans is None or not members.steps
+        if alone or done != tuple(members.epochs * each for each in an_epoch):
+            return min(at_once, self._last_epoch - members.epochs), 0
+        return at_once, members.epochs % at_once
+
+    def _planned(self, n_steps: int, n_epochs: int, n_before: int = 0) -> StepTable:
+        """Return what the steps of some whole epochs need, of which some were before this one."""
+        members, recipe = self._members, self._recipe
 
         def make() -> StepTable:
-            return inputs_of_steps(members, recipe, self._progress(np.zeros(1, dtype=int), n_steps, n_epochs))
+            progress = self._progress(np.zeros(1, dtype=int), n_steps, n_epochs, n_before)
+            return inputs_of_steps(members, recipe, progress)
 
         is_later_call = members.steps > 0 and n_epochs == 1  # of partial_fit, whose place no other training comes to
-        if len(lengths) > 1 or members.n_members > 1 or is_later_call:
+        if is_later_call or self._form_of_plans is None:
             return make()
-        done = (members.epochs, self._first_epoch, members.steps, int(members.rows))
-        place = (n_steps, n_epochs, *done, int(lengths[0]), recipe.batch_size, recipe.schedule_epochs)
-        return kept_table(members, recipe, place, make)
+        n_rows = int(self._rows.lengths[0])
+        done = (members.epochs - n_before, members.steps - n_before * n_steps, int(members.rows) - n_before * n_rows)
+        place = (n_steps, n_epochs, *done, self._first_epoch, n_rows, recipe.batch_size, recipe.schedule_epochs)
+        return kept_table(self._form_of_plans, place, make)
+
+    @cached_property
+    def _form_of_plans(self) -> Any:
+        """What tells the plans of trainings from each other; None where others cannot have the same."""
+        return form_of_tables(self._members, self._recipe) if len(self._rows.lengths) == 1 else None
 
     def _plans(self, n_steps: int) -> bool:
         """Whether all epochs have these few steps, and nothing but their number decides what they need."""
@@ -146,10 +167,13 @@ class MiniBatchEpochs:
         alike = len(lengths) == 1 or bool((lengths == lengths[0]).all())
         return alike and 2 * n_steps <= PLANNED_STEPS and n_steps == -(-int(lengths[0]) // recipe.batch_size)
 
-    def _progress(self, rows_seen: np.ndarray, n_steps: int, n_epochs: int = 1) -> Progress:
-        """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further."""
+    def _progress(self, rows_seen: np.ndarray, n_steps: int, n_epochs: int = 1, n_before: int = 0) -> Progress:
+        """Where the next steps stand, by epochs or, with `max_time`, by the clock, whichever is further.
+
+        Of the epochs some may be those before this one.
+        """
         members, recipe, lengths = self._members, self._recipe, self._rows.lengths
-        all_steps = np.arange(n_steps * n_epochs)[:, None]
+        all_steps = np.arange(-n_before * n_steps, (n_epochs - n_before) * n_steps)[:, None]
         ahead, steps = np.divmod(all_steps, n_steps)
         batch = np.minimum(recipe.batch_size, lengths)
         per_step = batch / lengths / recipe.schedule_epochs

@@ -115,10 +115,9 @@ class StepTable(Sequence[StepInputs]):
 
 
 def inputs_of_steps(members: Members, recipe: Recipe, progress: Progress) -> StepTable:
-    """Return what each of the next steps needs."""
-    n_steps = progress.step.shape[0]
-    keys = _keys(members, n_steps, recipe.steps_forgotten) if recipe.draws_noise else None
-    steps = _step_numbers(members, n_steps)
+    """Return what each of some steps needs, one after another."""
+    n_steps, steps = progress.step.shape[0], progress.step + 1
+    keys = _keys(members, progress, recipe.steps_forgotten) if recipe.draws_noise else None
     optimizer = () if recipe.optimizer.full_batch else recipe.optimizer.factors(steps)
     augmentation = () if recipe.augmentation is None else recipe.augmentation.factors(_uniforms(keys))
     average = () if recipe.average is None else (recipe.average.share(steps),)
@@ -147,12 +146,9 @@ def rate_table(members: Members, recipe: Recipe, progress: Progress) -> Tensor:
     return recipe.schedule.multiplier(progress) * recipe.rate * reduced + torch.zeros_like(progress.step)
 
 
-def _step_numbers(members: Members, n_steps: int) -> Tensor:
-    return torch.arange(members.steps + 1, members.steps + 1 + n_steps, dtype=torch.float64).view(-1, 1, 1, 1)
-
-
-def _keys(members: Members, n_steps: int, n_forgotten: int) -> Tensor:
-    return torch.from_numpy(step_keys(members.seeds, members.steps + n_forgotten, n_steps))
+def _keys(members: Members, progress: Progress, n_forgotten: int) -> Tensor:
+    first, n_steps = int(progress.step[0].item()), progress.step.shape[0]
+    return torch.from_numpy(step_keys(members.seeds, first + n_forgotten, n_steps))
 
 
 def _uniforms(keys: Tensor | None) -> Tensor:

@@ -117,9 +117,7 @@ class NetworkEstimator(Documented, SharedWeights, Exits, Summarized, Accounted, 
         OSError
             When a checkpoint cannot be written; the last one stays.
         """
-        return self._fit(
-            Given.unchecked(X, y, sample_weight), Given.unchecked(X_val, y_val, sample_weight_val), incremental=False
-        )
+        return self._fit(Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val), incremental=False)
 
     def _fit(self, given: Given, held: Given, *, incremental: bool, classes: Any = None) -> Self:
         receive = receiver_of_fits()

@@ -147,7 +147,7 @@ class Classifier(ScoredClassifier, ClassifierAttributes, NetworkEstimator):
         -------
         self : estimator
         """
-        given, held = Given.unchecked(X, y, sample_weight), Given.unchecked(X_val, y_val, sample_weight_val)
+        given, held = Given(X, y, sample_weight), Given(X_val, y_val, sample_weight_val)
         return self._fit(given, held, incremental=True, classes=classes)
 
     def predict(self, X: Table) -> np.ndarray:

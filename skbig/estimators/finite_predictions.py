@@ -8,6 +8,7 @@ Legend: M members, N rows, K raw outputs.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from skbig.components.losses.base import Loss
 from skbig.data.rows import Rows
 from skbig.engine.epoch import ADVICE
+from skbig.engine.members import Members
 from skbig.engine.train import Training
 from skbig.estimators.prediction import raw_predictions
 from skbig.exceptions import DivergenceError
@@ -29,6 +31,25 @@ def are_finite(raw: Tensor, loss: Loss) -> Tensor:
     return torch.isfinite(raw if loss.for_classes else loss.predict(raw)).all()
 
 
+def has_plain_link(loss: Loss) -> bool:
+    """Whether predictions are finite where raw ones are, whatever they are."""
+    return loss.for_classes or (loss.out_activation() == "identity" and not loss.has_own_link)
+
+
+def stay_finite(members: Members, X: Any) -> bool:
+    """Whether features and parameters are so small that no raw prediction of these rows can be too large a number."""
+    flat = members.flat
+    if not isinstance(X, Tensor) or X.dtype != flat.dtype:
+        return False
+    inputs, parameters = largest(X), largest(flat)
+    return isfinite(inputs + parameters) and members.network.bound(inputs, parameters) < torch.finfo(flat.dtype).max
+
+
+def largest(values: Tensor) -> float:
+    """Return the largest number without its sign; NaN where one is NaN."""
+    return max(abs(each.item()) for each in torch.aminmax(values))
+
+
 def check_predictions(training: Training) -> None:
     """Raise DivergenceError when a trained model's predictions of its first training rows are not finite.
 
@@ -39,6 +60,8 @@ def check_predictions(training: Training) -> None:
         return
     members = training.shown
     X = rows.features(slice(CHECKED_ROWS))
+    if has_plain_link(training.recipe.loss) and stay_finite(members, X):  # which is known sooner than they are computed
+        return
     raw = raw_predictions(members.network, members.parameters, members.statistics, X)
     if not are_finite(raw, training.recipe.loss):
         raise DivergenceError(

@@ -33,11 +33,6 @@ class Given:
     weight: Any = None
     soft: np.ndarray | None = None
 
-    @classmethod
-    def unchecked(cls, X: Any, y: Any, weight: Any) -> Given:
-        """Return what a user hands over."""
-        return cls(X, y, weight)
-
     def on_host(self, *names: str) -> Given:
         """Return the same with arrays in place of tensors; `names` are those that the user gave them under."""
         X, y, weight = map(on_host, (self.X, self.y, self.weight), names)

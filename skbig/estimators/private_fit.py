@@ -238,10 +238,10 @@ def _check_budget(privacy: DPSGD, spent: Sequence[Spent]) -> None:
         )
 
 
-def ledger_before(estimator: Any, choices: Choices, *, goes_on: bool) -> Ledger | None:
+def ledger_before(estimator: Any, choices: Choices) -> Ledger | None:
     """Return what a training that goes on has spent; all, where it had no noise."""
-    kept: Ledger | None = vars(estimator).get("_ledger") if goes_on else None
-    if kept is not None or choices.privacy is None or not goes_on or estimator._progress["counts"][1] == 0:
+    kept: Ledger | None = vars(estimator).get("_ledger")
+    if kept is not None or choices.privacy is None or estimator._progress["counts"][1] == 0:
         return kept
     return Ledger(
         spent=[[0.0, 1.0, 1]], noise_multiplier=0.0, delta=choices.privacy.delta, accountant=choices.privacy.accountant

@@ -5,6 +5,7 @@ Legend: M members, R rows, I inputs, O outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,12 @@ class Dense(Layer):
         """Return what the activation is applied to: (M, R, O)."""
         Z = affine(X, parameters["weight"], parameters["bias"])
         return self._normalized(Z, parameters, statistics, training)
+
+    def bound(self, largest_input: float, largest_parameter: float) -> float:
+        if type(self) is not Dense or self.normalization is not None:  # a subclass may compute something else
+            return math.inf
+        # Twice that, and two: more than any activation makes of a sum, and more than the sum is rounded by.
+        return 2 * (self.n_in * largest_input * largest_parameter + largest_parameter) + 2
 
     @property
     def has_row_gradients(self) -> bool:

@@ -193,6 +193,14 @@ class Layer(ABC):
         A parameter is ``(M, *shape)``, or its declared shape for one member.
         """
 
+    def bound(self, largest_input: float, largest_parameter: float) -> float:
+        """Return what no number exceeds that the layer computes when it predicts; infinity where nothing is known.
+
+        Given are the largest input and the largest parameter, both without their signs.
+        """
+        del largest_input, largest_parameter
+        return math.inf
+
     @property
     def has_row_gradients(self) -> bool:
         """Whether `tapped` gives the gradients of single rows."""

@@ -56,6 +56,10 @@ class LinearLayer(Layer):
         bias = parameters["bias"] if self.fit_intercept else weight.new_zeros(1, self.n_out)
         return affine(X, weight, bias)
 
+    def bound(self, largest_input: float, largest_parameter: float) -> float:
+        # Twice that: more than it is rounded by.
+        return 2 * (self.n_in * largest_input * largest_parameter + largest_parameter)
+
     def tapped(
         self, X: Tensor | SparseRows, parameters: Mapping[str, Tensor], training: TrainingPass
     ) -> tuple[Tensor, list[Tap]]:

@@ -241,6 +241,13 @@ class BuiltNetwork:
         assert isinstance(X, Tensor)
         return X
 
+    def bound(self, largest_input: float, largest_parameter: float) -> float:
+        """Return what no number exceeds that is computed to predict; infinity where a layer knows nothing of it."""
+        bounds = [largest_input]
+        for layer in self.layers:
+            bounds.append(layer.bound(bounds[-1], largest_parameter))
+        return max(bounds)
+
     def tapped(
         self, parameters: Mapping[str, Tensor], X: Tensor | SparseRows, training: TrainingPass
     ) -> tuple[Tensor, list[NamedTap]]:

@@ -29,6 +29,7 @@ def check_network(network: Network) -> None:
     _check_shapes(network, built)
     check_members(network, _outcome, "training pass", 1e-7, 1e-3)
     _check_gradient(network, built)
+    _check_bounds(network, built)
     if not built.couples_rows:
         _check_rows_stay_apart(network, built)
     _check_parts(network, built)
@@ -73,6 +74,18 @@ def _check_gradient(network: Network, built: BuiltNetwork) -> None:
             return built.forward(moved, _copy(statistics), _rows(), _training(SEEDS)).square()
 
         check_gradient(network, value, parameters[name], gradient)
+
+
+def _check_bounds(network: Network, built: BuiltNetwork) -> None:
+    """No layer computes a larger number than it says, whatever the size of the parameters."""
+    for size in (1e-3, 1.0, 1e3):
+        parameters, statistics = _begin(built, SEEDS)
+        parameters = {name: size * value for name, value in parameters.items()}
+        largest, X = max(float(value.abs().max()) for value in parameters.values()), _rows()
+        for i, layer in enumerate(built.layers):
+            bound, X = layer.bound(float(X.abs().max()), largest), built.layer(i, X, parameters, statistics, None)
+            law = "must compute no larger number than the `bound` of a layer says."
+            expect(not bool((X.abs() > bound).any()), network, law)
 
 
 def _check_rows_stay_apart(network: Network, built: BuiltNetwork) -> None:

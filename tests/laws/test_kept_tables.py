@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import weakref
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from skbig.components import SGD
-from skbig.engine import kept_tables
+from skbig.engine import kept_tables, minibatch
 from skbig.engine.executors.threads import thread_count
 from skbig.engine.members import Members
 from tests.fitting import BINARY, X, fitted, small
@@ -75,3 +76,24 @@ def test_weights_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     del model
     gc.collect()
     assert not any(weights() is not None for weights in alive)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "invscaling", "exponential"])
+def test_calls_of_partial_fit_find_the_plan_of_an_earlier_one(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come to the bits that plans of their own give, in a stream that is cut, too, and of batches of any size."""
+    sizes = [20] * 9 + [30, 20, 20]
+
+    def streamed() -> list[np.ndarray]:
+        model = small("binary", schedule=schedule, max_iter=20, batch_size=10)
+        for i, size in enumerate(sizes):
+            model = pickle.loads(pickle.dumps(model)) if i % 4 == 3 else model
+            model.partial_fit(X[:size], BINARY[:size], classes=[0, 1])
+        return [*model.coefs_, *model.intercepts_, np.array(model.learning_rates_)]
+
+    kept_tables._kept.clear()
+    found = streamed()
+    n_made = len(kept_tables._kept)
+    assert all(map(np.array_equal, streamed(), found)) and len(kept_tables._kept) == n_made
+    monkeypatch.setattr(minibatch, "PLANNED_STEPS", 4)  # an epoch has no room for another
+    kept_tables._kept.clear()
+    assert all(map(np.array_equal, streamed(), found))
