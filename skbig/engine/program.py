@@ -170,6 +170,29 @@ class Program:
             line.operation, line.arguments = _aten._addmm_activation.default, product.arguments
             self.lines.remove(product)
 
+    def activate_in_place(self, result: Tensor) -> None:
+        """Turn ``relu(mm(...))`` into ``relu_(mm(...))``, and gradients likewise, where nobody else reads the product.
+
+        On a CPU it is faster to write to memory that lies in the cache.
+        """
+        n_readers = Counter(value for line in self.lines for value in line.reads())
+        n_readers[self.value(result)] += 1
+        products = {value for line in self.lines if line.operation in _PRODUCTS for value in line.made()}
+        for line in [line for line in self.lines if line.operation in _IN_PLACE]:
+            read, (made,) = line.arguments[0], line.results
+            if read not in products or n_readers[read] > 1 or made is None or not _lies_as(read.tensor, made.tensor):
+                continue
+            line.operation, written = _IN_PLACE[line.operation]
+            line.keywords, line.results = ({written: read} if written else {}), []
+            self._put(read, made)
+
+    def _put(self, value: Value, other: Value) -> None:
+        """Let all read a value that read another."""
+        for line in self.lines:
+            line.arguments = _exchanged(line.arguments, other, value)
+            line.keywords = _exchanged(line.keywords, other, value)
+        self._values = {key: value if known is other else known for key, known in self._values.items()}
+
     def compile(self, result: Tensor, branches: Branches | None = None) -> Callable[..., Tensor]:
         """Write the lines that matter as a Python function.
 
@@ -230,6 +253,14 @@ def _tensors(item: Any) -> Any:
     return item.tensor if isinstance(item, Value) else item
 
 
+def _exchanged(item: Any, old: Value, new: Value) -> Any:
+    if isinstance(item, dict):
+        return {key: _exchanged(value, old, new) for key, value in item.items()}
+    if isinstance(item, (tuple, list)):
+        return type(item)(_exchanged(value, old, new) for value in item)
+    return new if item is old else item
+
+
 def _as_list(item: Any) -> list[Any]:
     return list(item) if isinstance(item, (tuple, list)) else [item]
 
@@ -242,3 +273,13 @@ _WITH_OUT = {
     _aten.bmm.default: _aten.bmm.out,
     _aten.sum.dim_IntList: _aten.sum.IntList_out,
 }
+_PRODUCTS = (_aten.mm.default, _aten.bmm.default, _aten.addmm.default, _aten.baddbmm.default)
+_IN_PLACE = {
+    _aten.relu.default: (_aten.relu_.default, ""),
+    _aten.tanh.default: (_aten.tanh_.default, ""),
+    _aten.sigmoid.default: (_aten.sigmoid_.default, ""),
+    _aten.threshold_backward.default: (_aten.threshold_backward.grad_input, "grad_input"),
+    _aten.tanh_backward.default: (_aten.tanh_backward.grad_input, "grad_input"),
+    _aten.sigmoid_backward.default: (_aten.sigmoid_backward.grad_input, "grad_input"),
+}
+"""What writes to its first argument instead, and the keyword that this is said by."""

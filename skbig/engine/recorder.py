@@ -44,6 +44,8 @@ def record(
     program.gather_gradients_in_place()
     program.take_views_once()
     program.activate_within_products()
+    if branches is None:  # lines run one after another
+        program.activate_in_place(result)
     return result, program.compile(result, branches)
 
 

@@ -87,17 +87,17 @@ class PiecewiseLinear(Layer):
         return values + parameters["bias"]
 
     def _read(self, X: Tensor, table: Tensor) -> Tensor:
-        """Begin at what the full bins add up to, and go on along the slope of the last one: (..., R, F * D)."""
+        """Take what the bins up to the last one add up to, and go back along its slope: (..., R, F * D)."""
         bins = (X * self.n_bins).floor().clamp(0, self.n_bins - 1)
-        part = (X * self.n_bins - bins).unsqueeze(-1)
-        begins = table.cumsum(-2) - table
-        both = torch.cat([begins, table], -1).flatten(0, -2)
+        empty = (bins + 1 - X * self.n_bins).unsqueeze(-1)
+        both = torch.cat([table.cumsum(-2), table], -1).flatten(0, -2)
         n_tables = both.shape[0] // self.n_bins
         first = torch.arange(n_tables, device=X.device).view(-1, 1, self.n_in) * self.n_bins  # of each table
         index = bins.long() + (first if X.dim() == 3 else first.squeeze(0))
-        read = torch.nn.functional.embedding(index, both)
-        begin, slope = read.split(self.width, -1)
-        return torch.addcmul(begin, part, slope).flatten(-2)
+        # The gradient of `gather` sorts by rows first; that of `embedding` adds row by row, in twice the time.
+        read = both.gather(0, index.reshape(-1, 1).expand(-1, both.shape[1])).unflatten(0, index.shape)
+        end, slope = read.split(self.width, -1)
+        return torch.addcmul(end, empty, slope, value=-1).flatten(-2)
 
     def _multiplied(self, X: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Multiply how full the bins are with the table: (..., R, F * D)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,10 @@ def one_of_a_list(X: Tensor, weight: Tensor) -> Tensor:
     return only @ weight
 
 
+def beside_its_activation(product: Tensor) -> Tensor:
+    return torch.tanh(product) + product
+
+
 FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a product": lambda X, weight: X @ weight,
     "views": lambda X, weight: X.t().reshape(-1, 2).t().contiguous().view(-1)[:3] + weight.flatten()[:3],
@@ -55,6 +60,15 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "an input passed on": lambda X, weight: X,
     "a product with ones that lays out anew": lambda X, weight: (X[:, :2] * torch.ones_like(X[:, :2])).view(-1),
     "a view of an input": lambda X, weight: X.view(-1),
+    "a product that is activated": lambda X, weight: torch.relu(X @ weight) + 1,
+    "an activated product as the result": lambda X, weight: torch.relu(X @ weight),
+    "a product read beside its activation": lambda X, weight: (lambda product: torch.tanh(product) + product)(
+        X @ weight
+    ),
+    "a view of a product beside its activation": lambda X, weight: (
+        torch.tanh(product := X @ weight).view(-1) + product.view(-1)
+    ),
+    "an activation of another layout": lambda X, weight: torch.relu((X @ weight).t()).t(),
 }
 
 
@@ -154,3 +168,11 @@ def test_values_are_released_after_their_last_use() -> None:
     """A replay holds no more memory than the function: what is not needed any more is let go of."""
     _, replay = record(lambda X: (X + 1).exp().sum(), tensors((4, 3)))
     assert replay.source.count("del ") == 2  # type: ignore[attr-defined]
+
+
+def test_products_are_activated_where_they_lie() -> None:
+    """An activation and its gradient write over the product that only they read; one that others read stays."""
+    _, replay = record(several_losses, tensors((4, 3), (3, 3)))
+    assert re.search(r"^ *tanh_\d+\(v", replay.source, re.M)  # type: ignore[attr-defined]
+    _, replay = record(FUNCTIONS["a product read beside its activation"], tensors((4, 3), (3, 3)))
+    assert re.search(r"= tanh_\d+\(v", replay.source)  # type: ignore[attr-defined]
