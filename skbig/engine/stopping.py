@@ -5,6 +5,9 @@ Legend: M members, P parameters, S running statistics of one member.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -111,6 +114,17 @@ class StoppingTracker:
         if self.latest is not None:
             load_everything(self._members, self.latest)
             self.latest = None
+
+    @contextmanager
+    def at_last_epoch(self) -> Iterator[None]:
+        """Give members for a while the weights of the last epoch, which no score has chosen."""
+        has_best = self.latest is not None
+        self.restore_latest()
+        try:
+            yield
+        finally:
+            if has_best:
+                self.restore_best()
 
 
 def everything(members: Members) -> Tensor:

@@ -6,6 +6,7 @@ Legend: M members, N rows, K raw outputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -54,14 +55,17 @@ def predicted_by_members(training: Training, X: Any) -> Tensor:
     return raw_predictions(members.network, members.parameters, members.statistics, X).cpu().double()
 
 
-def out_of_fold(training: Training, X: Any) -> Tensor | None:
+def out_of_fold(training: Training, X: Any, *, last: bool = False) -> Tensor | None:
     """Return what held-out rows (N, F) are predicted as by the member that has not read them, (1, N, K) in float64.
 
-    None, where all members hold out the same rows.
+    By the best weights, which these rows have chosen, or by those of the `last` epoch. None, where all members hold out
+    the same rows.
     """
     if not isinstance(training.validation, FoldedValidation):
         return None
-    return training.validation.out_of_fold(training.shown).flatten(0, 1)[None, : X.shape[0]].cpu().double()
+    with training.tracker.at_last_epoch() if last else nullcontext():
+        raw = training.validation.out_of_fold(training.shown)
+    return raw.flatten(0, 1)[None, : X.shape[0]].cpu().double()
 
 
 def temperature_of(training: Training, targets: ClassTargets, held: Given) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 
@@ -86,14 +87,32 @@ def test_intervals_come_from_rows_that_were_not_read() -> None:
     assert 0.77 < np.mean(held) < 0.85
 
 
-def test_intervals_of_fewer_than_a_hundred_rows_are_refused() -> None:
-    """The epochs are chosen by the same rows, which makes them too narrow; rows that all hold out may be fewer."""
-    model = BigTabularRegressor("fast", **SMALL).fit(X[:99], X[:99, 0])
-    with pytest.raises(ValueError, match="needs more rows than the 99 of which each member held out a part"):
-        model.predict_interval(X, coverage=0.5)
-    assert BigTabularRegressor("fast", **SMALL).fit(X[:100], X[:100, 0]).predict_interval(X, 0.5)[0].shape == (178,)
-    shared = BigTabularRegressor("fast", **SMALL | {"early_stopping": True}).fit(X[:99], X[:99, 0])
-    assert shared.predict_interval(X, 0.5)[0].shape == (178,)
+def test_intervals_of_few_rows_are_wide_enough() -> None:
+    """Their errors are those of the last epoch, which the same rows have not chosen; by the best, 78% hold."""
+    held = []
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        numbers = random.normal(size=(1100, 4))
+        target = numbers[:, 0] * numbers[:, 1] + numbers[:, 2] + 0.5 * random.normal(size=1100)
+        model = BigTabularRegressor("fast", max_iter=40, random_state=seed).fit(numbers[:100], target[:100])
+        low, high = model.predict_interval(numbers[100:], coverage=0.8)
+        held.append(np.mean((low <= target[100:]) & (target[100:] <= high)))
+    assert 0.8 < np.mean(held) < 0.86
+
+
+def test_the_last_epoch_is_looked_at_and_left() -> None:
+    """Members predict as before, and what is asked of the last epoch is what its validation has seen."""
+    session = prepare(
+        BigTabularRegressor("fast", **SMALL | {"max_iter": 20}), Given(X[:99], X[:99, 0]), Given(None, None)
+    )
+    session.run()
+    best = session.members.flat.clone()
+    assert isinstance(session.validation, FoldedValidation)
+    with session.tracker.at_last_epoch():
+        losses = session.validation(session.shown, session.recipe).loss
+    np.testing.assert_array_equal(losses, session.history.validation_loss[-1])
+    assert (losses > np.min(session.history.validation_loss, axis=0)).any()
+    assert torch.equal(session.members.flat, best)
 
 
 @pytest.mark.parametrize("n_rows", [40, 2136])
