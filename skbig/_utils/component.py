@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -86,8 +87,8 @@ class Component:
 
     def signature(self) -> tuple[Any, ...]:
         """What two components must share to be stacked: their class and the fields that may not vary."""
-        fixed = [f.name for f in dataclasses.fields(self) if not f.metadata.get("varies", False)]
-        return (type(self), *((name, getattr(self, name)) for name in fixed))
+        own: Any = type(self)
+        return (own, *[(name, getattr(self, name)) for name in _field_names(own, fixed=True)])
 
 
 def constraints_of(owner: type, name: str) -> tuple[Constraint, ...]:
@@ -113,10 +114,17 @@ def form_of(value: Any) -> tuple[Any, ...] | None:
     """
     if is_plain(value):
         return (value,)
-    if not (dataclasses.is_dataclass(value) and type(value).__module__.startswith("skbig.")):
+    own = type(value)
+    if not (dataclasses.is_dataclass(own) and own.__module__.startswith("skbig.")):
         return None
-    values = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
-    return (type(value), values) if is_plain(values) else None
+    values = tuple([getattr(value, name) for name in _field_names(own)])
+    return (own, values) if is_plain(values) else None
+
+
+@lru_cache(maxsize=1024)
+def _field_names(cls: Any, fixed: bool = False) -> tuple[str, ...]:
+    """Return the names of a component's fields, or those alone that may not vary."""
+    return tuple(f.name for f in dataclasses.fields(cls) if not (fixed and f.metadata.get("varies", False)))
 
 
 def registered(kind: str, name: Any) -> Any:

@@ -94,7 +94,8 @@ class ResidentSteps(Sequence[Batch]):
         """Rows of each step and member, (S, M), or (S, 1) where members read as many."""
         alike = len({order.length for order in self.orders}) == 1
         lengths = np.array([self.length]) if alike else self.lengths
-        return (lengths[None] - np.arange(len(self))[:, None] * self.batch_size).clip(0, self.batch_size)
+        left = lengths - np.arange(len(self))[:, None] * self.batch_size
+        return np.minimum(np.maximum(left, 0), self.batch_size)
 
     def __len__(self) -> int:
         return -(-self.length // self.batch_size)

@@ -85,7 +85,7 @@ class ClassTargets:
 
     def _codes(self, y: np.ndarray) -> np.ndarray:
         try:
-            index = np.searchsorted(self.classes, y).clip(0, len(self.classes) - 1)
+            index = np.minimum(np.searchsorted(self.classes, y), len(self.classes) - 1)
         except TypeError as error:
             raise ValueError(f"y has labels that cannot be compared with those in `classes_`: {error}.") from None
         unseen = self.classes[index] != y

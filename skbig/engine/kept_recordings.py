@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +36,7 @@ NOT_OF_A_STEP = {
 OF_A_STEP = [field.name for field in dataclasses.fields(Recipe) if field.name not in NOT_OF_A_STEP]
 
 
-@dataclass(frozen=True)
-class _View:
+class View(NamedTuple):
     """Where a lasting tensor lies: in which memory, and how."""
 
     source: int
@@ -60,7 +59,7 @@ class KeptRecording:
         Defines the function.
     names : dict
         What it names, and is the same for all members: operations and constants.
-    views : dict of _View
+    views : dict of View
         Names of what lies in the members' tensors, or in memory of its own.
     memory : list of (int, dtype)
         Sizes of that memory.
@@ -68,24 +67,26 @@ class KeptRecording:
 
     code: Any
     names: dict[str, Any]
-    views: dict[str, _View]
+    views: dict[str, View]
     memory: list[tuple[int, torch.dtype]]
 
-    def bind(self, members: Members) -> Replay:
-        """Return the recording as a function that changes other members."""
+    def bind(self, members: Members, known: dict[View, Tensor]) -> Replay:
+        """Return the recording as a function that changes other members; views of them that are `known` are added."""
         with torch.inference_mode(False):
-            own = [torch.empty(size, dtype=dtype) for size, dtype in self.memory]
-            sources = [*members.held(), *own]
-            namespace = self.names | {name: view.of(sources) for name, view in self.views.items()}
+            held = members.held()
+            sources = [*held, *[torch.empty(size, dtype=dtype) for size, dtype in self.memory]]
+            tensors = {name: known[view] if view in known else view.of(sources) for name, view in self.views.items()}
+        known.update({view: tensors[name] for name, view in self.views.items() if view.source < len(held)})
+        namespace = self.names | tensors
         exec(self.code, namespace)
         replay: Replay = namespace.pop("replay")
         return replay
 
 
-def kept(form: Any, members: Members) -> Replay | None:
-    """Return the recording of a form, bound to some members, if there is one."""
+def kept(form: Any, members: Members, views: dict[View, Tensor]) -> Replay | None:
+    """Return the recording of a form, bound to some members, if there is one; the `views` of them serve others, too."""
     recording = None if form is None else _kept.get(form)
-    return None if recording is None else recording.bind(members)
+    return None if recording is None else recording.bind(members, views)
 
 
 def keep(form: Any, replay: Any, members: Members) -> None:
@@ -136,9 +137,9 @@ def _place(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _view(tensor: Tensor, places: dict[int, int], starts: list[int]) -> _View:
+def _view(tensor: Tensor, places: dict[int, int], starts: list[int]) -> View:
     source = places[_place(tensor)]
-    return _View(source, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()) - starts[source])
+    return View(source, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()) - starts[source])
 
 
 def form_of_training(recipe: Recipe, members: Members) -> Any:
@@ -156,9 +157,9 @@ def form_of_training(recipe: Recipe, members: Members) -> Any:
     return (*parts, network.n_features, network.n_outputs, held)
 
 
-def form_of_step(training: Any, strength: Any, inputs: Sequence[Tensor]) -> Any:
-    """Return the same of a step of a training whose form is known, or None."""
+def form_of_step(training: Any, batch: Any, strength: Any, inputs: Sequence[Tensor]) -> Any:
+    """Return the same of a step of a training whose form is known, as that of its batch is, or None."""
     if training is None or not isinstance(strength, float):
         return None
-    tensors = tuple((tensor.dtype, tensor.shape, tensor.stride()) for tensor in inputs)
-    return (training, strength, tensors, torch.get_num_threads())
+    tensors = tuple([(tensor.dtype, tensor.shape, tensor.stride()) for tensor in inputs])
+    return (training, batch, strength, tensors, torch.get_num_threads())

@@ -115,13 +115,8 @@ class Members:
             self.averaged = Members(self.network, self.seeds, self.flat.clone(), statistics, self.reductions)
         if not optimizer.full_batch:
             self.blocks = blocks_of(self.network, optimizer)
-            self.state = self.first_state(optimizer, self.flat) if state is None else state
+            self.state = first_state(optimizer, self.blocks, self.flat) if state is None else state
         self.anchor = self.flat.clone() if anchored else None
-
-    def first_state(self, optimizer: Optimizer, flat: Tensor) -> list[dict[str, Tensor]]:
-        """Return what an optimizer begins with for parameters that lie as `flat` does."""
-        blocks = blocks_of(self.network, optimizer)
-        return [optimizer.for_role(block.role).init(block.of(flat)) for block in blocks]
 
     def moves(self, optimizer: Optimizer, groups: ParamGroups | None, rate: Tensor) -> Iterator[Move]:
         """Yield what an update moves alike."""
@@ -251,6 +246,11 @@ def placed(array: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tenso
     """Put a copy of numbers on a device: real ones in a dtype, whole ones and booleans in their own."""
     tensor = torch.from_numpy(np.array(array))
     return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+
+def first_state(optimizer: Optimizer, blocks: Iterable[Block], flat: Tensor) -> list[dict[str, Tensor]]:
+    """Return what an optimizer begins with for the blocks of parameters that lie as `flat` does."""
+    return [optimizer.for_role(block.role).init(block.of(flat)) for block in blocks]
 
 
 def _views(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skbig._utils.user_warning import warn_user
@@ -55,7 +56,8 @@ def _what_helps(recipe: Recipe) -> str:
 def _of_the_target(training: Training) -> str:
     assert isinstance(training.rows, Rows | StreamedRows)
     y = in_double(training.rows.y)
-    mean, spread = float(y.mean(0).abs().max()), float(y.std(0, correction=0).max())
+    deviations, means = torch.std_mean(y, 0, correction=0)
+    mean, spread = float(means.abs().max()), float(deviations.max())
     near = mean <= LARGE_SPREAD * max(1.0, spread) and 1 / LARGE_SPREAD <= spread <= LARGE_SPREAD
     if near or spread == 0 or training.recipe.loss.out_activation() != "identity":
         return ""

@@ -6,6 +6,7 @@ Legend: M members.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 
 from skbig._utils.component import Component, form_of
 from skbig._utils.device import SingleDevice
-from skbig.engine.members import Members, make_members, to_array
+from skbig.components.optimizers.base import Optimizer
+from skbig.engine.blocks import Block, blocks_of
+from skbig.engine.members import Members, first_state, make_members, to_array
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker, everything, load_everything
 
@@ -24,7 +27,8 @@ def curve_means(
     """Return the mean over the members of each epoch; of a curve that goes on from an old one those are known."""
     goes_on = len(old) > 0 and len(curve) >= len(old) and curve[len(old) - 1] is old[-1]
     known = old_means if goes_on and old_means is not None and len(old_means) == len(old) else []
-    return known + [float(value.mean()) for value in curve[len(known) :]]
+    new = curve[len(known) :]
+    return known + [value.item() if value.size == 1 else float(value.mean()) for value in new]
 
 
 def export_progress(
@@ -84,15 +88,33 @@ def _continued_state(members: Members, recipe: Recipe, kept: Mapping[str, Any]) 
     """Return the optimizer's state that was kept, copied, or None where it is another optimizer's."""
     if kept["optimizer"] != _identity(recipe.optimizer):
         return None
-    like = members.flat if form_of(recipe.optimizer) is None else members.flat.to("meta")  # a user's may look at values
-    form = [] if recipe.optimizer.full_batch else members.first_state(recipe.optimizer, like)
+    form = [] if recipe.optimizer.full_batch else _form_of_state(members, recipe.optimizer)
     if not _same_names(form, kept["state"]):
         return None
     device = members.flat.device
     return [
-        {name: torch.from_numpy(np.array(old[name])).to(device, like.dtype) for name, like in own.items()}
+        {name: torch.from_numpy(np.array(old[name])).to(device, dtype) for name, dtype in own.items()}
         for own, old in zip(form, kept["state"], strict=True)
     ]
+
+
+def _form_of_state(members: Members, optimizer: Optimizer) -> Sequence[Mapping[str, torch.dtype]]:
+    """Return the names and dtypes of what an optimizer keeps, block by block."""
+    blocks, flat = tuple(blocks_of(members.network, optimizer)), members.flat
+    if form_of(optimizer) is None:  # a user's may look at values
+        return _dtypes(first_state(optimizer, blocks, flat))
+    return _known_form_of_state(optimizer, blocks, flat.shape, flat.dtype)
+
+
+@lru_cache(maxsize=64)
+def _known_form_of_state(
+    optimizer: Optimizer, blocks: tuple[Block, ...], shape: torch.Size, dtype: torch.dtype
+) -> Sequence[Mapping[str, torch.dtype]]:
+    return _dtypes(first_state(optimizer, blocks, torch.empty(shape, dtype=dtype, device="meta")))
+
+
+def _dtypes(states: Sequence[Mapping[str, torch.Tensor]]) -> Sequence[Mapping[str, torch.dtype]]:
+    return [{name: value.dtype for name, value in state.items()} for state in states]
 
 
 def import_tracker(members: Members, recipe: Recipe, kept: Mapping[str, Any], incremental: bool) -> StoppingTracker:
@@ -163,7 +185,7 @@ def _identity(component: Component) -> str:
     return f"{type(component).__module__}.{type(component).__qualname__}{fixed!r}"
 
 
-def _same_names(states: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+def _same_names(states: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> bool:
     return [set(state) for state in states] == [set(state) for state in others]
 
 

@@ -99,7 +99,7 @@ class BigMLP(MLPAttributes, NetworkEstimator):
         return super()._shaped(network.replace(monotonic_cst=signs) if signs else network, n_features, n_outputs)
 
     def _public_weights(self, network: BuiltNetwork, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        public = {name: _of_layers(arrays, kind) for name, kind in LISTS.items()}
+        public = _by_kind(arrays)
         flat = {name: [value[:, 0] for value in values] for name, values in public.items() if name not in MATRICES}
         lists, n_layers = public | flat, len(network.layers) + 1
         if lists["coefs_"][0].shape[0] == 1:  # one member needs no axis
@@ -289,6 +289,9 @@ def hidden_sizes(value: Any, owner: str) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def _of_layers(arrays: Mapping[str, np.ndarray], kind: str) -> list[np.ndarray]:
-    """Return the arrays of one kind in the order of the layers."""
-    return [arrays[f"{kind}{i}"] for i in range(sum(name.rstrip("0123456789") == kind for name in arrays))]
+def _by_kind(arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Return the arrays that each of the `LISTS` holds; those of a kind come in the order of the layers."""
+    of_kind: dict[str, list[np.ndarray]] = {kind: [] for kind in LISTS.values()}
+    for name, array in arrays.items():
+        of_kind[name.rstrip("0123456789")].append(array)
+    return {name: of_kind[kind] for name, kind in LISTS.items()}

@@ -33,9 +33,9 @@ def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
 ) -> Any:
     """Return checked X (dense, CSR, or a selection of rows that are read later) and y, and note the features."""
-    if _need_no_check(estimator, X, dtypes, reset=reset) and _is_target(y, len(X)):
+    plain = _need_no_check(estimator, X, dtypes, reset=reset) and _is_target(y, len(X))
+    if plain and _largest(X) <= largest_of(X.dtype):  # of a NaN that is not so
         note_features(estimator, X, reset=reset)
-        _check_magnitude(X, "X")
         return X, y
     _check_kind(X, "X")
     if numeric or sparse.issparse(y):
@@ -73,19 +73,18 @@ def check_given(estimator: BaseEstimator, y: Any) -> None:
 
 
 def _need_no_check(estimator: Any, X: Any, dtypes: list[Any], *, reset: bool) -> bool:
-    """Whether scikit-learn's checks would have nothing to say of X, and nothing to do: they take longer than a step.
+    """Whether scikit-learn's checks would have nothing to do, nor to say of finite X: they take longer than a step.
 
-    So it is with finite numbers that are computed with as they are, in a matrix whose columns have no names.
+    So it is with numbers that are computed with as they are, in a matrix whose columns have no names.
     """
     plain = type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype in dtypes and X.flags.c_contiguous
     if not plain or takes_any_shape(estimator) or mapping_of(X) is not None:
         return False
-    known = reset or (X.shape[1] == estimator.n_features_in_ and not hasattr(estimator, "feature_names_in_"))
-    return known and _all_finite(X)
+    return reset or (X.shape[1] == estimator.n_features_in_ and not hasattr(estimator, "feature_names_in_"))
 
 
 def _is_target(y: Any, n_rows: int) -> bool:
-    """Whether the same is true of y."""
+    """Whether they would have nothing to do with y, and nothing to say of it."""
     plain = type(y) is np.ndarray and y.ndim in (1, 2) and y.size > 0 and len(y) == n_rows and y.dtype.kind in "iubf"
     return plain and (y.dtype.kind != "f" or _all_finite(y))
 
@@ -127,7 +126,7 @@ def check_rows(estimator: BaseEstimator, X: Any, dtype: Any, *, finite: bool = T
 
     Whether numbers are finite may be left to who reads dense ones.
     """
-    if _need_no_check(estimator, X, [dtype], reset=False):
+    if _need_no_check(estimator, X, [dtype], reset=False) and _all_finite(X):
         return X
     _check_kind(X, "X")
     elsewhere = _read_elsewhere(estimator, X, [dtype], reset=False)
@@ -271,12 +270,17 @@ def _check_magnitude(X: Any, name: str) -> None:
     values = X.data if sparse.issparse(X) else X
     if values.dtype.kind != "f":
         return
-    largest = max(values.max(initial=0), -values.min(initial=0))
+    largest = _largest(values)
     if largest > largest_of(values.dtype):
         raise ValueError(
             f"Input {name} contains a value too large to train on in {values.dtype!r}: {largest:g}, whose square is "
             "infinite. Scale the features (StandardScaler)."
         )
+
+
+def _largest(values: np.ndarray) -> float:
+    """Return the largest number without its sign; NaN where there is one."""
+    return max(values.max(initial=0), -values.min(initial=0))
 
 
 def takes_any_shape(estimator: Any) -> bool:

@@ -205,6 +205,8 @@ class BuiltNetwork:
         """Return the first parameters and running statistics, with a leading members axis."""
         members = [self._statistics | self._named(self.network.first_values(self.layers, seed)) for seed in seeds]
         names = [*self.shapes, *self.statistics_shapes]
+        if len(members) == 1:
+            return {name: members[0][name][None] for name in names}
         return {name: np.stack([member[name] for member in members]) for name in names}
 
     def initial(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:

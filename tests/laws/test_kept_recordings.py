@@ -145,7 +145,7 @@ def test_members_are_not_kept() -> None:
     epochs.run()
     (first, *_) = kept_recordings._kept.values()
     others = [new_members(what), new_members(what)]
-    names = [first.bind(each).__globals__ for each in others]  # type: ignore[attr-defined]
+    names = [first.bind(each, {}).__globals__ for each in others]  # type: ignore[attr-defined]
     for name in first.views:
         places = [each[name].untyped_storage().data_ptr() for each in names]
         assert len({*places, *(tensor.untyped_storage().data_ptr() for tensor in members.changing())}) > 2

@@ -18,7 +18,7 @@ from torch import Tensor
 from skbig.data.batch import Batch
 from skbig.engine.branches import Branches
 from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
-from skbig.engine.kept_recordings import form_of_step, form_of_training, keep, kept, steps_taken
+from skbig.engine.kept_recordings import View, form_of_step, form_of_training, keep, kept, steps_taken
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.recorder import NotReplayable, record
@@ -47,6 +47,7 @@ class RecordedExecutor:
         self._members, self._recipe, self._n_steps = members, recipe, n_steps
         self._written = WrittenExecutor(members, recipe, mean_weight)
         self._programs: dict[Any, Callable[..., Tensor]] = {}
+        self._views: dict[View, Tensor] = {}
         self.records = True
 
     @property
@@ -73,30 +74,25 @@ class RecordedExecutor:
 
     def step(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """Update the members by one batch."""
-        if not self.records or self.n_parts > 1:
+        if not self.records or self._written.n_parts > 1:
             return self.step_as_written(batch, numbers)
-        program = self._programs.get(form_of(batch)) or self._kept(batch, numbers)
-        return self._first(batch, numbers) if program is None else program(*tensors_of(batch, numbers))
-
-    def _kept(self, batch: Batch, numbers: StepInputs) -> Callable[..., Tensor] | None:
-        """Return the program of an earlier training of the same form, if there was one."""
-        program = kept(self._form(batch, numbers), self._members)
+        form, inputs = form_of(batch), tensors_of(batch, numbers)
+        program = self._programs.get(form)
         if program is not None:
-            self._programs[form_of(batch)] = program
-        return program
+            return program(*inputs)
+        whole = form_of_step(self._training, form, self._written.strength(batch), inputs)
+        program = kept(whole, self._members, self._views)
+        if program is None:
+            return self._first(batch, numbers, whole)
+        self._programs[form] = program
+        return program(*inputs)
 
     @cached_property
     def _training(self) -> Any:
         return form_of_training(self._recipe, self._members)
 
-    def _form(self, batch: Batch, numbers: StepInputs) -> Any:
-        inputs, strength = tensors_of(batch, numbers), self._written.strength(batch)
-        step = form_of_step(self._training, strength, inputs)
-        return None if step is None else (form_of(batch), step)
-
-    def _first(self, batch: Batch, numbers: StepInputs) -> Tensor:
+    def _first(self, batch: Batch, numbers: StepInputs, form: Any) -> Tensor:
         """Take a step of a form that was not recorded yet: record it, if it pays."""
-        form = self._form(batch, numbers)
         if self._n_steps < MIN_STEPS_TO_RECORD > steps_taken(form, 1):
             return self.step_as_written(batch, numbers)
         return self._record(batch, numbers, form)
