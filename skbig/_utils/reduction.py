@@ -1,9 +1,11 @@
-"""Sums over many numbers that have the same bits on any number of threads.
+"""What many numbers come to; sums have the same bits on any number of threads.
 
 Legend: M members, P numbers of one member.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -18,3 +20,9 @@ def norm(tensor: Tensor, order: float = 2) -> Tensor:
         return torch.linalg.vector_norm(tensor, order, dim=2, keepdim=True)
     blocks = [torch.linalg.vector_norm(block, order, dim=2, keepdim=True) for block in tensor.split(BLOCK, 2)]
     return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), order, dim=2, keepdim=True)
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether all numbers are finite."""
+    total = values.sum()  # is not finite where one number is not; numbers whose sum is too large are looked at
+    return math.isfinite(total) or bool(torch.isfinite(values).all())

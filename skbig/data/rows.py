@@ -17,6 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 from skbig._utils.random import Purpose, generator
+from skbig._utils.reduction import all_finite
 from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.array_rows import ArrayRows
 from skbig.data.batch import Batch
@@ -141,7 +142,7 @@ class Rows:
     def gather_orders(self, orders: Sequence[Order], batch_size: int) -> list[Batch]:
         """Return the rows of an order, the only one of a single set, in batches."""
         (order,) = orders
-        return self.gather(order.of_members(), batch_size)
+        return self.gather_parts(order.of_members(), cut(order.length, batch_size))
 
     def take(self, index: np.ndarray) -> Batch:
         """Return one batch: the rows `index` (M, R)."""
@@ -176,12 +177,10 @@ class Rows:
         if self.weight is not None:
             split = _select(self.weight, index).split(sizes, 0 if n_members == 1 else 1)
             return [weight / weight.shape[-1] for weight in split]
-        equal = {n: self._equal_shares(n_members, n) for n in set(sizes)}
+        like: Any = {"dtype": self.dtype, "device": self.y.device}
+        of_members = () if n_members == 1 else (n_members,)
+        equal = {n: torch.full((*of_members, n), 1.0 / n, **like) for n in set(sizes)}
         return [equal[n] for n in sizes]
-
-    def _equal_shares(self, n_members: int, n_rows: int) -> Tensor:
-        shape = (n_rows,) if n_members == 1 else (n_members, n_rows)
-        return torch.full(shape, 1.0 / n_rows, dtype=self.dtype, device=self.y.device)
 
     def _sparse_batches(self, index: np.ndarray, sizes: list[int]) -> list[Tensor | SparseRows]:
         if self.index is not None:
@@ -216,7 +215,7 @@ def place_rows(
     """
     target = y if isinstance(y, Tensor) else as_tensor(np.ascontiguousarray(y))
     target = target.to(device=device, dtype=dtype if target.is_floating_point() else torch.int64)
-    if target.is_floating_point() and not bool(torch.isfinite(target).all()):
+    if target.is_floating_point() and not all_finite(target):
         name = str(dtype).removeprefix("torch.")
         raise ValueError(f"Input y contains infinity or a value too large for dtype({name!r}).")
     mean = 1.0 if weight is None else float(weight.mean())

@@ -101,7 +101,8 @@ class ResidentSteps(Sequence[Batch]):
         return -(-self.length // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        at_once = self.rows.steps_gathered(len(self.lengths), self.batch_size)
+        n_members = sum([len(order.owner) for order in self.orders])
+        at_once = self.rows.steps_gathered(n_members, self.batch_size)
         for start in range(0, len(self), at_once):
             yield from self._gathered(start, start + at_once)
 

@@ -135,7 +135,7 @@ class MiniBatchEpochs:
         done, an_epoch = (members.steps, members.rows), (n_steps, int(self._rows.lengths[0]))
         alone = self._recipe.max_epochs > 1 or self._first_epoch > 0 or self._form_of_plans is None or not members.steps
         if alone or done != tuple(members.epochs * each for each in an_epoch):
-            return min(at_once, self._last_epoch - members.epochs), 0
+            return max(1, min(at_once, self._last_epoch - members.epochs)), 0
         return at_once, members.epochs % at_once
 
     def _planned(self, n_steps: int, n_epochs: int, n_before: int = 0) -> StepTable:

@@ -5,13 +5,11 @@ Legend: M members, P parameters of one member.
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from skbig._utils.reduction import norm
+from skbig._utils.reduction import all_finite, norm
 
 
 class Reductions(Protocol):
@@ -40,8 +38,7 @@ class WholeReductions:
         return norm(flat)
 
     def all_finite(self, flat: Tensor) -> bool:
-        total = flat.sum()  # is not finite where one number is not; numbers whose sum is too large are looked at
-        return math.isfinite(total) or bool(torch.isfinite(flat).all())
+        return all_finite(flat)
 
 
 WHOLE = WholeReductions()

@@ -103,9 +103,9 @@ class Saver:
 
 
 def directory_of(
-    estimator: EstimatorInterface, given: Given, held: Mapping[str, Given] | None
-) -> CheckpointDirectory | None:
-    """Return the directory of a fit's checkpoints, and what they must agree with; None without `checkpoint_dir`.
+    path: Any, estimator: EstimatorInterface, given: Given, held: Mapping[str, Given] | None
+) -> CheckpointDirectory:
+    """Return the directory of a fit's checkpoints, and what they must agree with.
 
     Raises
     ------
@@ -113,9 +113,6 @@ def directory_of(
         Within a cross-validation, whose fits would all write to this directory; and where a parameter cannot be
         compared with what another process is given.
     """
-    path = getattr(estimator, "checkpoint_dir", None)
-    if path is None:
-        return None
     if inside_cross_validation():
         raise ValueError(
             f"checkpoint_dir={str(path)!r} holds the checkpoints of one fit, and a search or a cross-validation makes "

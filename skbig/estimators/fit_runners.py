@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from skbig._utils.device import SingleDevice
-from skbig.distributed.backend import resolve_backend
+from skbig.distributed.backend import Backend
 from skbig.distributed.placement import place_of
 from skbig.distributed.ranks import Ranks
 from skbig.engine.train import Observer, Training
@@ -70,8 +70,8 @@ class LocalFitRunner:
 LOCAL = LocalFitRunner()
 
 
-def runner_of(estimator: Any) -> FitRunner:
-    """Return what trains an estimator, by its parameters `backend` and `device`.
+def runner_of(estimator: Any, backend: Backend | None) -> FitRunner:
+    """Return what trains an estimator, by its resolved parameter `backend`, and `device`.
 
     Raises
     ------
@@ -80,7 +80,6 @@ def runner_of(estimator: Any) -> FitRunner:
     RuntimeError
         When the environment tells of other ranks that do not come.
     """
-    backend = resolve_backend(getattr(estimator, "backend", None))
     if backend is None or (backend.spreads_searches and inside_candidate()):
         return LOCAL
     context, device_type = place_of(estimator.device, backend)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from skbig.data.folded_rows import folded
 from skbig.data.rows import Rows
 from skbig.data.tensor_rows import TensorRows
 from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
-from skbig.engine.history import continued_history
+from skbig.engine.history import History, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
@@ -135,7 +135,9 @@ def _prepare(call: _Call, before: dict[str, Any]) -> Session:
     if start.ledger is not None:
         recipe = replace(recipe, steps_forgotten=steps_forgotten(start.ledger, members))
     first_epoch = 0 if call.incremental else members.epochs
-    judge = _judge(call, checked, split, first_epoch)
+    judge = None if split.validation is None else _judge(call, checked, split, first_epoch)
+    more: Sequence[str] = [] if judge is None else judge.more
+    history = continued_history(call.estimator._curves, more) if call.goes_on else History(more={n: [] for n in more})
     session = Session(
         estimator=call.estimator,
         before=before,
@@ -146,7 +148,7 @@ def _prepare(call: _Call, before: dict[str, Any]) -> Session:
         recipe=recipe,
         backend=checked.backend,
         tracker=tracker,
-        history=continued_history(call.estimator._curves if call.goes_on else {}, [] if judge is None else judge.more),
+        history=history,
         validation=judge,
         first_epoch=first_epoch,
         incremental=call.incremental,
@@ -164,7 +166,8 @@ def _prepare(call: _Call, before: dict[str, Any]) -> Session:
 def _check(call: _Call) -> _Checked:
     """Check what is given, and let parameters, rows and network meet."""
     estimator, goes_on, incremental = call.estimator, call.goes_on, call.incremental
-    choices, runner = resolve_choices(estimator), runner_of(estimator)  # in this order: choices say what is wrong best
+    choices = resolve_choices(estimator)
+    runner = runner_of(estimator, choices.backend)
     device = runner.device(device_of(estimator.device, type(estimator).__name__))
     # Tensors of this device are rows as they are; on a CPU they are arrays.
     there = device if runner is LOCAL and estimator._reads_tensors else torch.device("cpu")
@@ -189,8 +192,11 @@ def _check(call: _Call) -> _Checked:
 def _start(call: _Call, checked: _Checked) -> _Start:
     """Decide where to start from: afresh, from a checkpoint, or from what was fitted before."""
     estimator, runner = call.estimator, checked.runner
-    saves = None if call.incremental else directory_of(estimator, checked.rows, checked.validation)
-    saved = None if saves is None else runner.first(saves.newest)
+    saves, saved = None, None
+    path = None if call.incremental else checked.choices.parameters.get("checkpoint_dir")
+    if path is not None:
+        saves = directory_of(path, estimator, checked.rows, checked.validation)
+        saved = runner.first(saves.newest)
     if saved is not None:
         check_complete(saved)
     if call.goes_on:
@@ -207,8 +213,10 @@ def _split(call: _Call, checked: _Checked, seeds: list[int]) -> _Split:
     holds_out = checked.choices["early_stopping"] if validation is None else False
     if holds_out and holds_out != FOLDS:
         rows, validation = held_out(estimator, rows, seeds[0], call.incremental)
-    weight = checked_weight(estimator._weights(rows, checked.targets, call.incremental), rows.X.shape[0])
-    weighted = replace(rows, weight=weight).without_weightless()  # a class may have the weight zero
+    weight, weighted = estimator._weights(rows, checked.targets, call.incremental), rows
+    if weight is not rows.weight:  # a class may have the weight zero
+        weight = checked_weight(weight, rows.X.shape[0])
+        weighted = replace(rows, weight=weight).without_weightless()
     if holds_out != FOLDS:
         return _Split(weighted, validation, {})
     check_folds(len(seeds), incremental=call.incremental, alone=checked.runner is LOCAL)
@@ -261,9 +269,7 @@ def _members(
 
 
 def _judge(call: _Call, checked: _Checked, split: _Split, first_epoch: int) -> Validation | None:
-    """Return what judges the members, where there are rows to judge by."""
-    if split.validation is None:
-        return None
+    """Return what judges the members by the rows that there are for it."""
     n_folds, loss = max(1, len(split.left_out)), checked.choices.loss
     return validation_of(call.estimator, split.validation, checked.targets, loss, checked.home, first_epoch, n_folds)
 
@@ -286,6 +292,8 @@ def _checked_rows(
     X, y = estimator._check_training_rows(given.X, given.y, given.weight, dtypes, **facts)
     backend = choose_backend(device, estimator.precision, X.dtype == np.float64)
     weight = given.weight
+    if weight is None:
+        return Given(X, y, None, given.soft), backend
     if isinstance(weight, Tensor) and not isinstance(X, TensorRows):  # which were to be looked at on the host
         weight = on_host(weight, "sample_weight")
     return Given(X, y, checked_weight(weight, X.shape[0]), given.soft).without_weightless(), backend

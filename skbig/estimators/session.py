@@ -120,7 +120,7 @@ class Session(EstimatorTraining):
             "best_loss_": None if self.recipe.keep_best or self.privacy else float(tracker.best_loss.mean()),
             "validation_loss_curve_": self._means("validation_loss", "validation_loss_curve_") or None,
             "validation_scores_": scores or None,
-            "validation_curves_": self._validation_curves(),
+            "validation_curves_": None if self.validation is None else self._validation_curves(),
             "best_validation_score_": float(tracker.best_score.mean()) if scores else None,
             "learning_rates_": self._means("rate", "learning_rates_"),
             "n_iter_": self.members.epochs - self.first_epoch,
@@ -132,7 +132,7 @@ class Session(EstimatorTraining):
             "_dtype": str(self.backend.dtype).removeprefix("torch."),
             "_network": network,
             "_loss": self.recipe.loss,
-            "_ledger": self._ledger(),
+            "_ledger": self._ledger() if self.ledger or self.privacy else None,
             "_progress": export_progress(self.members, tracker, self.recipe, self.incremental, shared=for_good),
             "_curves": {name: list(curve) for name, curve in history.curves().items()},
             **self.estimator._describe(self.targets, self.recipe),
@@ -147,8 +147,6 @@ class Session(EstimatorTraining):
         return Spent(float(self.recipe.privacy.noise), rate, n_steps), self.privacy.delta, self.privacy.accountant
 
     def _ledger(self) -> Ledger | None:
-        if self.ledger is None and self.privacy is None:
-            return None
         n_steps = (self.members.steps - self.steps_before) * self.members.n_members
         return ledger_after(self.ledger, self.privacy, self.recipe, self.rows.n_rows, n_steps)
 

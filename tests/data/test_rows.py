@@ -107,13 +107,13 @@ def test_every_row_is_read_once(n_members: int, batch_size: int, at_once: int, f
 def gathered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list with the number of rows of each time that rows are gathered."""
     lengths: list[int] = []
-    gather = Rows.gather
+    gather_parts = Rows.gather_parts
 
-    def counted(self: Rows, index: np.ndarray, batch_size: int) -> list[Batch]:
+    def counted(self: Rows, index: np.ndarray, sizes: list[int]) -> list[Batch]:
         lengths.append(index.shape[1])
-        return gather(self, index, batch_size)
+        return gather_parts(self, index, sizes)
 
-    monkeypatch.setattr(Rows, "gather", counted)
+    monkeypatch.setattr(Rows, "gather_parts", counted)
     return lengths
 
 
