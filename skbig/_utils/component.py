@@ -117,8 +117,25 @@ def form_of(value: Any) -> tuple[Any, ...] | None:
     own = type(value)
     if not (dataclasses.is_dataclass(own) and own.__module__.startswith("skbig.")):
         return None
+    try:
+        known = _forms.get(value)
+    except TypeError:  # a field that has no hash is not plain
+        return None
+    if known is not None:
+        return known
     values = tuple([getattr(value, name) for name in _field_names(own)])
-    return (own, values) if is_plain(values) else None
+    if not is_plain(values):
+        return None
+    if len(_forms) >= MOST_FORMS:
+        _forms.clear()
+    _forms[value] = (own, values)
+    return own, values
+
+
+MOST_FORMS = 256
+"""So many forms are kept: a fit asks for those of all its components, which are the same from fit to fit."""
+
+_forms: dict[Any, tuple[Any, ...]] = {}
 
 
 @lru_cache(maxsize=1024)

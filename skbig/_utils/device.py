@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -37,12 +37,12 @@ class SingleDevice:
     bf16: bool = False
     tf32: bool = False
 
-    @contextmanager
-    def products(self) -> Iterator[None]:
+    def products(self) -> AbstractContextManager[None]:
         """Allow TF32 products for a while, and put the switch back."""
-        if self.device.type != "cuda":
-            yield
-            return
+        return self._products() if self.device.type == "cuda" else nullcontext()
+
+    @contextmanager
+    def _products(self) -> Iterator[None]:
         switch = torch.backends.cuda.matmul
         # torch 2.9 has a new name for it, and refuses the old one where a caller has used the new.
         new = hasattr(switch, "fp32_precision")

@@ -42,7 +42,10 @@ class Purpose(IntEnum):
 
 def generator(seed: int, *where: int) -> np.random.Generator:
     """Return NumPy's counter-based generator for one place, e.g. ``generator(seed, Purpose.ORDER, epoch)``."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *where])))
+    place: Any = [seed, *where]
+    if 0 <= seed < 2**32:  # then all are words of 32 bits, as NumPy makes of them one by one
+        place = np.array(place, dtype=np.uint32)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(place)))
 
 
 _idle: list[np.random.RandomState] = []

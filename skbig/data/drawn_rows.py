@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from skbig.data.batch import Batch
-from skbig.data.rows import GATHERED_BYTES, Rows, cut
+from skbig.data.rows import GATHERED_BYTES, Rows
 from skbig.data.sources.base import Source
-from skbig.data.steps import Order
+from skbig.data.steps import Order, cut
 from skbig.data.streamed_rows import StreamedRows
 from skbig.data.streaming.reader import Reader
 

@@ -22,7 +22,7 @@ from skbig._utils.sparse import SparseRows, sparse_rows
 from skbig.data.array_rows import ArrayRows
 from skbig.data.batch import Batch
 from skbig.data.length_buckets import by_length
-from skbig.data.steps import Order, ResidentSteps
+from skbig.data.steps import Order, ResidentSteps, cut
 from skbig.data.tensor_rows import TensorRows, torch_dtype
 
 GATHERED_BYTES = 2**22
@@ -163,11 +163,11 @@ class Rows:
         """Return the rows `index` (M, L) in batches of these sizes, which add up to L."""
         on_device = torch.from_numpy(np.ascontiguousarray(index)).to(self.y.device)
         axis = 0 if index.shape[0] == 1 else 1
-        y = _select(self.y, on_device).split(sizes, axis)
+        y = _select(self.y, on_device).split_with_sizes(sizes, axis)
         X = (
             self._sparse_batches(index, sizes)
             if self.is_sparse
-            else self._converted(_select(self.X, self.places(on_device))).split(sizes, axis)
+            else self._converted(_select(self.X, self.places(on_device))).split_with_sizes(sizes, axis)
         )
         share = self._shares(on_device, sizes)
         return [Batch(*columns, equal=self.weight is None) for columns in zip(X, y, share, strict=True)]
@@ -175,7 +175,7 @@ class Rows:
     def _shares(self, index: Tensor, sizes: list[int]) -> list[Tensor]:
         n_members = index.shape[0]
         if self.weight is not None:
-            split = _select(self.weight, index).split(sizes, 0 if n_members == 1 else 1)
+            split = _select(self.weight, index).split_with_sizes(sizes, 0 if n_members == 1 else 1)
             return [weight / weight.shape[-1] for weight in split]
         like: Any = {"dtype": self.dtype, "device": self.y.device}
         of_members = () if n_members == 1 else (n_members,)
@@ -242,12 +242,6 @@ def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole
     if keep_whole and (X.dtype.kind in "iub" or X.dtype == np.float16):
         return as_tensor(np.ascontiguousarray(X)).to(device)
     return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
-
-
-def cut(n_rows: int, batch_size: int) -> list[int]:
-    """Return how many rows each batch of a set has."""
-    whole, rest = divmod(n_rows, batch_size)
-    return [batch_size] * whole + [rest] * (rest > 0)
 
 
 def reads_sparse(X: Any, n_members: int) -> bool:

@@ -41,6 +41,12 @@ class Order(NamedTuple):
         return self.rows if len(self.rows) == len(self.owner) else self.rows[self.owner]
 
 
+def cut(n_rows: int, batch_size: int) -> list[int]:
+    """Return how many rows each batch of a set has."""
+    whole, rest = divmod(n_rows, batch_size)
+    return [batch_size] * whole + [rest] * (rest > 0)
+
+
 class Resident(Protocol):
     """Rows that lie on a device: one set for all members, or several."""
 
@@ -92,9 +98,9 @@ class ResidentSteps(Sequence[Batch]):
     @property
     def sizes(self) -> np.ndarray:
         """Rows of each step and member, (S, M), or (S, 1) where members read as many."""
-        alike = len({order.length for order in self.orders}) == 1
-        lengths = np.array([self.length]) if alike else self.lengths
-        left = lengths - np.arange(len(self))[:, None] * self.batch_size
+        if len({order.length for order in self.orders}) == 1:
+            return np.array(cut(self.length, self.batch_size))[:, None]
+        left = self.lengths - np.arange(len(self))[:, None] * self.batch_size
         return np.minimum(np.maximum(left, 0), self.batch_size)
 
     def __len__(self) -> int:

@@ -46,7 +46,16 @@ class View(NamedTuple):
 
     def of(self, sources: Sequence[Tensor]) -> Tensor:
         source = sources[self.source]
+        if (self.size, self.stride, self.offset) == (source.shape, source.stride(), 0):
+            return source
         return source.as_strided(self.size, self.stride, self.offset + source.storage_offset())
+
+
+Memory = tuple[tuple[int, torch.dtype], ...]
+"""Sizes and dtypes of memory that a recording writes to."""
+
+BoundViews = dict[Memory, tuple[list[Tensor], dict[View, Tensor]]]
+"""What the recordings of a training are bound to, by their memory: the members' tensors and the memory, and views."""
 
 
 @dataclass(frozen=True)
@@ -61,32 +70,38 @@ class KeptRecording:
         What it names, and is the same for all members: operations and constants.
     views : dict of View
         Names of what lies in the members' tensors, or in memory of its own.
-    memory : list of (int, dtype)
+    memory : tuple of (int, dtype)
         Sizes of that memory.
     """
 
     code: Any
     names: dict[str, Any]
     views: dict[str, View]
-    memory: list[tuple[int, torch.dtype]]
+    memory: Memory
 
-    def bind(self, members: Members, known: dict[View, Tensor]) -> Replay:
-        """Return the recording as a function that changes other members; views of them that are `known` are added."""
+    def bind(self, members: Members, bound: BoundViews) -> Replay:
+        """Return the recording as a function that changes other members.
+
+        What is `bound` to them already serves this one, too: memory is written before it is read in each step.
+        """
         with torch.inference_mode(False):
-            held = members.held()
-            sources = [*held, *[torch.empty(size, dtype=dtype) for size, dtype in self.memory]]
-            tensors = {name: known[view] if view in known else view.of(sources) for name, view in self.views.items()}
-        known.update({view: tensors[name] for name, view in self.views.items() if view.source < len(held)})
-        namespace = self.names | tensors
+            if self.memory not in bound:
+                memory = [torch.empty(size, dtype=dtype) for size, dtype in self.memory]
+                bound[self.memory] = [*members.held(), *memory], {}
+            sources, known = bound[self.memory]
+            for view in self.views.values():
+                if view not in known:
+                    known[view] = view.of(sources)
+        namespace = self.names | {name: known[view] for name, view in self.views.items()}
         exec(self.code, namespace)
         replay: Replay = namespace.pop("replay")
         return replay
 
 
-def kept(form: Any, members: Members, views: dict[View, Tensor]) -> Replay | None:
-    """Return the recording of a form, bound to some members, if there is one; the `views` of them serve others, too."""
+def kept(form: Any, members: Members, bound: BoundViews) -> Replay | None:
+    """Return the recording of a form, bound to some members, as others may be, if there is one."""
     recording = None if form is None else _kept.get(form)
-    return None if recording is None else recording.bind(members, views)
+    return None if recording is None else recording.bind(members, bound)
 
 
 def keep(form: Any, replay: Any, members: Members) -> None:
@@ -130,7 +145,7 @@ def _without_members(replay: Any, members: Members) -> KeptRecording | None:
     starts = [int(source.storage_offset()) for source in sources] + [0] * len(memory)
     views = {name: _view(tensor, places, starts) for name, tensor in tensors.items() if _place(tensor) in places}
     names = {name: item for name, item in replay.__globals__.items() if name not in (*views, "__builtins__")}
-    return KeptRecording(compile(replay.source, "<recording>", "exec"), names, views, memory)
+    return KeptRecording(compile(replay.source, "<recording>", "exec"), names, views, tuple(memory))
 
 
 def _place(tensor: Tensor) -> int:

@@ -255,13 +255,12 @@ def first_state(optimizer: Optimizer, blocks: Iterable[Block], flat: Tensor) -> 
 
 def _views(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Cut a tensor (M, 1, P) into views (M, *shape); without the members axis when it is one."""
-    views, start = {}, 0
-    for name, shape in shapes.items():
-        size = math.prod(shape)
-        part = flat.narrow(2, start, size)
-        views[name] = part.view(shape) if flat.shape[0] == 1 else _unflattened(part.squeeze(1), shape)
-        start += size
-    return views
+    parts = flat.split_with_sizes([math.prod(shape) for shape in shapes.values()], 2)
+    if flat.shape[0] == 1:
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    return {
+        name: _unflattened(part.squeeze(1), shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
 
 
 def _unflattened(part: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -87,7 +87,7 @@ class MiniBatchEpochs:
             members.steps += len(losses)
             if self._clock.fraction >= 1.0:
                 break
-        rate = numbers.rates[-1].view(-1).expand(members.n_members).clone().numpy()  # tables are kept
+        rate = np.zeros(members.n_members) + numbers.rates.numpy()[-1].reshape(-1)  # a copy: tables are kept
         members.epochs += 1
         members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
         loss = total / seen if self._recipe.privacy is None else np.full(members.n_members, np.nan)  # it tells of rows

@@ -62,7 +62,7 @@ class StoppingTracker:
         """Take in an epoch."""
         self.stalled = np.where(self._improves(loss, score), 0, self.stalled + 1)
         self._keep(loss, score)
-        exhausted = self._reduce_rates(rate)
+        exhausted = self._reduce_rates(rate) if self._recipe.schedule.reacts else True
         stalled = self.stalled > self._recipe.patience
         if self._recipe.optimizer.full_batch and not self._recipe.keep_best:
             stalled[:] = False  # a line search ends at a small gradient, not after small steps
@@ -74,11 +74,10 @@ class StoppingTracker:
         return loss <= self.best_loss - self._recipe.tol
 
     def _keep(self, loss: np.ndarray, score: np.ndarray | None) -> None:
+        better = np.zeros(len(self.stopped), dtype=bool)
         if score is not None:
             better = (score > self.best_score) & ~self.stopped
             self.best_score = np.where(better, score, self.best_score)
-        else:
-            better = np.zeros_like(self.stopped)
         self.best_loss = np.where(self.stopped, self.best_loss, np.fmin(self.best_loss, loss))
         if self.chooses:
             self._remember(better if self._recipe.keep_best else ~self.stopped)
@@ -92,10 +91,8 @@ class StoppingTracker:
         self.best[mask] = now[mask]
 
     def _reduce_rates(self, rate: np.ndarray) -> np.ndarray:
-        """Let a plateau schedule reduce rates; return which members have nothing left to reduce."""
+        """Let a schedule that reacts reduce rates; return which members have nothing left to reduce."""
         schedule, members = self._recipe.schedule, self._members
-        if not schedule.reacts:
-            return np.ones_like(self.stopped)
         rates = torch.from_numpy(np.array(rate, dtype=np.float64))
         exhausted = schedule.exhausted(rates).numpy()
         ratio = schedule.reduce(rates, torch.from_numpy(self.stalled)).numpy()

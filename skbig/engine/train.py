@@ -295,7 +295,8 @@ class _Run:
 
     def _note(self, curve: list[np.ndarray], values: np.ndarray) -> None:
         """Add an epoch to a curve; a member that has stopped keeps the value it stopped with."""
-        curve.append(np.where(self.tracker.stopped, curve[-1], values) if curve else values)
+        stopped = self.tracker.stopped
+        curve.append(np.where(stopped, curve[-1], values) if curve and np.count_nonzero(stopped) else values)
 
     def _report(
         self, epoch: int, result: EpochResult, score: np.ndarray | None, seconds: float, last: bool

@@ -57,7 +57,7 @@ def _of_the_target(training: Training) -> str:
     assert isinstance(training.rows, Rows | StreamedRows)
     y = in_double(training.rows.y)
     deviations, means = torch.std_mean(y, 0, correction=0)
-    mean, spread = float(means.abs().max()), float(deviations.max())
+    mean, spread = max(map(abs, means.tolist())), max(deviations.tolist())
     near = mean <= LARGE_SPREAD * max(1.0, spread) and 1 / LARGE_SPREAD <= spread <= LARGE_SPREAD
     if near or spread == 0 or training.recipe.loss.out_activation() != "identity":
         return ""

@@ -18,7 +18,7 @@ from torch import Tensor
 from skbig.data.batch import Batch
 from skbig.engine.branches import Branches
 from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
-from skbig.engine.kept_recordings import View, form_of_step, form_of_training, keep, kept, steps_taken
+from skbig.engine.kept_recordings import BoundViews, form_of_step, form_of_training, keep, kept, steps_taken
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.recorder import NotReplayable, record
@@ -47,7 +47,7 @@ class RecordedExecutor:
         self._members, self._recipe, self._n_steps = members, recipe, n_steps
         self._written = WrittenExecutor(members, recipe, mean_weight)
         self._programs: dict[Any, Callable[..., Tensor]] = {}
-        self._views: dict[View, Tensor] = {}
+        self._bound: BoundViews = {}
         self.records = True
 
     @property
@@ -81,7 +81,7 @@ class RecordedExecutor:
         if program is not None:
             return program(*inputs)
         whole = form_of_step(self._training, form, self._written.strength(batch), inputs)
-        program = kept(whole, self._members, self._views)
+        program = kept(whole, self._members, self._bound)
         if program is None:
             return self._first(batch, numbers, whole)
         self._programs[form] = program
