@@ -222,3 +222,10 @@ def test_generator_is_a_function_of_its_place():
     np.testing.assert_array_equal(generator(3, Purpose.ORDER, 1).permutation(100), first)
     for other in [(4, Purpose.ORDER, 1), (3, Purpose.SPLIT, 1), (3, Purpose.ORDER, 2)]:
         assert not np.array_equal(generator(*other).permutation(100), first)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**32 - 1, 2**32, 2**40])
+def test_a_place_is_what_numpy_makes_of_its_numbers(seed: int) -> None:
+    """A generator is NumPy's own for the list of numbers, whatever form they are handed over in."""
+    expected = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, int(Purpose.ORDER), 3])))
+    np.testing.assert_array_equal(generator(seed, Purpose.ORDER, 3).permutation(50), expected.permutation(50))
