@@ -172,13 +172,22 @@ class TestPlace:
         self.draw(noise_of(1), draw, rows=10)
 
 
-def test_some_columns_of_a_row_are_those_of_the_whole():
+@pytest.mark.parametrize("width", [12, 13])
+def test_some_columns_of_a_row_are_those_of_the_whole(width):
     """What a row's columns draw does not depend on which others are drawn with them, also in a part of a batch."""
     keys = torch.from_numpy(step_keys([3, 4], 7, 1)[0])
-    whole = Noise(keys).bits(5, 12, Purpose.DROPOUT)
-    columns = torch.tensor([0, 3, 11])
-    some = Noise(keys, first_row=2).of_columns(columns, 12).bits(3, 3, Purpose.DROPOUT)
-    assert torch.equal(some, whole[:, 2:, columns])
+    whole, columns = Noise(keys), torch.tensor([0, 3, 10, width - 1])
+    some = Noise(keys, first_row=2).of_columns(columns, width)
+    assert torch.equal(some.bits(3, 4, Purpose.DROPOUT), whole.bits(5, width, Purpose.DROPOUT)[:, 2:, columns])
+    kept = whole.keep(5, width, Purpose.DROPOUT, 0.4, torch.float32)
+    assert torch.equal(some.keep(3, 4, Purpose.DROPOUT, 0.4, torch.float32), kept[:, 2:, columns])
+
+
+def test_neighbours_of_a_mask_are_independent():
+    """Two of them share a number, and neither its bits nor those of the next."""
+    kept = noise_of(1).keep(1000, 100, Purpose.DROPOUT, 0.5, torch.float32)[0].numpy()
+    for lag in (1, 2, 3):
+        assert abs(np.corrcoef(kept[:, lag:].ravel(), kept[:, :-lag].ravel())[0, 1]) < 5 / kept.size**0.5
 
 
 def test_precision_does_not_change_the_draw():

@@ -148,8 +148,20 @@ class Noise:
         return self.uniform(rows, width, purposes[1], dtype).log_().mul_(-2).sqrt_().mul_(angle)
 
     def keep(self, rows: int, width: int, purpose: int, probability: Any, dtype: torch.dtype) -> Tensor:
-        """Return ones with the given probability (a float, or a tensor `[M, 1, 1]`), else zeros, of shape (M, R, W)."""
-        return self.uniform(rows, width, purpose, dtype).lt_(probability)
+        """Return ones with the given probability (a float, or a tensor `[M, 1, 1]`), else zeros, of shape (M, R, W).
+
+        The probability is rounded up to a multiple of 1 / 65536.
+        """
+        return self._halves(rows, width, purpose).float().lt_(probability * 2.0**16 - 2.0**15).to(dtype)
+
+    def _halves(self, rows: int, width: int, purpose: int) -> Tensor:
+        """Return uniform 16-bit integers, int16 of shape (M, R, W): neighbours share one of 32 bits."""
+        n_pairs = (width + 1) // 2
+        if self._columns is None:
+            halves = self.bits(rows, n_pairs, purpose).view(torch.int16)
+            return halves.narrow(-1, 0, width) if width % 2 else halves
+        pairs = self.of_columns(self._columns // 2, (self._whole_width + 1) // 2)
+        return (pairs.bits(rows, width, purpose) >> (self._columns % 2 * 16)).to(torch.int16)
 
 
 def _constant(purpose: int) -> int:

@@ -180,11 +180,12 @@ class Program:
         products = {value for line in self.lines if line.operation in _PRODUCTS for value in line.made()}
         for line in [line for line in self.lines if line.operation in _IN_PLACE]:
             read, (made,) = line.arguments[0], line.results
-            if read not in products or n_readers[read] > 1 or made is None or not _lies_as(read.tensor, made.tensor):
+            if read not in products or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
                 continue
             line.operation, written = _IN_PLACE[line.operation]
             line.keywords, line.results = ({written: read} if written else {}), []
             self._put(read, made)
+            n_readers[read] = n_readers[made]
 
     def _put(self, value: Value, other: Value) -> None:
         """Let all read a value that read another."""
@@ -219,6 +220,10 @@ class Program:
 def _lies_as(one: Tensor, other: Tensor) -> bool:
     """Whether what can be done with one tensor, a view say, can be done with the other."""
     return one.shape == other.shape and one.stride() == other.stride()
+
+
+def _replaces(one: Tensor, other: Tensor) -> bool:
+    return _lies_as(one, other) and one.dtype == other.dtype
 
 
 def _origin(value: Value, makers: dict[Value, Line]) -> Value:
@@ -278,6 +283,7 @@ _IN_PLACE = {
     _aten.relu.default: (_aten.relu_.default, ""),
     _aten.tanh.default: (_aten.tanh_.default, ""),
     _aten.sigmoid.default: (_aten.sigmoid_.default, ""),
+    _aten.mul.Tensor: (_aten.mul_.Tensor, ""),
     _aten.threshold_backward.default: (_aten.threshold_backward.grad_input, "grad_input"),
     _aten.tanh_backward.default: (_aten.tanh_backward.grad_input, "grad_input"),
     _aten.sigmoid_backward.default: (_aten.sigmoid_backward.grad_input, "grad_input"),

@@ -68,6 +68,10 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a view of a product beside its activation": lambda X, weight: (
         torch.tanh(product := X @ weight).view(-1) + product.view(-1)
     ),
+    "a product that is changed twice": lambda X, weight: torch.relu((X @ weight) * X[:, :1]) + 1,
+    "a product changed and read again": lambda X, weight: beside_its_activation((X @ weight) * X[:, :1]),
+    "a product of another dtype than what it becomes": lambda X, weight: (X.float() @ weight.float()) * X,
+    "a product times itself": lambda X, weight: beside_its_activation(X @ weight) * (X @ weight),
     "an activation of another layout": lambda X, weight: torch.relu((X @ weight).t()).t(),
 }
 
