@@ -38,25 +38,28 @@ class Preset:
     hidden_layer_sizes : tuple of int
     passes : float
         How many epochs a table of 10,000 rows gets; a smaller one more, a larger one fewer.
+    for_classes : bool
     dropout : float
-        A mean is learnt better without: what dropout does to the spread of sums shifts what is predicted.
+        Of a regressor in the last hidden layer only: before others, what it does to the spread of sums shifts what is
+        predicted.
     """
 
     n_members: int
     hidden_layer_sizes: tuple[int, ...]
     passes: float
-    dropout: float
+    for_classes: bool
+    dropout: float = 0.1
 
 
 OF_CLASSES = {
-    "fast": Preset(2, (128, 128), 28, 0.1),
-    "default": Preset(8, (128, 128), 40, 0.1),
-    "best": Preset(24, (256, 256), 64, 0.1),
+    "fast": Preset(2, (128, 128), 28, True),
+    "default": Preset(8, (128, 128), 40, True),
+    "best": Preset(24, (256, 256), 64, True),
 }
 OF_NUMBERS = {
-    "fast": Preset(2, (128, 128), 28, 0.0),
-    "default": Preset(8, (192, 192), 40, 0.0),
-    "best": Preset(24, (256, 256), 64, 0.0),
+    "fast": Preset(2, (128, 128), 28, False),
+    "default": Preset(8, (128, 128), 56, False),
+    "best": Preset(24, (256, 256), 64, False),
 }
 
 COMPONENTS: Mapping[str, Any] = {
@@ -72,7 +75,12 @@ MAX_BINS = 128
 """Of a number, where rows are many."""
 
 FEW_ROWS = 2_000
-"""Up to so many, each member holds out rows of its own, and learned functions of numbers begin as straight lines."""
+"""Up to so many, members are more and smaller, and learned functions of numbers begin as straight lines."""
+
+FOLDED_ROWS = 50_000
+"""Up to so many, each member of a regressor holds out rows of its own; of more, all hold out a tenth: it is not missed.
+
+Of a classifier they do up to `FEW_ROWS`: the temperature is then one that suits each member, and not their mean."""
 
 MIN_FOLDS = 5
 """As many members it takes for that: of fewer each would read too few rows."""
@@ -81,20 +89,25 @@ OF_FEW_ROWS: Mapping[str, Any] = {"n_members": 8, "hidden_layer_sizes": (64, 64)
 """What every preset chooses then: more members, whose parts are smaller, more units or epochs were no better."""
 
 DROPOUT_OF_FEW_ROWS = 0.3
-"""Of classes; few rows are learnt by heart sooner."""
+"""Of classes; few rows are learnt by heart sooner. Numbers are learnt without."""
+
+FEW_LEVELS = 32
+"""A number of up to so many levels has a place for each, where rows are few."""
 
 
-def in_folds(choices: Choices, X: Any, n_members: str | int) -> bool:
+def in_folds(preset: Preset, choices: Choices, X: Any, n_members: str | int) -> bool:
     """Whether each of the members holds out rows of its own, where the user leaves that open."""
-    few = not isinstance(n_members, str) and n_members < MIN_FOLDS
-    if few or choices["early_stopping"] not in ("auto", FOLDS) or not isinstance(X, np.ndarray):
+    if choices["early_stopping"] not in ("auto", FOLDS) or not isinstance(X, np.ndarray):
         return False
-    return choices.backend is None and choices.privacy is None and X.shape[0] <= FEW_ROWS
+    if isinstance(n_members, str):
+        n_members = OF_FEW_ROWS["n_members"] if len(X) <= FEW_ROWS else preset.n_members
+    alone, most = choices.backend is None and choices.privacy is None, FEW_ROWS if preset.for_classes else FOLDED_ROWS
+    return alone and int(n_members) >= MIN_FOLDS and len(X) <= most
 
 
 def of_few_rows(preset: Preset) -> Preset:
-    """Return what a preset chooses where each member holds out rows of its own."""
-    return replace(preset, dropout=DROPOUT_OF_FEW_ROWS if preset.dropout else 0.0, **OF_FEW_ROWS)
+    """Return what a preset chooses of few rows, of which each member holds out some of its own."""
+    return replace(preset, dropout=DROPOUT_OF_FEW_ROWS if preset.for_classes else 0.0, **OF_FEW_ROWS)
 
 
 def n_members(preset: Preset, X: Any, *, folds: bool) -> int:
@@ -107,6 +120,11 @@ def n_members(preset: Preset, X: Any, *, folds: bool) -> int:
 def n_bins(n_rows: int, *, incremental: bool) -> int:
     """Return how many bins a number has: fewer where a bin would have few rows, all of which are there."""
     return MAX_BINS if incremental else max(8, min(MAX_BINS, n_rows // 16))
+
+
+def few_levels(n_rows: int, *, incremental: bool) -> int:
+    """Return up to how many levels of a number have a place of their own, where there are fewer bins."""
+    return 0 if incremental else min(FEW_LEVELS, n_rows // 8)
 
 
 def batch_size(n_rows: int) -> int:

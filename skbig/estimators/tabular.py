@@ -92,8 +92,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         AUTO,
         *constraints_of(TabularMLP, "dropout"),
         words="'auto' or float in [0, 1)",
-        doc="""Share of hidden units that are zeroed at random in each training step. 'auto' is 0.1 for classes from 50
-        rows on, 0.3 where each member holds out rows of its own, and none for numbers.""",
+        doc="""Share of hidden units that are zeroed at random in each training step, of a regressor in the last hidden
+        layer only. 'auto' is 0.1; from 50 up to 2000 rows 0.3 for classes, and none for numbers; none with fewer.""",
         stacks=True,
     )
     normalization: str | None = parameter(
@@ -118,8 +118,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         AUTO,
         *constraints_of(TabularMLP, "n_bins"),
         words="'auto' or int",
-        doc="""Bins of each number that is embedded piecewise; 'auto' takes from 8 to 128, more for more rows;
-        with `partial_fit` 128, as nobody knows how many will come.""",
+        doc="""Bins of each number that is embedded piecewise; 'auto' takes from 8 to 128, more for more rows, and for a
+        number of few levels as many as tell them apart; with `partial_fit` 128, as nobody knows how many will come.""",
         stacks=True,
     )
     penalty: str | Penalty | None = parameter(
@@ -183,7 +183,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         doc="""Whether rows are held out, and the weights of the best epoch by their score are kept. The validation rows
         are `X_val` of `fit`, else held out from X: with True the same for all members, with 'folds' a part of its own
         for each, so that every row is read by all members but one, and judges that one. 'auto' is 'folds' from 50 rows
-        on up to 2000, of rows in memory, without `backend`; True for more.""",
+        on up to 2000, and of a regressor up to 50,000, where there are five members or more, rows are in memory, and
+        there is no `backend`; True for more.""",
     )
     n_iter_no_change: float = parameter(
         inf,
@@ -220,7 +221,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
             "learning_rate": loguniform(5e-4, 8e-3),
             "dropout": uniform(0.0, 0.4),
             "optimizer__weight_decay": loguniform(1e-3, 0.3),
-            "n_bins": [32, 128],
+            "n_bins": ["auto", 32],
         }
 
     # What the parameters stand for.
@@ -250,7 +251,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         embedding = "piecewise_linear" if self.number_embedding == "auto" else self.number_embedding
         dropout = self._preset.dropout if self.dropout == "auto" else float(self.dropout)
         n_bins = presets.MAX_BINS if self.n_bins == "auto" else int(self.n_bins)
-        return TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, n_bins)
+        network = TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, n_bins)
+        return network if self._for_classes else network.replace(dropout_in="last")
 
     def _settled(
         self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
@@ -264,8 +266,10 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         if not self.encoding_.bins and network.number_embedding == "piecewise_linear":
             network = network.replace(number_embedding=None)
         n_members = len(self._progress["seeds"]) if goes_on else choices["n_members"]
-        in_folds = not (is_small or incremental or judged) and presets.in_folds(choices, checked.X, n_members)
-        preset = presets.of_few_rows(self._preset) if in_folds else self._preset
+        preset, alone = self._preset, not (is_small or incremental or judged)
+        in_folds = alone and presets.in_folds(preset, choices, checked.X, n_members)
+        if in_folds and n_rows <= presets.FEW_ROWS:
+            preset = presets.of_few_rows(preset)
         fitted = self._network.network if goes_on else None
         sizes = fitted.hidden_layer_sizes if isinstance(fitted, TabularMLP) else preset.hidden_layer_sizes
         if isinstance(self.hidden_layer_sizes, str):
@@ -321,8 +325,11 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         if isinstance(X, Source):
             X, rows = sample(X)
             weight = None if weight is None else weight[rows]
-        n_bins = presets.n_bins(n_rows, incremental=incremental) if self.n_bins == "auto" else int(self.n_bins)
-        encoding = fit_encoding(as_table(X), weight, self.categorical_features, n_bins)
+        n_bins, few_levels = self.n_bins, 0
+        if n_bins == "auto":
+            n_bins = presets.n_bins(n_rows, incremental=incremental)
+            few_levels = presets.few_levels(n_rows, incremental=incremental)
+        encoding = fit_encoding(as_table(X), weight, self.categorical_features, int(n_bins), few_levels)
         few = self.number_embedding != "auto" or encoding.layout.n_numbers <= presets.MAX_EMBEDDED
         return dataclasses.replace(encoding, bins=self.number_embedding in ("auto", "piecewise_linear") and few)
 

@@ -58,6 +58,9 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
         Up to so many levels a category becomes zeros and a one.
     n_passed : int, default=0
         Features that are passed on.
+    dropout_in : {'all', 'last'}, default='all'
+        Which hidden layers have dropout. In the last it leaves the mean of a prediction as it is; in others it spreads
+        the sums of the layer after, and shifts what its activation makes of them.
 
     Examples
     --------
@@ -81,14 +84,16 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
     category_width: int = hyperparameter(8, COUNT)
     max_one_hot: int = hyperparameter(9, Interval(0, None, integer=True))
     n_passed: int = hyperparameter(0, Interval(0, None, integer=True))
+    dropout_in: str = hyperparameter("all", Options(("all", "last")))
 
     def build(self, n_features: int, n_outputs: int) -> Sequence[Layer]:
         front = self._front(n_features)
         first = [] if front is None else [front]
         widths = (n_features if front is None else front.n_units, *self.hidden_layer_sizes)
+        n_without = len(self.hidden_layer_sizes) - 1 if self.dropout_in == "last" else 0
         hidden = [
-            Dense(n_in, n_out, self.activation, self.dropout, self.normalization)
-            for n_in, n_out in itertools.pairwise(widths)
+            Dense(n_in, n_out, self.activation, self.dropout if i >= n_without else 0.0, self.normalization)
+            for i, (n_in, n_out) in enumerate(itertools.pairwise(widths))
         ]
         return [*first, *hidden, Dense(widths[-1], n_outputs)]
 

@@ -53,7 +53,7 @@ class TableEncoding:
     bins : bool
         Whether a number becomes its place among bins, and not a scaled number.
     n_bins : int
-        Bins of a number.
+        Bins of a number; one that has fewer is placed in the first of them.
     """
 
     names: list[str] | None
@@ -124,7 +124,13 @@ class TableEncoding:
 
 
 def fit_encoding(
-    table: Table, weight: np.ndarray | None, categorical: Any = "from_dtype", n_bins: int = 32, *, bins: bool = True
+    table: Table,
+    weight: np.ndarray | None,
+    categorical: Any = "from_dtype",
+    n_bins: int = 32,
+    few_levels: int = 0,
+    *,
+    bins: bool = True,
 ) -> TableEncoding:
     """Fit the encoding of a table.
 
@@ -138,6 +144,8 @@ def fit_encoding(
         columns besides.
     n_bins : int
         Bins of a number.
+    few_levels : int
+        A number of up to so many levels has a place for each, though there be more bins then.
     bins : bool
         Whether a number becomes its place among bins.
 
@@ -153,7 +161,9 @@ def fit_encoding(
         if i in asked or table.kind(i) == CATEGORY:
             columns.append(fit_categories(table.categories(i), weight))
         else:
-            columns.append(fit_numbers(read_numbers(table, i), weight, n_bins))
+            columns.append(fit_numbers(read_numbers(table, i), weight, n_bins, few_levels))
+    n_bins = max([n_bins, *(column.n_bins for column in columns if isinstance(column, Numbers))])
+    columns = [column.among(n_bins) if isinstance(column, Numbers) else column for column in columns]
     return TableEncoding(table.names, table.n_columns, columns, bins, n_bins)
 
 

@@ -49,16 +49,38 @@ def test_members_are_judged_by_what_they_have_not_read(class_weight: Any) -> Non
 
 
 def test_few_rows_are_held_out_by_each_member() -> None:
-    """By default, unless members are few, the rows are many, or others judge them."""
+    """By default, unless members are few, or others judge them."""
     few = BigTabularClassifier("fast", max_iter=1, random_state=0).fit(X, y)
     assert few.weights_["bias1"].shape == (8, 1, 64)
     assert few.t_ == len(X) - len(X) // 8
     assert few.encoding_.n_bins == presets.n_bins(len(X), incremental=False) == 11
     assert small(n_members=2).fit(X, y).t_ == 3 * (len(X) - 18)
     assert small().fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).t_ == 3 * len(X[::2])
-    many = np.repeat(X, 30, axis=0)
-    assert small(max_iter=1, batch_size=1024).fit(many, np.repeat(y, 30)).t_ == len(many) * 9 // 10
     assert [presets.n_bins(n, incremental=False) for n in (10, 1000, 10**6)] == [8, 62, 128]
+
+
+@pytest.mark.parametrize(("preset", "n_folds"), [("fast", None), ("default", 8), ("best", 24)])
+def test_many_rows_are_where_members_are_many(
+    preset: str, n_folds: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a regressor. All members hold out the same tenth where they are two, of yet more rows, and of classes."""
+    rows, labels = np.repeat(X, 12, axis=0), np.repeat(y, 12)
+    few = SMALL | {"n_members": "auto", "max_iter": 1}
+    by_all = len(rows) * 9 // 10
+    read = by_all if n_folds is None else len(rows) - len(rows) // n_folds
+    assert BigTabularRegressor(preset, **few).fit(rows, labels).t_ == read
+    assert BigTabularClassifier(preset, **few).fit(rows, labels).t_ == by_all
+    monkeypatch.setattr(presets, "FOLDED_ROWS", len(rows) - 1)
+    assert BigTabularRegressor(preset, **few).fit(rows, labels).t_ == by_all
+
+
+def test_a_number_of_few_levels_has_a_bin_for_each() -> None:
+    """Where there are fewer bins for so few rows; what bins the user asks for are left."""
+    hours = np.c_[X[:, 0], np.arange(len(X)) % 22]
+    model = BigTabularClassifier(**SMALL | {"n_bins": "auto"}).fit(hours, y)
+    assert model.encoding_.n_bins == model._network.network.n_bins == 21
+    assert BigTabularClassifier(**SMALL).fit(hours, y).encoding_.n_bins == 4
+    assert BigTabularClassifier(**SMALL | {"n_bins": "auto"}).partial_fit(hours, y, [0, 1, 2]).encoding_.n_bins == 128
 
 
 def test_a_search_trains_them_as_they_are_alone() -> None:

@@ -117,6 +117,21 @@ def test_bins_hold_rows_alike() -> None:
     assert encoded(encoding_of(few, n_bins=8), few).ravel().tolist() == [0, 0, 0, 0.5, 1]
 
 
+def test_few_levels_are_told_apart() -> None:
+    """A number of few levels has a bin between each two, and others keep theirs: the first of so many."""
+    table = pd.DataFrame({"hour": np.arange(N) % 24, "skewed": FRAME["skewed"]})
+    encoding = encoding_of(table, n_bins=8, few_levels=24)
+    assert encoding.n_bins == 23
+    hour, skewed = encoded(encoding, table).T * 23
+    np.testing.assert_allclose(np.unique(hour.round(6)), np.arange(24))
+    counts, _ = np.histogram(skewed, bins=np.arange(9))
+    assert counts.sum() == N and counts.min() >= N // 8 - 2
+    assert encoding_of(table, n_bins=8, few_levels=23).n_bins == 8
+    np.testing.assert_array_equal(
+        encoded(encoding_of(table, n_bins=32, few_levels=24), table), encoded(encoding_of(table, n_bins=32), table)
+    )
+
+
 def test_a_spike_does_not_take_all_the_bins() -> None:
     """Where most rows are zero, the others are still told apart."""
     encoding = encoding_of(FRAME[["spike"]], n_bins=8)
