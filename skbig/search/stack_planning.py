@@ -16,14 +16,14 @@ from skbig.estimators.session import Session
 from skbig.search.fit_task import FitTask
 from skbig.search.pipeline_cache import MAX_KEPT_BYTES, bytes_of
 
-LARGE_STEP = 3_000_000
+LARGE_STEP = 12_000_000
 """Rows of a batch times products for a row: from here on a CPU computes members in turn as fast as together."""
 
 MAX_ON_CPU = 64
 """More members in a stack gain nothing."""
 
-WORK_OF_STACK = 24_000_000
-"""Rows of a batch times products, of all members: a larger stack leaves the caches."""
+WORK_OF_STACK = 96_000_000
+"""Rows of a batch times products, of all members: a larger stack gains nothing more, and leaves the caches."""
 
 MAX_ON_GPU = 1024
 
