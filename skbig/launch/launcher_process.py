@@ -135,6 +135,7 @@ class Launcher:
         names = {LOADED_ONCE, *self._launch.modules} - sys.modules.keys()
         if not names:
             return
+        os.environ.update(self._launch.environment)  # some modules make folders, where the launch before had them
         loaded = Event()
         thread = Thread(target=self._expect_until, args=[loaded])
         thread.start()

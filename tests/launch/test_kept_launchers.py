@@ -55,6 +55,28 @@ def kept() -> list[int]:
     return [each.process.pid for each in kept_launchers._kept]
 
 
+def test_what_a_later_launch_loads_leaves_nothing_of_an_earlier_one(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that makes a folder as it is loaded, as torch's compiler does, makes it where the launch has its own."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "making_a_folder.py").write_text(MAKING)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    run()
+    earlier = tmp_path / "1" / "launch"
+    shutil.rmtree(earlier)
+    run(modules=("making_a_folder",))
+    assert len(kept()) == 1
+    assert not earlier.exists()
+
+
+MAKING = """
+import os
+os.makedirs(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+"""
+
+
 def test_one_launcher_serves_one_launch_after_the_other(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
