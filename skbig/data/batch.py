@@ -20,7 +20,7 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    X : Tensor (M, R, F), or sparse rows (R, F)
+    X : Tensor (M, R, F), or sparse rows
     y : Tensor (M, R) of class indices, or (M, R, K)
     share : Tensor (M, R)
         Each row's share of the loss: its weight over the number of rows.

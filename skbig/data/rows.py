@@ -18,7 +18,7 @@ from torch import Tensor
 
 from skbig._utils.random import Purpose, generator
 from skbig._utils.reduction import all_finite
-from skbig._utils.sparse import SparseRows, sparse_rows
+from skbig._utils.sparse import SparseRows, rows_of_members
 from skbig.data.array_rows import ArrayRows
 from skbig.data.batch import Batch
 from skbig.data.length_buckets import by_length
@@ -150,7 +150,7 @@ class Rows:
 
     def row_bytes(self, n_members: int) -> int:
         """Bytes of a row of a batch, about."""
-        if reads_sparse(self.X, n_members):
+        if self.is_sparse and stays_sparse(self.X.shape[1]):
             return int(self.X.data.itemsize * max(1, self.X.nnz // max(1, self.X.shape[0])) * 3)
         dtype = self.dtype if self.converts else self.X.dtype
         return int(self.X.shape[1] * dtype.itemsize)  # several members read dense batches
@@ -186,17 +186,9 @@ class Rows:
         if self.index is not None:
             index = self.index.numpy()[index]
         return [
-            self._sparse_batch(index[:, start : start + n])
+            batch_of_csr(self.X[index[:, start : start + n].ravel()], index.shape[0], self.y.device)
             for start, n in zip(accumulate([0, *sizes[:-1]]), sizes, strict=True)
         ]
-
-    def _sparse_batch(self, index: np.ndarray) -> Tensor | SparseRows:
-        if reads_sparse(self.X, index.shape[0]):
-            return sparse_rows(self.X[index[0]], self.y.device, for_training=True)
-        dense = self.X[index.ravel()].toarray()
-        if index.shape[0] > 1:
-            dense = dense.reshape(*index.shape, -1)
-        return torch.from_numpy(dense).to(self.y.device)
 
 
 def place_rows(
@@ -244,17 +236,20 @@ def _place_features(X: Any, device: torch.device, dtype: torch.dtype, keep_whole
     return as_tensor(np.ascontiguousarray(X, dtype=numpy_dtype)).to(device=device, dtype=dtype)
 
 
-def reads_sparse(X: Any, n_members: int) -> bool:
-    """Whether members read batches of checked rows as sparse ones."""
-    return sparse.issparse(X) and stays_sparse(X.shape[1], n_members)
+def batch_of_csr(X: Any, n_members: int, device: torch.device) -> Tensor | SparseRows:
+    """Return the rows of members, which follow one another in a SciPy CSR array, as they are trained on."""
+    if stays_sparse(X.shape[1]):
+        return rows_of_members(X, n_members, device)
+    dense = torch.from_numpy(X.toarray()).to(device)
+    return dense if n_members == 1 else dense.view(n_members, -1, X.shape[1])
 
 
-def stays_sparse(n_features: int, n_members: int) -> bool:
-    """Whether batches of sparse rows are read as such: by one member only, as a stack has no product of sparse rows.
+def stays_sparse(n_features: int) -> bool:
+    """Whether batches of sparse rows are read as such.
 
     Batches of short rows are dense, as all of X is where it is small, so that rows of a file train to the same bits.
     """
-    return n_members == 1 and n_features > DENSE_FEATURES
+    return n_features > DENSE_FEATURES
 
 
 def dense_if_small(X: Any) -> Any:

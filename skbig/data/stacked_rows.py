@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
+from skbig._utils.sparse import SparseRows
 from skbig.data.batch import Batch
 from skbig.data.folded_rows import FoldedRows, leave_out_alike
-from skbig.data.rows import GATHERED_BYTES, Rows
+from skbig.data.rows import GATHERED_BYTES, Rows, batch_of_csr
 from skbig.data.steps import Order, ResidentSteps
 
 
@@ -36,7 +38,9 @@ class StackedRows:
     sets: tuple[Rows, ...]
     counts: tuple[int, ...]
 
-    is_sparse = False
+    @property
+    def is_sparse(self) -> bool:
+        return self.sets[0].is_sparse
 
     @property
     def n_rows(self) -> int:
@@ -80,9 +84,7 @@ class StackedRows:
         length = int(sizes.max())
         device = self.sets[0].y.device
         index = [torch.from_numpy(padded(order.of_members(), length)).to(device) for order in orders]
-        places = [rows.places(which) for rows, which in zip(self.sets, index, strict=True)]
-        X = joined([rows.X for rows in self.sets], places)
-        X = (X.to(self.sets[0].dtype) if self.sets[0].converts else X).split(batch_size, 1)
+        X = self._features([rows.places(which) for rows, which in zip(self.sets, index, strict=True)], batch_size)
         y = joined([rows.y for rows in self.sets], index).split(batch_size, 1)
         columns = zip(X, y, self._shares(index, sizes, batch_size), strict=True)
         starts = range(0, length, batch_size)
@@ -91,13 +93,25 @@ class StackedRows:
             for begin, column in zip(starts, columns, strict=True)
         ]
 
-    def _batch(self, X: Tensor, y: Tensor, share: Tensor, sizes: tuple[int, ...] | None) -> Batch:
+    def _features(self, places: list[Tensor], batch_size: int) -> Sequence[Tensor | SparseRows]:
+        """Return the features of each batch: (M, R, F) each."""
+        if not self.is_sparse:
+            X = joined([rows.X for rows in self.sets], places)
+            return (X.to(self.sets[0].dtype) if self.sets[0].converts else X).split(batch_size, 1)
+        batches = zip(*(which.split(batch_size, 1) for which in places), strict=True)
+        return [self._of_csr([which.flatten().numpy() for which in batch]) for batch in batches]
+
+    def _of_csr(self, places: list[np.ndarray]) -> Tensor | SparseRows:
+        X = sparse.vstack([rows.X[which] for rows, which in zip(self.sets, places, strict=True)], format="csr")
+        return batch_of_csr(X, sum(self.counts), self.sets[0].y.device)
+
+    def _batch(self, X: Tensor | SparseRows, y: Tensor, share: Tensor, sizes: tuple[int, ...] | None) -> Batch:
         weightless = all(rows.weight is None for rows in self.sets)
         return Batch(X, y, share, sizes=sizes, equal=sizes is None and weightless)
 
     def _shares(self, index: list[Tensor], sizes: np.ndarray, batch_size: int) -> list[Tensor]:
         """Each row's weight over the number of its member's rows in the batch, and zero for padding: (M, R) each."""
-        like = self.sets[0].X
+        like = self.sets[0].y
         ones = like.new_ones(max(len(rows.y) for rows in self.sets), dtype=self.sets[0].dtype)
         weights = [ones if rows.weight is None else rows.weight for rows in self.sets]
         shares = joined(weights, index)

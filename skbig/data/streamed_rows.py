@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skbig._utils.sparse import SparseRows, sparse_rows
+from skbig._utils.sparse import SparseRows
 from skbig.data.batch import Batch
-from skbig.data.rows import Rows, place_rows, reads_sparse, stays_sparse
+from skbig.data.rows import Rows, batch_of_csr, place_rows, stays_sparse
 from skbig.data.sources.base import Source
 from skbig.data.streaming.chunks import Chunks, cut
 from skbig.data.streaming.device_copy import DeviceCopy
@@ -137,23 +137,21 @@ class StreamedRows:
         return max(1, n_rows, batch_size)
 
     def _batches(self, window: Window, batch_size: int, max_steps: int, n_members: int) -> Iterator[list[Batch]]:
-        length = batch_size * max(1, min(max_steps, int(GROUP_BYTES / self._row_bytes(n_members) / batch_size)))
+        length = batch_size * max(1, min(max_steps, int(GROUP_BYTES / self._row_bytes() / batch_size)))
         for start in range(0, len(window.order), length):
             index = window.order[start : start + length]
-            features = self._features(window.X, index, batch_size, n_members)
+            features = self._features(window.X, index, batch_size)
             places = window.places[index]
             columns = zip(
                 features, gather(self.y, places).split(batch_size), self._shares(places, batch_size), strict=True
             )
             yield [_for_members(Batch(*column, equal=self.weight is None), n_members) for column in columns]
 
-    def _features(self, X: Any, index: np.ndarray, batch_size: int, n_members: int) -> Sequence[Tensor | SparseRows]:
+    def _features(self, X: Any, index: np.ndarray, batch_size: int) -> Sequence[Tensor | SparseRows]:
         if not self.is_sparse:
             return gather(X, index).split(batch_size)
         parts = [X[index[start : start + batch_size]] for start in range(0, len(index), batch_size)]
-        if reads_sparse(X, n_members):
-            return [sparse_rows(part, self.y.device, for_training=True) for part in parts]
-        return [torch.from_numpy(part.toarray()).to(self.y.device) for part in parts]
+        return [batch_of_csr(part, 1, self.y.device) for part in parts]
 
     def _shares(self, places: np.ndarray, batch_size: int) -> list[Tensor]:
         if self.weight is not None:
@@ -162,8 +160,8 @@ class StreamedRows:
         equal = {n: torch.full((n,), 1 / n, dtype=self.targets.dtype, device=self.y.device) for n in set(sizes)}
         return [equal[n] for n in sizes]
 
-    def _row_bytes(self, n_members: int) -> float:
-        if self.is_sparse and stays_sparse(self.reader.source.shape[1], n_members):
+    def _row_bytes(self) -> float:
+        if self.is_sparse and stays_sparse(self.reader.source.shape[1]):
             return 3 * self.reader.source.row_bytes
         return float(self.reader.source.shape[1] * self.reader.dtype.itemsize)
 
@@ -185,8 +183,8 @@ def _for_members(batch: Batch, n_members: int) -> Batch:
     """Show one batch to several members: views, not copies."""
     if n_members == 1:
         return batch
-    assert isinstance(batch.X, Tensor)
-    X, y, share = (tensor.expand(n_members, *tensor.shape) for tensor in (batch.X, batch.y, batch.share))
+    y, share = (tensor.expand(n_members, *tensor.shape) for tensor in (batch.y, batch.share))
+    X = batch.X.expand(n_members, *batch.X.shape) if isinstance(batch.X, Tensor) else batch.X.shared_by(n_members)
     return Batch(X, y, share, equal=batch.equal)
 
 

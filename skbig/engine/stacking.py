@@ -56,10 +56,9 @@ def cohort(training: Training) -> tuple[Any, ...]:
 def stackable(training: Training) -> bool:
     """Whether a training may be stacked with others at all."""
     recipe, rows = training.recipe, training.rows
-    in_memory = isinstance(rows, Rows) and not rows.is_sparse
     return (
         training.stacks
-        and in_memory
+        and isinstance(rows, Rows)
         and recipe.stackable
         and recipe.max_time is None
         and not recipe.optimizer.full_batch

@@ -131,9 +131,7 @@ def _as_read(rows: Any, n_members: int, like: Tensor) -> Tensor | SparseRows:
     if isinstance(rows, np.ndarray):
         rows = torch.from_numpy(rows).to(like.device)
     if not isinstance(rows, Tensor):
-        if n_members == 1:
-            return sparse_rows(rows, like.device, for_training=False)
-        rows = torch.from_numpy(rows.toarray()).to(like.device)
+        return sparse_rows(rows, like.device, for_training=False).shared_by(n_members)
     return rows if n_members == 1 else rows.expand(n_members, *rows.shape)
 
 

@@ -23,7 +23,7 @@ EPSILON = 1e-5
 def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
     """``X @ weight + bias``.
 
-    Shape: X (M, R, I), weight (M, I, O), bias (M, 1, O) -> (M, R, O); or the same without M, where X may be sparse.
+    Shape: X (M, R, I), weight (M, I, O), bias (M, 1, O) -> (M, R, O); or the same without M. X may be sparse.
     """
     if isinstance(X, SparseRows):
         return _SparseProduct.apply(X, weight) + bias
@@ -41,7 +41,7 @@ def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
 def transposed_product(X: Tensor | SparseRows, gradient: Tensor) -> Tensor:
     """``X.T @ gradient``, as the backward pass of `affine` computes it.
 
-    Shape: X (M, R, I), gradient (M, R, O) -> (M, I, O); or the same without M, where X may be sparse.
+    Shape: X (M, R, I), gradient (M, R, O) -> (M, I, O); or the same without M. X may be sparse.
     """
     if isinstance(X, SparseRows):
         return X.transposed_times(gradient.contiguous())

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from skbig.data.rows import stays_sparse
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stacking import COMPONENTS, stackable
@@ -24,6 +25,9 @@ MAX_ON_CPU = 64
 
 WORK_OF_STACK = 96_000_000
 """Rows of a batch times products, of all members: a larger stack gains nothing more, and leaves the caches."""
+
+PRODUCTS_OF_WEIGHT = 120
+"""A step of sparse rows mostly goes over all weights, of which few rows are in need: so many products are each."""
 
 MAX_ON_GPU = 1024
 
@@ -93,7 +97,7 @@ def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: i
     if not stackable(session):
         return 1
     members, recipe = session.members, session.recipe
-    work = recipe.batch_size * recipe.network.n_products
+    work = _work_of_step(session)
     if members.flat.device.type == "cuda":
         most = min(MAX_ON_GPU, WORK_OF_STACK_ON_GPU // work, _fitting_in_memory(members, recipe))
     else:
@@ -101,6 +105,14 @@ def stack_size(session: Session, n_members: int, n_tasks: int, n_side_by_side: i
     most = max(1, most // n_members)
     rounds = -(-n_tasks // (most * n_side_by_side))
     return max(1, -(-n_tasks // (rounds * n_side_by_side)))
+
+
+def _work_of_step(session: Session) -> int:
+    """Return the rows of a batch times products for a row; of sparse rows, what takes as long."""
+    network = session.recipe.network
+    if session.rows.is_sparse and stays_sparse(network.n_features):
+        return PRODUCTS_OF_WEIGHT * _n_parameters(session.members)
+    return session.recipe.batch_size * network.n_products
 
 
 def sets_in_memory(session: Session) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def rows_of(kind: str, place: Path, weight: np.ndarray | None) -> Rows | Streame
 
 
 def dense(X: Tensor | SparseRows) -> Tensor:
-    return X if isinstance(X, Tensor) else X.times(torch.eye(N_FEATURES, dtype=torch.float64))
+    return X if isinstance(X, Tensor) else X.dense()
 
 
 def batches_of(rows: Any, seeds: list[int]) -> list[Batch]:
@@ -105,13 +106,37 @@ def test_whole_batches_are_parted_later() -> None:
             torch.testing.assert_close([part.X, part.y, part.share], [expected.X, expected.y, expected.share])
 
 
+def alone(rows: Rows) -> SparseRows:
+    return rows.take(np.arange(7)[None]).X
+
+
+def of_three_members(rows: Rows) -> SparseRows:
+    return rows.take(np.array([np.arange(7), np.arange(7)[::-1], np.arange(3, 10)])).X
+
+
+def shared(rows: Rows) -> SparseRows:
+    return alone(rows).shared_by(3)
+
+
+@pytest.mark.parametrize("made", [alone, of_three_members, shared])
 @pytest.mark.parametrize("bounds", [(0, 0), (0, 3), (2, 2), (1, 7), (0, 7), (6, 7)])
-def test_some_of_sparse_rows(bounds: tuple[int, int]) -> None:
-    """A part of sparse rows multiplies as the same rows of the matrix do, from both sides."""
-    rows = place_rows(sparse.csr_array(X), Y, None, CPU, torch.float64)
-    whole, own = rows.take(np.arange(7)[None]).X, slice(*bounds)
+def test_some_of_sparse_rows(bounds: tuple[int, int], made: Callable[[Rows], SparseRows]) -> None:
+    """A part of sparse rows multiplies as the same rows of the matrix do, from both sides, for each member."""
+    whole = made(place_rows(sparse.csr_array(X), Y, None, CPU, torch.float64))
     assert isinstance(whole, SparseRows)
-    part, expected = whole.part(*bounds), torch.from_numpy(X[own])
-    gradient = torch.from_numpy(RANDOM.normal(size=(len(expected), 2)))
-    torch.testing.assert_close(dense(part), expected)
-    torch.testing.assert_close(part.transposed_times(gradient), expected.T @ gradient)
+    part, expected = whole.part(*bounds), whole.dense()[..., slice(*bounds), :]
+    weight = torch.from_numpy(RANDOM.normal(size=(*whole.shape[:-2], N_FEATURES, 2)))
+    gradient = torch.from_numpy(RANDOM.normal(size=(*expected.shape[:-1], 2)))
+    assert part.shape == expected.shape
+    torch.testing.assert_close(part.dense(), expected)
+    torch.testing.assert_close(part.times(weight), expected @ weight)
+    torch.testing.assert_close(part.transposed_times(gradient), expected.transpose(-1, -2) @ gradient)
+    torch.testing.assert_close(part.squared_norms(), expected.square().sum(-1))
+
+
+def test_sparse_rows_written_out() -> None:
+    """Sparse rows are those of the matrix, in each member's order."""
+    rows = place_rows(sparse.csr_array(X), Y, None, CPU, torch.float64)
+    np.testing.assert_array_equal(alone(rows).dense(), X[:7])
+    np.testing.assert_array_equal(of_three_members(rows).dense(), [X[:7], X[6::-1], X[3:10]])
+    np.testing.assert_array_equal(shared(rows).dense(), [X[:7]] * 3)

@@ -33,7 +33,14 @@ def order_of(rows: np.ndarray) -> Order:
 
 def dense(X: Tensor | SparseRows) -> Tensor:
     """Write sparse rows out, by multiplying them with one."""
-    return X.times(torch.eye(X.shape[1], dtype=X.dtype)) if isinstance(X, SparseRows) else X
+    return (
+        X.times(torch.eye(X.shape[-1], dtype=X.dtype).expand(*X.shape[:-2], -1, -1)) if isinstance(X, SparseRows) else X
+    )
+
+
+@pytest.fixture
+def short_rows_stay_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "DENSE_FEATURES", 0)
 
 
 @BOTH
@@ -82,6 +89,7 @@ def test_read_only_arrays_are_shared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 7, 20, N_ROWS])
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
+@pytest.mark.usefixtures("short_rows_stay_sparse")
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("weighted", [True, False])
 def test_every_row_is_read_once(n_members: int, batch_size: int, at_once: int, form: Any, weighted: bool) -> None:
@@ -91,6 +99,7 @@ def test_every_row_is_read_once(n_members: int, batch_size: int, at_once: int, f
     groups = list(all_rows.batches(order_of(order), batch_size, at_once))
     assert all(1 <= len(group) <= at_once for group in groups)
     batches = [batch for group in groups for batch in group]
+    assert all(isinstance(batch.X, SparseRows) == (form is not np.asarray) for batch in batches)
     sizes = [batch.n_rows for batch in batches]
     assert sizes == [batch_size] * (N_ROWS // batch_size) + [N_ROWS % batch_size] * (N_ROWS % batch_size > 0)
     X, y = data("multi-output")
@@ -146,7 +155,7 @@ def test_few_and_short_sparse_rows_are_made_dense(
 
 
 def test_little_is_made_dense_at_once(monkeypatch: pytest.MonkeyPatch, gathered: list[int]) -> None:
-    """Several members read dense batches of sparse rows, but no more of them at once than of dense rows."""
+    """Sparse rows that are short are read in dense batches, but no more of them at once than of dense rows."""
     X, y = sparse.csr_array((N_ROWS, 1000), dtype=np.float64), np.zeros((N_ROWS, 1))
     monkeypatch.setattr(rows_module, "GATHERED_BYTES", 2 * 8 * X.shape[1] * X.dtype.itemsize)
     order = order_of(epoch_order([0, 1], 0, N_ROWS, shuffle=True))

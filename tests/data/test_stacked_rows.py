@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from torch import Tensor
 
+from skbig._utils.sparse import SparseRows
 from skbig.data import stacked_rows as stacked_module
 from skbig.data.batch import Batch
 from skbig.data.rows import Rows, place_rows
@@ -20,15 +23,19 @@ SETS = np.repeat(range(3), COUNTS)
 TASKS = pytest.mark.parametrize("task", ["multiclass", "multi-output"])
 
 
-def one_set(task: str, n_rows: int, weighted: bool = False, dtype: torch.dtype = torch.float64) -> Rows:
+def one_set(
+    task: str, n_rows: int, weighted: bool = False, dtype: torch.dtype = torch.float64, form: Any = np.asarray
+) -> Rows:
     X, y = data(task, 60)
     weight = np.random.RandomState(n_rows).uniform(0.5, 3, size=n_rows) if weighted else None
-    return place_rows(X[-n_rows:], y[-n_rows:], weight, CPU, dtype)
+    return place_rows(form(X[-n_rows:]), y[-n_rows:], weight, CPU, dtype)
 
 
-def three_sets(task: str, weighted: tuple[bool, ...], lengths: tuple[int, ...] = LENGTHS) -> StackedRows:
+def three_sets(
+    task: str, weighted: tuple[bool, ...], lengths: tuple[int, ...] = LENGTHS, form: Any = np.asarray
+) -> StackedRows:
     pairs = zip(lengths, weighted, strict=True)
-    return StackedRows(tuple(one_set(task, n_rows, own) for n_rows, own in pairs), COUNTS)
+    return StackedRows(tuple(one_set(task, n_rows, own, form=form) for n_rows, own in pairs), COUNTS)
 
 
 def batches_of(
@@ -46,10 +53,15 @@ def assert_read_as_alone(rows: StackedRows, **how: Any) -> None:
         for ours, expected in zip(together, alone, strict=True):
             size = ours.n_rows if ours.sizes is None else ours.sizes[m]
             assert size == expected.n_rows
-            for name in ("X", "y", "share"):
+            torch.testing.assert_close(dense(ours.X)[m, :size], dense(expected.X), rtol=1e-15, atol=0)
+            for name in ("y", "share"):
                 torch.testing.assert_close(getattr(ours, name)[m, :size], getattr(expected, name), rtol=1e-15, atol=0)
             assert not ours.share[m, size:].any()
-            assert torch.isfinite(ours.X[m]).all()
+            assert torch.isfinite(dense(ours.X)[m]).all()
+
+
+def dense(X: Tensor | SparseRows) -> Tensor:
+    return X if isinstance(X, Tensor) else X.dense()
 
 
 @TASKS
@@ -58,6 +70,16 @@ def assert_read_as_alone(rows: StackedRows, **how: Any) -> None:
 def test_each_member_reads_its_own_rows(task: str, at_once: int, weighted: tuple[bool, ...]) -> None:
     """Batches hold a member's rows in its own order, with its own shares; what fills up a short one has share zero."""
     assert_read_as_alone(three_sets(task, weighted), at_once=at_once)
+
+
+@TASKS
+@pytest.mark.parametrize(("at_least", "is_sparse"), [(0, True), (1000, False)])
+def test_sets_of_sparse_rows(task: str, at_least: int, is_sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long sparse rows of all members are one batch of sparse rows; short ones are dense."""
+    monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", at_least)
+    rows = three_sets(task, (False, True, False), form=sparse.csr_array)
+    assert rows.is_sparse and isinstance(batches_of(rows, SEEDS)[0].X, SparseRows if is_sparse else Tensor)
+    assert_read_as_alone(rows, at_once=2)
 
 
 @pytest.mark.parametrize("lengths", [LENGTHS, (60, 60, 60), (41, 60, 41)], ids=str)

@@ -99,6 +99,17 @@ def test_any_form_of_data(form: str) -> None:
     assert_same_search(estimator_of(task), grid, rows, y, return_train_score=True, refit="score")
 
 
+@pytest.mark.parametrize("changes", [{}, EARLY, {"n_members": 2}], ids=str)
+def test_long_sparse_rows_share_a_stack(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse rows that are never made dense are trained in stacks, too."""
+    monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
+    rows = sparse.csr_array(X * (X > 0))
+    largest = assert_same_search(
+        estimator_of("multiclass", **changes), each(learning_rate=RATES, alpha=[0, 1, 0]), rows, MULTICLASS
+    )
+    assert largest > 2
+
+
 @pytest.mark.filterwarnings("ignore:The scoring .*does not support sample_weight:UserWarning")
 @pytest.mark.parametrize("task", TASKS)
 def test_weighted_rows(task: str) -> None:
