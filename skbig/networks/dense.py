@@ -55,6 +55,8 @@ class Dense(Layer):
     normalization: str | None = None
     gain: float = 6.0
 
+    reads_sparse = True
+
     @property
     def n_units(self) -> int:
         return self.n_out

@@ -142,6 +142,9 @@ class Layer(ABC):
     stacks: bool = True
     """Whether several members are computed at once; else one after another, with the same result."""
 
+    reads_sparse: bool = False
+    """Whether it reads sparse rows as such; else it is given them as dense ones."""
+
     recordable: bool = True
     """Whether a step with it may be recorded, where its network says that it is made of such layers."""
 

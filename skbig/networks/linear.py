@@ -33,6 +33,8 @@ class LinearLayer(Layer):
     n_out: int
     fit_intercept: bool = True
 
+    reads_sparse = True
+
     @property
     def n_units(self) -> int:
         return self.n_out

@@ -75,6 +75,8 @@ class MonotonicDense(Layer):
     normalization: str | None = None
     gain: float = 6.0
 
+    reads_sparse = True
+
     def __post_init__(self) -> None:
         if self.activation not in MONOTONIC_ACTIVATIONS:
             raise ValueError(

@@ -257,7 +257,7 @@ class BuiltNetwork:
         taps: list[NamedTap] = []
         for i, (layer, (names, _)) in enumerate(zip(self.layers, self.layer_names, strict=True)):
             own = {name: parameters[full] for name, full in names.items()}
-            X, of_layer = layer.tapped(X, own, replace(training, layer=i))
+            X, of_layer = layer.tapped(_as_read(X, layer), own, replace(training, layer=i))
             taps += [NamedTap(tap, names) for tap in of_layer]
         assert isinstance(X, Tensor)
         return X, taps
@@ -275,11 +275,15 @@ class BuiltNetwork:
         if training is not None:
             training = replace(training, layer=i)
         return self.layers[i].forward(
-            X,
+            _as_read(X, self.layers[i]),
             {name: parameters[full] for name, full in own.items()},
             {name: statistics[full] for name, full in moments.items()},
             training,
         )
+
+
+def _as_read(X: Tensor | SparseRows, layer: Layer) -> Tensor | SparseRows:
+    return X.dense() if isinstance(X, SparseRows) and not layer.reads_sparse else X
 
 
 @lru_cache(maxsize=64)

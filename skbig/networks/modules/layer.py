@@ -102,8 +102,8 @@ class ModuleLayer(Layer):
         statistics: Mapping[str, Tensor],
         training: TrainingPass | None,
     ) -> Tensor:
-        dense = X.dense() if isinstance(X, SparseRows) else X
-        rows = dense.view(*dense.shape[:-1], *self.row_shape)
+        assert isinstance(X, Tensor)
+        rows = X.view(*X.shape[:-1], *self.row_shape)
         name, like = next(iter(parameters.items()))
         if training is None and self.facts.written:  # what is fitted is only read
             statistics = {n: v.clone() if n in self.facts.written else v for n, v in statistics.items()}
