@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from skbig._utils.component import names
 from skbig.components import SGD
 from skbig.engine import kept_tables, minibatch
 from skbig.engine.executors.threads import thread_count
@@ -78,7 +79,7 @@ def test_weights_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(weights() is not None for weights in alive)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "invscaling", "exponential"])
+@pytest.mark.parametrize("schedule", names("schedule"))
 def test_calls_of_partial_fit_find_the_plan_of_an_earlier_one(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They come to the bits that plans of their own give, in a stream that is cut, too, and of batches of any size."""
     sizes = [20] * 9 + [30, 20, 20]
