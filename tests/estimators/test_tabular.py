@@ -257,11 +257,13 @@ def test_presets_trade_time_for_accuracy() -> None:
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
 def test_numbers_are_learnt_with_dropout_in_the_last_layer(kind: str) -> None:
     """Where it shifts nothing; classes with dropout in all."""
-    sizes = {"hidden_layer_sizes": (8, 8)}
+    sizes = {"hidden_layer_sizes": (8, 8), "preset": "default"}
     expected = answers(small(kind, **sizes, dropout=0.1).fit(X, KINDS[kind][1]))
     model = small(kind, **sizes).fit(X, KINDS[kind][1])
     assert answers(model).tobytes() == expected.tobytes()
     assert answers(small(kind, **sizes, dropout=0.0).fit(X, KINDS[kind][1])).tobytes() != expected.tobytes()
+    if kind == "regressor":
+        assert small(kind).fit(X, KINDS[kind][1])._network.network.dropout == 0.0  # two members are no better for it
     dropouts = [layer.dropout for layer in model._network.layers[1:]]
     assert dropouts == ([0.1, 0.1, 0.0] if kind == "classifier" else [0.0, 0.1, 0.0])
 
