@@ -187,6 +187,9 @@ class SparseRows:
 
 def sparse_rows(X: Any, device: torch.device, *, for_training: bool) -> SparseRows:
     """Place a SciPy CSR array; the columns are needed for training only."""
+    if not X.has_canonical_format:  # else a value that is stored in parts would be written out, and squared, as these
+        X = X.copy()
+        X.sum_duplicates()
     columns = _lines(X.tocsc(), device) if for_training else None
     dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype
     return SparseRows(X.shape, dtype, device, _lines(X, device), columns)

@@ -115,7 +115,7 @@ class RankRows:
             yield batches if self.whole else [self.share.of(batch) for batch in batches]
 
     def _steps(self, rows: Rows, n_members: int, batch_size: int, max_steps: int) -> int:
-        per_step = rows.row_bytes(n_members) * n_members * batch_size // self.share.n_ranks
+        per_step = rows.row_bytes * n_members * batch_size // self.share.n_ranks
         return max(1, min(max_steps, GATHERED_BYTES // max(1, per_step)))
 
     def _gather(self, rows: Rows, index: np.ndarray, batch_size: int) -> list[Batch]:

@@ -137,7 +137,7 @@ class Rows:
 
     def steps_gathered(self, n_members: int, batch_size: int) -> int:
         """How many batches are gathered at once."""
-        return max(1, GATHERED_BYTES // max(1, self.row_bytes(n_members) * batch_size * n_members))
+        return max(1, GATHERED_BYTES // max(1, self.row_bytes * batch_size * n_members))
 
     def gather_orders(self, orders: Sequence[Order], batch_size: int) -> list[Batch]:
         """Return the rows of an order, the only one of a single set, in batches."""
@@ -148,12 +148,13 @@ class Rows:
         """Return one batch: the rows `index` (M, R)."""
         return self.gather(index, index.shape[1])[0]
 
-    def row_bytes(self, n_members: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """Bytes of a row of a batch, about."""
         if self.is_sparse and stays_sparse(self.X.shape[1]):
             return int(self.X.data.itemsize * max(1, self.X.nnz // max(1, self.X.shape[0])) * 3)
         dtype = self.dtype if self.converts else self.X.dtype
-        return int(self.X.shape[1] * dtype.itemsize)  # several members read dense batches
+        return int(self.X.shape[1] * dtype.itemsize)
 
     def gather(self, index: np.ndarray, batch_size: int) -> list[Batch]:
         """Return the rows `index` (M, L) in batches."""

@@ -75,7 +75,7 @@ class StackedRows:
 
     def steps_gathered(self, n_members: int, batch_size: int) -> int:
         """How many batches are gathered at once."""
-        row_bytes = self.sets[0].row_bytes(n_members)
+        row_bytes = self.sets[0].row_bytes
         return max(1, GATHERED_BYTES // max(1, row_bytes * batch_size * n_members))
 
     def gather_orders(self, orders: Sequence[Order], batch_size: int) -> list[Batch]:
@@ -83,8 +83,9 @@ class StackedRows:
         sizes = np.concatenate([np.full(len(order.owner), order.length) for order in orders])
         length = int(sizes.max())
         device = self.sets[0].y.device
-        index = [torch.from_numpy(padded(order.of_members(), length)).to(device) for order in orders]
-        X = self._features([rows.places(which) for rows, which in zip(self.sets, index, strict=True)], batch_size)
+        on_host = [torch.from_numpy(padded(order.of_members(), length)) for order in orders]
+        index = [which.to(device) for which in on_host]
+        X = self._features(on_host if self.is_sparse else index, batch_size)  # sparse rows stay on the host
         y = joined([rows.y for rows in self.sets], index).split(batch_size, 1)
         columns = zip(X, y, self._shares(index, sizes, batch_size), strict=True)
         starts = range(0, length, batch_size)
@@ -93,8 +94,9 @@ class StackedRows:
             for begin, column in zip(starts, columns, strict=True)
         ]
 
-    def _features(self, places: list[Tensor], batch_size: int) -> Sequence[Tensor | SparseRows]:
+    def _features(self, index: list[Tensor], batch_size: int) -> Sequence[Tensor | SparseRows]:
         """Return the features of each batch: (M, R, F) each."""
+        places = [rows.places(which) for rows, which in zip(self.sets, index, strict=True)]
         if not self.is_sparse:
             X = joined([rows.X for rows in self.sets], places)
             return (X.to(self.sets[0].dtype) if self.sets[0].converts else X).split(batch_size, 1)

@@ -87,7 +87,7 @@ class EpochsAhead(MiniBatchEpochs):
             self.executor.run(block.batches[:n_steps], block.numbers[:n_steps])
 
     def _n_epochs(self) -> int:
-        at_once = GATHERED_BYTES // max(1, self._all.row_bytes(1) * self._all.n_rows)
+        at_once = GATHERED_BYTES // max(1, self._all.row_bytes * self._all.n_rows)
         return min(PLANNED_STEPS // self._n_steps, self._last_epoch - self._members.epochs, at_once)
 
     def _compute(self, n_epochs: int) -> bool:

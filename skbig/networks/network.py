@@ -257,7 +257,7 @@ class BuiltNetwork:
         taps: list[NamedTap] = []
         for i, (layer, (names, _)) in enumerate(zip(self.layers, self.layer_names, strict=True)):
             own = {name: parameters[full] for name, full in names.items()}
-            X, of_layer = layer.tapped(_as_read(X, layer), own, replace(training, layer=i))
+            X, of_layer = layer.tapped(_as_read(X, layer, own), own, replace(training, layer=i))
             taps += [NamedTap(tap, names) for tap in of_layer]
         assert isinstance(X, Tensor)
         return X, taps
@@ -274,16 +274,17 @@ class BuiltNetwork:
         own, moments = self.layer_names[i]
         if training is not None:
             training = replace(training, layer=i)
-        return self.layers[i].forward(
-            _as_read(X, self.layers[i]),
-            {name: parameters[full] for name, full in own.items()},
-            {name: statistics[full] for name, full in moments.items()},
-            training,
-        )
+        layer, values = self.layers[i], {name: parameters[full] for name, full in own.items()}
+        moving = {name: statistics[full] for name, full in moments.items()}
+        return layer.forward(_as_read(X, layer, values), values, moving, training)
 
 
-def _as_read(X: Tensor | SparseRows, layer: Layer) -> Tensor | SparseRows:
-    return X.dense() if isinstance(X, SparseRows) and not layer.reads_sparse else X
+def _as_read(X: Tensor | SparseRows, layer: Layer, parameters: Mapping[str, Tensor]) -> Tensor | SparseRows:
+    """Write sparse rows out for a layer that knows nothing of them, in what it computes in: it may be bfloat16."""
+    if not isinstance(X, SparseRows) or layer.reads_sparse:
+        return X
+    like = next(iter(parameters.values()), None)
+    return X.dense() if like is None else X.dense().to(like.dtype)
 
 
 @lru_cache(maxsize=64)

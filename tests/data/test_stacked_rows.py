@@ -82,6 +82,16 @@ def test_sets_of_sparse_rows(task: str, at_least: int, is_sparse: bool, monkeypa
     assert_read_as_alone(rows, at_once=2)
 
 
+def test_sets_of_sparse_rows_are_placed_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are taken in the memory of the host, and what is computed with is on the device."""
+    monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
+    device = torch.device("meta")  # which nothing comes back from
+    sets = three_sets("multiclass", (False, True, False), form=sparse.csr_array).sets
+    batch, *_ = batches_of(StackedRows(tuple(rows.to(device) for rows in sets), COUNTS), SEEDS)
+    assert isinstance(batch.X, SparseRows) and batch.X.rows.values.device == device
+    assert batch.y.device == batch.share.device == device
+
+
 @pytest.mark.parametrize("lengths", [LENGTHS, (60, 60, 60), (41, 60, 41)], ids=str)
 def test_without_shuffling(lengths: tuple[int, ...]) -> None:
     """Members that do not shuffle read their set from its beginning."""

@@ -57,3 +57,31 @@ def test_a_fit_to_sparse_rows_is_that_to_dense_ones(kind: str, n_members: int, m
     for ours, expected in zip(of_sparse.get_weights(), of_dense.get_weights(), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(of_sparse.predict_proba(sparse.csr_array(X)), of_dense.predict_proba(X), atol=1e-9)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("kind", ["perceptron", "tables", "private"])
+def test_a_value_stored_in_parts_is_their_sum(kind: str, n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SciPy adds up what is stored twice in one place, in whatever order; the norm of a private row is of the sum."""
+    monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
+    whole = sparse.csr_array(X)
+    parts = np.c_[0.25 * whole.data, 0.75 * whole.data].ravel()
+    stored = sparse.csr_array((parts, whole.indices.repeat(2), 2 * whole.indptr), shape=X.shape)
+    how = {"max_iter": 2, "batch_size": 16, "n_members": n_members, "random_state": 0}
+    model, expected = KINDS[kind](**how).fit(stored, Y), KINDS[kind](**how).fit(X, Y)
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(model.predict_proba(stored), expected.predict_proba(X), atol=1e-9)
+    assert stored.nnz == 2 * whole.nnz
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("kind", ["perceptron", "tables", "embedded", "linear", "module"])
+def test_sparse_rows_in_bfloat16(kind: str, n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps in bfloat16 take sparse rows, too, and come close to those of dense ones, which it rounds."""
+    monkeypatch.setattr("skbig.data.rows.DENSE_FEATURES", 0)
+    how = {"max_iter": 2, "batch_size": 16, "n_members": n_members, "random_state": 0, "precision": "bf16"}
+    model = KINDS[kind](**how).fit(sparse.csr_array(X), Y)
+    np.testing.assert_allclose(
+        model.predict_proba(sparse.csr_array(X)), KINDS[kind](**how).fit(X, Y).predict_proba(X), atol=0.02
+    )

@@ -64,7 +64,7 @@ class ResidentFeed:
 
     def batches(self, now: Tensor) -> list[Batch]:
         indices = [index.index_select(0, now) for index in self._index]  # (k, D, R) each
-        n_bytes = indices[0].numel() * self._sets[0].row_bytes(2)
+        n_bytes = indices[0].numel() * self._sets[0].row_bytes
         if len(self._sets) == 1 and n_bytes <= GATHERED_ON_DEVICE:
             return self._of_one_set(indices[0])
         return [self._of_step(step) for step in zip(*(index.unbind(0) for index in indices), strict=True)]
