@@ -62,7 +62,8 @@ class TensorSplit:
         training: TrainingPass | None,
     ) -> Tensor:
         """Return the raw prediction, the same in every process: X (M, R, F) -> (M, R, K), or the same without M."""
-        dense = X.dense() if isinstance(X, SparseRows) else X
+        like = next(iter(parameters.values()))
+        dense = X.dense().to(like.dtype) if isinstance(X, SparseRows) else X
         raw = self.whole.forward(
             {name: self._split(name, value) for name, value in parameters.items()},
             {name: self._split(name, value) for name, value in statistics.items()},

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
 from skbig.components import DPSGD, SGD, Mixup, Plateau
+from skbig.data.rows import DENSE_FEATURES
 from skbig.distributed.backend import Backend
 from skbig.distributed.ranks import Ranks
 from skbig.distributed.sharding import ShardedTraining
@@ -89,6 +90,7 @@ INDICATOR = data("multilabel", 61)[1].astype(int)
 MANY_ZEROS = np.random.RandomState(5).randint(0, 3, size=61).astype(float)
 X_VAL, CLASSES_VAL = data("multiclass", 23)
 SPARSE = sparse.csr_array(X * (np.abs(X) > 0.7))
+SPARSE.resize(len(X), DENSE_FEATURES + 1)  # rows that are never made dense
 SMALL: dict[str, Any] = {"hidden_layer_sizes": (6, 5), "batch_size": 20, "max_iter": 6, "random_state": 0}
 
 
@@ -163,6 +165,7 @@ FITS: dict[str, Callable[[Any], Any]] = {
         backend=b, optimizer="sgd", schedule=Plateau(factor=0.5, patience=1), tol=0.01, max_iter=30, n_iter_no_change=1
     ).fit(X, VALUES),
     "sparse": lambda b: classifier(backend=b, **stopping()).fit(SPARSE, CLASSES, MANY_ZEROS),
+    "sparse, bf16": lambda b: classifier(backend=b, precision="bf16").fit(SPARSE, CLASSES),
     "sparse, members": lambda b: regressor(backend=b, n_members=3).fit(SPARSE, VALUES),
     "calls of partial_fit": lambda b: in_calls(classifier(backend=b, schedule="cosine")),
     # Where workers have parts of the parameters it is refused.
@@ -171,7 +174,7 @@ FITS: dict[str, Callable[[Any], Any]] = {
     "rows that are read": lambda b: streamed(classifier(backend=b, **stopping(n_members=3, augmentation="mixup"))),
     "no shuffling": lambda b: regressor(backend=b, shuffle=False, augmentation="swap_noise").fit(X, VALUES),
 }
-INEXACT = {"float32": 1e-4, "one validation row, float32": 1e-4, "bf16": 0.05}
+INEXACT = {"float32": 1e-4, "one validation row, float32": 1e-4, "bf16": 0.05, "sparse, bf16": 0.05}
 
 
 def quiet(fit: Callable[[], Any]) -> Any:
