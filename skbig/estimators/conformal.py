@@ -23,9 +23,9 @@ class Conformity:
     split conformal prediction [1]_. Its coverage does not depend on whether the expectation is right, only its width.
 
     It would hold if the training had nothing from these rows. But of each member the epoch is kept that is best on
-    them, so that errors are a little smaller there than on new rows, the fewer the rows, the more so. Against that
-    stands that where each member holds out a part of its own, errors are those of one member, and the mean of all has
-    smaller ones. docs/guide/raw_tables.md has what was measured.
+    them, so that errors are a little smaller there than on new rows, the fewer the rows, the more so. Where each member
+    holds out a part of its own, its errors on it stand for those of the mean of all, smaller by `error_of_mean`.
+    docs/guide/raw_tables.md has what was measured.
 
     Attributes
     ----------
@@ -70,9 +70,25 @@ def expected_error(std: np.ndarray, typical: np.ndarray) -> np.ndarray:
     return np.hypot(std, typical)  # whose squares may be too small for a float
 
 
-def conformity(y: np.ndarray, mean: np.ndarray, std: np.ndarray, weight: np.ndarray | None) -> Conformity:
-    """Compare targets (H, K) of held-out rows with what is predicted for them."""
-    errors = np.abs(y - mean)
+def error_of_mean(errors: np.ndarray, predicted: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return how large errors of the mean of members (M, H, K) are, beside those of one of them (H, K), (K,).
+
+    The squared error of the mean is that of the members, on average, less the variance between them (Krogh & Vedelsby,
+    "Neural network ensembles, cross validation, and active learning", 1995). On rows that most of them have read they
+    differ less than on new ones, so that the share is too large rather than too small. It is at least that of members
+    whose errors have nothing in common.
+    """
+    single = np.average(errors**2, axis=0, weights=weight)
+    between = np.average(predicted.var(axis=0), axis=0, weights=weight)
+    left = 1 - between / np.maximum(single, np.finfo(np.float32).tiny)
+    return np.sqrt(left.clip(1 / len(predicted), 1))
+
+
+def conformity(
+    y: np.ndarray, mean: np.ndarray, std: np.ndarray, weight: np.ndarray | None, share: np.ndarray | float = 1.0
+) -> Conformity:
+    """Compare targets (H, K) of held-out rows with what is predicted for them, whose errors count by a `share` (K,)."""
+    errors = share * np.abs(y - mean)
     typical = np.maximum(np.median(errors, axis=0), np.finfo(np.float32).tiny)
     errors = errors / expected_error(std, typical)
     order = errors.argsort(axis=0, kind="stable")

@@ -58,7 +58,7 @@ OF_CLASSES = {
 }
 OF_NUMBERS = {
     "fast": Preset(2, (128, 128), 28, False, dropout=0.0),
-    "default": Preset(8, (128, 128), 56, False),
+    "default": Preset(8, (128, 128), 40, False),
     "best": Preset(24, (256, 256), 64, False),
 }
 

@@ -28,7 +28,7 @@ from skbig.estimators.calibration import (
     predicted_by_members,
 )
 from skbig.estimators.choices import Choices
-from skbig.estimators.conformal import FEW_DEALT_OUT, Conformity, conformity
+from skbig.estimators.conformal import FEW_DEALT_OUT, Conformity, conformity, error_of_mean
 from skbig.estimators.declaration import estimator, parameter
 from skbig.estimators.given import Given
 from skbig.estimators.regression import Regressor, flat, std_of, values_of
@@ -101,8 +101,9 @@ class BigTabularRegressor(Regressor, BigTabular):
         The errors on the rows that were held out say how wide it has to be: split conformal prediction. The intervals
         are wider where the members disagree. Of many intervals about the share `coverage` holds, if new rows are
         drawn as the held-out ones were; a single one may be too narrow or too wide. Where each member holds out a part
-        of its own (`early_stopping`), of fewer than 500 rows, the errors are those of the last epoch of each, and the
-        intervals are wide enough: of those for 80%, 82% held their targets where 100 rows were trained on.
+        of its own (`early_stopping`), its errors on it count as those of the mean of all members, which are smaller by
+        how far they differ. Of fewer than 500 rows they count as they are, after the last epoch, and the intervals are
+        wide enough: of those for 80%, 82% held their targets where 100 rows were trained on.
 
         Parameters
         ----------
@@ -157,14 +158,16 @@ class BigTabularRegressor(Regressor, BigTabular):
 
     def _compared(self, training: Training, targets: RegressionTargets, held: Given) -> Conformity:
         """Compare held-out targets with what is predicted for them."""
-        rows = first_rows(held, CALIBRATED_ROWS)
+        rows, loss = first_rows(held, CALIBRATED_ROWS), training.recipe.loss
         few = isinstance(training.rows, FoldedRows) and len(training.rows.X) < FEW_DEALT_OUT
         raw, unseen = predicted_by_members(training, rows.X), out_of_fold(training, rows.X, last=few)
-        middle, spread = _middle_and_spread(raw, training.recipe.loss, targets)
-        if unseen is not None:  # others of the members have read the row
-            middle, _ = _middle_and_spread(unseen, training.recipe.loss, targets)
+        middle, spread = _middle_and_spread(raw, loss, targets)
         y = np.asarray(rows.y, dtype=np.float64).reshape(len(middle), -1)
-        return conformity(y, middle, spread, rows.weight)
+        if unseen is None:
+            return conformity(y, middle, spread, rows.weight)
+        middle, _ = _middle_and_spread(unseen, loss, targets)  # others of the members have read the row
+        share = 1.0 if few else error_of_mean(y - middle, _middles(raw, loss, targets), rows.weight)
+        return conformity(y, middle, spread, rows.weight, share)
 
     def _settled(
         self, choices: Choices, checked: Given, targets: Any, *, goes_on: bool, judged: bool, incremental: bool
@@ -206,11 +209,17 @@ def _middle_and_spread(raw: Tensor, loss: Loss, targets: RegressionTargets) -> t
 
     Of several quantiles the outer ones say so, else the members and, if it predicts a deviation, the loss.
     """
-    values, spread = values_of(raw, loss, targets).mean(0).numpy(), std_of(raw, loss, targets).numpy()
+    middle, spread = _middles(raw, loss, targets).mean(0), std_of(raw, loss, targets).numpy()
     if not loss.quantiles:
-        return values, spread
-    low, high = values[:, :1], values[:, -1:]
-    return (low + high) / 2, np.hypot((high - low) / 2, spread.mean(axis=1, keepdims=True))
+        return middle, spread
+    values = values_of(raw, loss, targets).mean(0).numpy()
+    return middle, np.hypot((values[:, -1:] - values[:, :1]) / 2, spread.mean(axis=1, keepdims=True))
+
+
+def _middles(raw: Tensor, loss: Loss, targets: RegressionTargets) -> np.ndarray:
+    """Return the middle of an interval of each member, (M, N, C)."""
+    values: np.ndarray = values_of(raw, loss, targets).numpy()
+    return (values[..., :1] + values[..., -1:]) / 2 if loss.quantiles else values
 
 
 def _scale(y: np.ndarray, weight: np.ndarray | None, loss: Loss) -> dict[str, np.ndarray]:

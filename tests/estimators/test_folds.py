@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss
 from skbig import BigTabularClassifier, BigTabularRegressor
 from skbig.estimators import presets
 from skbig.estimators.calibration import out_of_fold
+from skbig.estimators.conformal import error_of_mean
 from skbig.estimators.given import Given
 from skbig.estimators.preparation import prepare
 from skbig.estimators.validation import FoldedValidation
@@ -120,6 +121,32 @@ def test_intervals_of_few_rows_are_wide_enough() -> None:
         low, high = model.predict_interval(numbers[100:], coverage=0.8)
         held.append(np.mean((low <= target[100:]) & (target[100:] <= high)))
     assert 0.8 < np.mean(held) < 0.86
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mean_of_members_errs_less_than_one(weighted: bool) -> None:
+    """By what is known of one member's errors, and of how members differ, those of their mean are told."""
+    random = np.random.default_rng(0)
+    common, own = random.normal(size=(1, 5000, 2)), random.normal(size=(8, 5000, 2)) * [1.0, 0.5]
+    weight = random.uniform(size=5000) if weighted else None
+    members = common + own  # the truth is zero
+    share = error_of_mean(members[0], members, weight)
+    told = share * np.sqrt(np.mean(members[0] ** 2, axis=0))
+    np.testing.assert_allclose(told, np.sqrt(np.mean(members.mean(0) ** 2, axis=0)), rtol=0.05)
+    np.testing.assert_allclose(error_of_mean(members[0], np.repeat(members[:1], 8, axis=0), weight), 1.0)
+    assert (error_of_mean(0.0 * members[0], members, weight) == np.sqrt(1 / 8)).all()
+
+
+def test_intervals_are_those_of_the_mean_of_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more rows they are narrower than one member would need, by the share of its errors that the mean has."""
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(700, 3))
+    target = numbers[:, 0] + random.normal(size=700)
+    model = BigTabularRegressor("fast", max_iter=3, random_state=0)
+    low, high = model.fit(numbers[:600], target[:600]).predict_interval(numbers[600:])
+    monkeypatch.setattr("skbig.estimators.tabular_regressor.error_of_mean", lambda *given: 1.0)
+    of_one = model.fit(numbers[:600], target[:600]).predict_interval(numbers[600:])
+    assert (high - low < of_one[1] - of_one[0]).all()
 
 
 def test_the_last_epoch_is_looked_at_and_left() -> None:
