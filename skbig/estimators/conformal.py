@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 FEW_DEALT_OUT = 500
-"""Of fewer rows, of which each member holds out a part of its own, its errors count as they are, and not as those of the
-mean of all: of 100 rows, 87% of the intervals for 90% would hold."""
+"""Of fewer rows, of which each member holds out a part of its own, its errors count as they are, and not as those of
+the mean of all: of 100 rows, 87% of the intervals for 90% would hold."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Conformity:
     median error. The interval of a new row is its prediction plus and minus a quantile of the errors in these units:
     split conformal prediction [1]_. Its coverage does not depend on whether the expectation is right, only its width.
 
-    It would hold if the training had nothing from these rows. Where all members hold out the same ones, the epoch of each
-    is kept that is best on them, so that errors are a little smaller there than on new rows, the fewer, the more so.
-    Where each holds out a part of its own, its errors on it are those of its last epoch, which nobody has chosen, and
+    It would hold if the training had nothing from these rows. Where all members hold out the same ones, the epoch of
+    each is kept that is best on them, so that errors are a little smaller there than on new rows, the fewer, the more
+    so. Where each holds out a part of its own, its errors on it are those of its last epoch, which nobody has chosen, and
     stand for those of the mean of all, smaller by `error_of_mean`. docs/guide/raw_tables.md has what was measured.
 
     Attributes

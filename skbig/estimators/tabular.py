@@ -93,8 +93,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         *constraints_of(TabularMLP, "dropout"),
         words="'auto' or float in [0, 1)",
         doc="""Share of hidden units that are zeroed at random in each training step, of a regressor in the last hidden
-        layer only. 'auto' is 0.1; none for numbers with "fast", or with up to 2000 rows, when it is 0.3 for classes;
-        none with fewer than 50 rows.""",
+        layer only. 'auto' is 0.1; none for numbers with "fast", and none with fewer than 50 rows. With
+        early_stopping='folds' and up to 2000 rows it is 0.3 for classes, and none for numbers.""",
         stacks=True,
     )
     normalization: str | None = parameter(
