@@ -24,8 +24,8 @@ class Conformity:
 
     It would hold if the training had nothing from these rows. Where all members hold out the same ones, the epoch of
     each is kept that is best on them, so that errors are a little smaller there than on new rows, the fewer, the more
-    so. Where each holds out a part of its own, its errors on it are those of its last epoch, which nobody has chosen, and
-    stand for those of the mean of all, smaller by `error_of_mean`. docs/guide/raw_tables.md has what was measured.
+    so. Where each holds out a part of its own, its errors on it are those of its last epoch, which nobody has chosen,
+    and stand for those of the mean of all, smaller by `error_of_mean`. docs/guide/raw_tables.md has what was measured.
 
     Attributes
     ----------
