@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import random
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,12 @@ import pytest
 import torch
 
 from skbig.engine import kept_recordings
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C interrupt, as tests want it to; a shell makes what it starts in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def global_state() -> dict[str, Any]:

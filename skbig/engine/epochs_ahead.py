@@ -100,17 +100,18 @@ class EpochsAhead(MiniBatchEpochs):
         before = members.copy()
         try:
             losses = self.executor.run(batches, numbers).double().numpy()
+            if np.isfinite(losses).all() and members.all_finite():
+                self._results.extend(self._results_of(losses, numbers, n_epochs))
+                self._block = _Block(before, batches, numbers)
+                return True
         except torch.OutOfMemoryError:
-            losses = np.array(np.nan)
+            pass
         except BaseException:
+            self._results.clear()
             members.restore(before)
             raise
-        if not (np.isfinite(losses).all() and members.all_finite()):
-            members.restore(before)
-            return False
-        self._block = _Block(before, batches, numbers)
-        self._results.extend(self._results_of(losses, numbers, n_epochs))
-        return True
+        members.restore(before)
+        return False
 
     def _results_of(self, losses: np.ndarray, numbers: StepTable, n_epochs: int) -> list[EpochResult]:
         sizes = np.full((self._n_steps, 1), self._recipe.batch_size)

@@ -207,8 +207,13 @@ class MiniBatchEpochs:
             self._parts.double(batches[0], self._recipe)
             self.executor.n_parts = self._parts.count
             return self._run(batches, numbers)
-        result = losses.cpu().double().numpy()
-        if not (np.isfinite(result).all() and self._members.all_finite()):
+        try:
+            result = losses.cpu().double().numpy()
+            is_good = np.isfinite(result).all() and self._members.all_finite()
+        except BaseException:  # a device computes until its numbers are asked for, and Ctrl-C may come until then
+            self._members.restore(copy)
+            raise
+        if not is_good:
             if self._failed is not None:
                 self._failed |= ~(np.isfinite(result).all(0) & self._members.finite())
                 return result

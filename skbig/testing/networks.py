@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from skbig._utils.random import Noise, step_keys
+from skbig._utils.sparse import SparseRows, rows_of_members
 from skbig.networks.layer import TrainingPass, itself
 from skbig.networks.network import BuiltNetwork, Network
 from skbig.testing.laws import Blindfold, check_gradient, check_members, expect, same
@@ -33,6 +35,8 @@ def check_network(network: Network) -> None:
     if not built.couples_rows:
         _check_rows_stay_apart(network, built)
     _check_parts(network, built)
+    if built.layers and built.layers[0].reads_sparse:
+        _check_sparse_rows(network, built)
 
 
 def _check_shapes(network: Network, built: BuiltNetwork) -> None:
@@ -120,6 +124,18 @@ def _check_parts(network: Network, built: BuiltNetwork) -> None:
     expect(alike, network, law)
 
 
+def _check_sparse_rows(network: Network, built: BuiltNetwork) -> None:
+    """Of sparse rows comes what comes of the same rows written out."""
+    X = _rows().where(_rows() < 0.6, 0.0)
+    sparse = rows_of_members(csr_array(X.flatten(0, 1).numpy()), len(SEEDS), X.device)
+    parameters, statistics = _begin(built, SEEDS)
+    dense = _trained(built, parameters, _copy(statistics), X, _training(SEEDS))
+    raw, gradients = _trained(built, parameters, _copy(statistics), sparse, _training(SEEDS))
+    alike = same(raw, dense[0]) and all(map(same, gradients, dense[1]))
+    law = "must make of sparse rows what it makes of dense ones, or not say of its first layer that it `reads_sparse`."
+    expect(alike, network, law)
+
+
 class _TwoRanks:
     """Two threads that sum tensors as two processes would, through which gradients flow back into both."""
 
@@ -156,7 +172,7 @@ def _trained(
     built: BuiltNetwork,
     parameters: Mapping[str, Tensor],
     statistics: dict[str, Tensor],
-    X: Tensor,
+    X: Tensor | SparseRows,
     training: TrainingPass,
 ) -> tuple[Tensor, list[Tensor]]:
     leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}

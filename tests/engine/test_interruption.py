@@ -15,6 +15,7 @@ from skbig import BigMLPClassifier
 from skbig.components import LBFGS, Adam
 from skbig.engine import line_search
 from skbig.engine.epoch import Clock
+from skbig.engine.members import Members
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import epochs_of, train
 from skbig.exceptions import InterruptedWarning
@@ -52,6 +53,33 @@ def test_ctrl_c_keeps_the_model_so_far(n_members: int, monkeypatch: pytest.Monke
     assert history.stop_reason == "interrupted" and len(history.loss) == 2
     assert_close(kept(members), kept(expected), 1e-9)
     assert (members.steps, members.epochs, members.rows) == (6, 2, 2 * N_ROWS)
+
+
+@pytest.mark.parametrize("products", [0, 2**22], ids=["epoch by epoch", "epochs ahead"])
+def test_ctrl_c_after_steps_that_are_not_counted(products: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted between the last step and its count, the members stay where these steps began."""
+    monkeypatch.setattr("skbig.engine.epochs_ahead.STEP_PRODUCTS", products)
+    what, calls, all_finite = recipe(max_epochs=200), [], Members.all_finite
+
+    def pressed(self: Members) -> bool:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return all_finite(self)
+
+    monkeypatch.setattr(Members, "all_finite", pressed)
+    members = new_members(what)
+    with pytest.warns(InterruptedWarning):
+        history = train(members, rows("regression"), what)
+    monkeypatch.undo()
+    assert 0 < members.epochs == len(history.loss) < 200
+    expected = new_members(what)
+    epochs = epochs_of(expected, rows("regression"), what, Clock(0.0, None), 0)
+    for _ in range(members.epochs):
+        epochs.run()
+    epochs.settle()
+    assert_close(kept(members), kept(expected), 1e-12)
+    assert members.steps == expected.steps
 
 
 def test_ctrl_c_between_epochs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skbig import BigGridSearchCV, BigNetworkClassifier, BigNetworkRegressor
-from skbig.networks import MLP, Network
+from skbig._utils.sparse import SparseRows
+from skbig.networks import MLP, Dense, Layer, Network
 from skbig.testing import check_component
 from tests.networks.own import Embedded, ResNet
 from tests.searching import assert_same_search
@@ -43,6 +45,24 @@ def assert_same(one: Any, other: Any, tolerance: float = 0.0) -> None:
 def test_it_keeps_the_laws(network: Network) -> None:
     """`check_component` has nothing to say."""
     check_component(network)
+
+
+class ReadsOnlySigns(Dense):
+    """A layer that takes the values of sparse rows for ones, though it says that it reads them."""
+
+    def forward(self, X: Any, parameters: Any, statistics: Any, training: Any) -> Any:
+        return super().forward(X.dense().sign() if isinstance(X, SparseRows) else X, parameters, statistics, training)
+
+
+@dataclass(frozen=True)
+class OfSigns(Network, name="of_signs"):
+    def build(self, n_features: int, n_outputs: int) -> list[Layer]:
+        return [ReadsOnlySigns(n_features, n_outputs)]
+
+
+def test_a_network_that_reads_sparse_rows_otherwise_is_told() -> None:
+    with pytest.raises(AssertionError, match="OfSigns.* must make of sparse rows what it makes of dense ones"):
+        check_component(OfSigns())
 
 
 @every_network
