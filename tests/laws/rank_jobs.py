@@ -34,21 +34,20 @@ from tests.small import data, factors, kept, new_members, recipe, rows, weights
 SEEDS = {1: (0,), 3: (0, 17, 2**32 - 1)}
 BACKENDS: dict[str, Backend] = {"ddp": DDP(), "fsdp": FSDP(), "tensor": TensorParallel()}
 
-# Below the estimators: name -> task, changes of the recipe, members, rows, whether they have weights.
-FACTORS: dict[str, tuple[str, dict[str, Any], int, int, bool]] = {
-    f"{name}, {n_members} member(s)": (task, changes, n_members, 45, False)
+# Below the estimators: name -> task, changes of the recipe, rows, whether they have weights.
+FACTORS: dict[str, tuple[str, dict[str, Any], int, bool]] = {
+    name: (task, changes, 45, False)
     for name, (task, changes) in factors().items()
-    for n_members in SEEDS
     # Muon's default rounds to bfloat16, so that a last bit may become a thousandth.
     if "ns_precision='bfloat16'" not in name
 }
 # 41 rows in batches of 20: the last batch has fewer rows than there are ranks.
 FACTORS |= {
-    f"weighted {task}, {changes}, {n_members} member(s)": (task, changes, n_members, 41, True)
+    f"weighted {task}, {changes}": (task, changes, 41, True)
     for task in ("binary", "multiclass", "multi-output")
     for changes in ({}, {"normalization": "batch", "dropout": 0.2}, {"augmentation": Mixup(1.0), "dropout": 0.2})
-    for n_members in SEEDS
 }
+Case = tuple[str, int]  # a factor, and how many members
 
 
 def strict(changes: dict[str, Any]) -> dict[str, Any]:
@@ -57,9 +56,9 @@ def strict(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def trained_alone(name: str) -> dict[str, Any]:
+def trained_alone(case: Case) -> dict[str, Any]:
     """Return the same of one process."""
-    return trained(name)
+    return trained(case)
 
 
 @cache
@@ -68,9 +67,10 @@ def fitted_alone(name: str) -> dict[str, Any]:
     return learnt(quiet(lambda: FITS[name](None)))
 
 
-def trained(name: str, ranks: Ranks | None = None, n_threads: int = 1) -> dict[str, Any]:
+def trained(case: Case, ranks: Ranks | None = None, n_threads: int = 1) -> dict[str, Any]:
     """Return all that a training below the estimators has changed."""
-    task, changes, n_members, n_rows, weighted = FACTORS[name]
+    name, n_members = case
+    task, changes, n_rows, weighted = FACTORS[name]
     what = recipe(task, **strict(changes))
     members = new_members(what, SEEDS[n_members])
     own = rows(task, weight=weights(n_rows) if weighted else None, n_rows=n_rows)
@@ -234,11 +234,11 @@ def _outcome(fit: Callable[[], Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def needs_matrices(name: str) -> bool:
-    """Whether a training needs whole matrices of parameters."""
+def can_train(backend: Backend, name: str) -> bool:
+    """Whether a factor needs no whole matrices of parameters, or a backend's workers have them."""
     task, changes, *_ = FACTORS[name]
     what = recipe(task, **changes)
-    return not what.optimizer.elementwise or what.privacy is not None
+    return not backend.shares_parameters or (what.optimizer.elementwise and what.privacy is None)
 
 
 def held(ranks: Ranks, n_members: int) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def hosts() -> list[str]:
 
 
 def train_all(folder: Path, context: WorkerContext) -> None:
-    """Train everything by every backend, in all ranks; rank 0 writes the results, and whether all have the same."""
+    """Train what is asked by every backend, in all ranks; rank 0 writes the results, and whether all have the same."""
     assert existing_context() is context
     for name, backend in BACKENDS.items():
         train_by(backend, folder / name, context)
@@ -268,11 +268,11 @@ def train_all(folder: Path, context: WorkerContext) -> None:
 
 def train_by(backend: Backend, folder: Path, context: WorkerContext) -> None:
     ranks = Ranks(context, backend)
-    names = [name for name in FACTORS if not (backend.shares_parameters and needs_matrices(name))]
-    results = {name: trained(name, ranks) for name in names}
+    cases, fits = pickle.loads((folder / "asked").read_bytes())
+    results: dict[Any, Any] = {case: trained(case, ranks) for case in cases}
     if not backend.shares_parameters:
-        results |= {f"{name}, with threads": trained(name, ranks, n_threads=2) for name in names}
-    results |= {name: learnt(quiet(lambda fit=fit: fit(backend))) for name, fit in FITS.items()}
+        results |= {(*case, "with threads"): trained(case, ranks, n_threads=2) for case in cases}
+    results |= {name: learnt(quiet(lambda name=name: FITS[name](backend))) for name in fits}
     results |= only_in_ranks(backend, context, folder)
     if backend.shares_parameters:
         results |= {f"held, {n_members}": held(ranks, n_members) for n_members in SEEDS}

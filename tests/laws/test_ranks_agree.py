@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,35 @@ import pytest
 
 from skbig.launch.launch_options import LaunchOptions
 from skbig.launch.launcher import launch
-from tests.laws.rank_jobs import BACKENDS, FACTORS, FITS, INEXACT, SEEDS, fitted_alone, needs_matrices, trained_alone
+from tests.laws.rank_jobs import BACKENDS, FACTORS, FITS, INEXACT, SEEDS, Case, can_train, fitted_alone, trained_alone
 from tests.once import once
 
 TOLERANCE = 1e-10
 
 
-Results = tuple[dict[str, Any], dict[str, bool]]
+Results = tuple[dict[Any, Any], dict[Any, bool]]
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
-    """Let two ranks train everything; return by backend what they have learnt, and whether both have the same."""
-    return once(tmp_path_factory, "ranks", _launched)
+def launched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Let two ranks train what is asked; return by backend what they have learnt, and whether both have the same."""
+    return once(tmp_path_factory, "ranks", lambda folder: _launched(folder, request.session.items))
 
 
-def _launched(folder: Path) -> dict[str, Results]:
+def _launched(folder: Path, tests: Sequence[pytest.Item]) -> dict[str, Results]:
     for name in BACKENDS:
         (folder / name).mkdir()
+        (folder / name / "asked").write_bytes(pickle.dumps(asked_of(name, tests)))
     launch("tests.laws.rank_jobs:train_all", folder, LaunchOptions(2, threads_per_worker=1))
     return {name: pickle.loads((folder / name / "results").read_bytes()) for name in BACKENDS}
+
+
+def asked_of(backend: str, tests: Sequence[pytest.Item]) -> tuple[list[Case], list[str]]:
+    """Return the trainings and the fits that the tests of this run want of a backend."""
+    ours = [test for test in tests if isinstance(test, pytest.Function) and test.path == Path(__file__)]
+    asked = [test.callspec.params for test in ours if test.callspec.params["ranks"] == backend]
+    trainings = [(each["factor"], each["n_members"]) for each in asked if "factor" in each]
+    return trainings, [each["fit"] for each in asked if "fit" in each]
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -55,26 +65,34 @@ def assert_equal(actual: Any, expected: Any, tolerance: float, name: str = "") -
         np.testing.assert_array_equal(actual, expected, err_msg=name)
 
 
-@pytest.mark.parametrize("name", FACTORS)
-def test_a_training_is_that_of_one_process(name: str, ranks: Any) -> None:
+@pytest.mark.parametrize(
+    ("factor", "n_members", "ranks"),
+    [
+        (factor, n_members, name)
+        for name, backend in BACKENDS.items()
+        for factor in FACTORS
+        for n_members in SEEDS
+        if can_train(backend, factor)
+    ],
+    indirect=["ranks"],
+)
+def test_a_training_is_that_of_one_process(factor: str, n_members: int, ranks: Any) -> None:
     """Weights, running moments, optimizer states and curves are those of one process, for every component."""
     results, alike = ranks
-    if name not in results:
-        assert needs_matrices(name)
-        pytest.skip("an optimizer that needs whole matrices")
-    alone = trained_alone(name)
+    case = (factor, n_members)
+    alone = trained_alone(case)
     # A rank of DDP with one thread sends its gradient when it has all of it; with more, while it computes the rest.
-    for own in {name, f"{name}, with threads"} & results.keys():
-        assert_equal(results[own], alone, TOLERANCE, own)
+    for own in {case, (*case, "with threads")} & results.keys():
+        assert_equal(results[own], alone, TOLERANCE, str(own))
         assert alike[own]
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_a_fit_is_that_of_one_process(name: str, ranks: Any) -> None:
+@pytest.mark.parametrize("fit", FITS)
+def test_a_fit_is_that_of_one_process(fit: str, ranks: Any) -> None:
     """Every fitted attribute is that of one process, and the same in all ranks."""
     results, alike = ranks
-    assert_equal(results[name], fitted_alone(name), INEXACT.get(name, TOLERANCE))
-    assert alike[name]
+    assert_equal(results[fit], fitted_alone(fit), INEXACT.get(fit, TOLERANCE))
+    assert alike[fit]
 
 
 # What has no counterpart in one process: the ranks have the same, whatever it is.
