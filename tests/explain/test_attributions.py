@@ -90,10 +90,11 @@ def test_the_gradient_of_a_linear_model_is_its_weights() -> None:
 def test_points_are_added_until_attributions_add_up() -> None:
     """Few points of a network with many corners do not suffice; where `tol` asks for more, they are added."""
     model = BigMLPRegressor((64, 64), optimizer="lbfgs", max_iter=60, random_state=0).fit(X, VALUES)
+    rows = 3 * X[:20]
 
     def error(**options: Any) -> float:
-        found = integrated_gradients(model, 3 * X, n_points=4, **options)
-        divided = model.predict(3 * X) - found.base_values
+        found = integrated_gradients(model, rows, n_points=4, **options)
+        divided = model.predict(rows) - found.base_values
         return float((np.abs(found.values.sum(1) - divided) / np.abs(divided)).max())
 
     assert error(tol=np.inf) > 1e-2
