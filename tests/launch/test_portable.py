@@ -27,7 +27,8 @@ def test_an_error_says_the_same_after_pickling(error: Exception) -> None:
     copy = pickle.loads(pickle.dumps(portable_error(error)))
     assert "a column" in str(copy)
     assert copy.__notes__[0].startswith("In rank 3:") and "test_portable" in copy.__notes__[0]
-    assert type(copy) is KeyError or str(copy).startswith("Unpicklable: ")
+    # tblib, which Dask installs, lets pickle make any error again.
+    assert type(copy) is type(error) or str(copy).startswith("Unpicklable: ")
 
 
 def test_a_warning_is_given_again_where_it_was() -> None:
