@@ -6,12 +6,13 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 # How many tests run at a time; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: help example test test-oldest test-cluster test-doors test-saved-model test-types test-text test-federated test-coverage fuzz lint docs bench gpu dist clean
+.PHONY: help example test test-thorough test-oldest test-cluster test-doors test-saved-model test-types test-text test-federated test-coverage fuzz lint docs bench gpu dist clean
 
 help:
 	@echo "make example       train on digits and diabetes, beside MLPClassifier"
-	@echo "make test          the whole test suite"
-	@echo "make test-oldest   the same with the oldest supported scikit-learn and torch (on Linux 3 GB are pulled)"
+	@echo "make test          the everyday tests: of large crossings each value once, and few processes"
+	@echo "make test-thorough all other tests, which continuous integration runs, too"
+	@echo "make test-oldest   all tests with the oldest supported scikit-learn and torch (on Linux 3 GB are pulled)"
 	@echo "make test-cluster  what runs inside Ray, on Dask and on several machines"
 	@echo "make test-doors    what TensorBoard, MLflow, MLServer, ONNX Runtime, captum, SHAP and Triton's client make of ours"
 	@echo "make test-text     texts and images with pretrained models; one of 83 MB is pulled"
@@ -31,7 +32,10 @@ example: .venv/.test
 	.venv/bin/python examples/quickstart.py
 
 test: .venv/.test
-	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal
+	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not thorough"
+
+test-thorough: .venv/.test
+	.venv/bin/python -m pytest -n $(WORKERS) --dist worksteal -m thorough
 
 # On Linux, torch 2.6 comes with CUDA: about 3 GB are pulled, and take 6 GB. With PIP_EXTRA_INDEX_URL set to PyTorch's own
 # index of CPU builds pip takes that build, which is a tenth.

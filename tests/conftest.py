@@ -15,7 +15,7 @@ import random
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,18 @@ import pytest
 import torch
 
 from skbig.engine import kept_recordings
+from tests.tiers import mark_thorough
 
 
 def pytest_configure() -> None:
     """Let Ctrl-C interrupt, as tests want it to; a shell makes what it starts in the background ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before those are chosen that have a mark
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    mark_thorough(items)
 
 
 def global_state() -> dict[str, Any]:

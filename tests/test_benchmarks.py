@@ -88,6 +88,7 @@ PEERS = [
 ]
 
 
+@pytest.mark.thorough
 def test_every_section_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The smoke run prints each section and keeps every single time of every contender."""
     file = tmp_path / "times.json"
@@ -143,6 +144,7 @@ def test_an_unknown_row_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.split() == [*SECTIONS, *ROWS]
 
 
+@pytest.mark.thorough
 def test_what_holds_a_contender_back_is_cleared() -> None:
     """A run under variables that choose kernels begins again without them, says so, and once."""
     held = {**os.environ, "OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "1024", "PYTHONPATH": str(stream.ROOT)}
@@ -237,6 +239,7 @@ def test_pairs_stand_in_columns() -> None:
     assert cost.split() == ["cost", "30", "us", "<=", "50", "us", "ok", "why"]
 
 
+@pytest.mark.thorough
 def test_a_pair_runs_in_turn(clock: Clock) -> None:
     """Both run once before, then in turn; seconds are those of one unit, and losses those that came back."""
     calls: list[str] = []
@@ -500,6 +503,7 @@ def test_a_part_of_a_search_is_extrapolated() -> None:
     assert table.notes == ["MLP: extrapolated from 1 of 2 candidates."]
 
 
+@pytest.mark.thorough
 def test_worker_processes_share_the_threads() -> None:
     """Two workers have together as many threads as this process, so nobody computes on more cores than others."""
     with threads(4), workers(2):
@@ -567,6 +571,7 @@ def test_a_large_file_needs_room(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_ranks_train_what_one_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All who train on the same rows learn about the same, two ranks of ours just what one process does."""
     monkeypatch.setattr(ranks, "TOGETHER", Task(5, (256,), 64, n_rows=32 * 64, n_epochs=1, n_classes=3))

@@ -68,7 +68,14 @@ def documented() -> list[Path]:
     return sorted(path for path in modules if ">>> " in path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", written(), ids=relative)
+# Pages that start processes or train for long: together they take as long as all others but the first.
+LONG = ("search.md", "raw_tables.md", "many_devices.md")
+PAGES = [
+    pytest.param(path, marks=pytest.mark.thorough if path.name in LONG else [], id=relative(path)) for path in written()
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
 def test_blocks_of_a_document_run_in_order(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a document, one after the other, are a script that runs without a warning."""
     skip_without_packages(path)
@@ -137,7 +144,14 @@ def processes_of(mark: str) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=relative)
+# Each takes some seconds: every day one of them shows that they are run at all.
+SCRIPTS = [
+    pytest.param(path, marks=[] if path.name == "plot_own_module.py" else pytest.mark.thorough, id=relative(path))
+    for path in sorted((ROOT / "examples").glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
 def test_scripts_in_examples_run(path: Path, tmp_path: Path, surroundings: dict[str, str]) -> None:
     """An example is a script that runs anywhere, warns of nothing, and leaves no process behind."""
     skip_without_packages(path)

@@ -258,6 +258,7 @@ FITTED = [
 METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("kind_of_rows", ["float64", "float32", "sparse"])
 @pytest.mark.parametrize(("estimator", "task"), FITTED, ids=repr)
 def test_a_fitted_estimator_predicts_the_same(estimator: Any, task: str, kind_of_rows: str) -> None:

@@ -130,7 +130,7 @@ def test_a_csv_file_has_a_line_for_every_epoch(tmp_path: Path) -> None:
         assert (run["seconds"].diff().dropna() >= 0).all()
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.thorough)])
 def test_a_csv_file_gathers_a_search(n_jobs: int | None, tmp_path: Path) -> None:
     """Trainings of a search, in several processes too, write whole lines to one file."""
     model = small("binary").set_callbacks(CSVLogger(tmp_path / "log.csv"))

@@ -170,6 +170,7 @@ def test_two_classes_in_two_columns_are_two_classes_in_one(loss: Loss) -> None:
     close(loss.per_row(raw, y), loss.per_row(both, y.squeeze(1).long()))
 
 
+@pytest.mark.crossed
 @every_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dtype_is_kept(loss: Loss, task: str, dtype: torch.dtype) -> None:

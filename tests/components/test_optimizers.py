@@ -165,6 +165,7 @@ def twins_of(ours: Optimizer, parameters: list[Tensor]) -> list[torch.optim.Opti
     return [torch_twin(ours, parameters[::2]), torch_twin(adam, parameters[1::2])]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("ours", SETTINGS, ids=short)
 def test_steps_are_those_of_torch(ours: Optimizer, dtype: torch.dtype) -> None:
@@ -247,6 +248,7 @@ STACKS_OF_DTYPE = [(stack, torch.float64) for stack in STACKS] + [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     ("members", "dtype"), STACKS_OF_DTYPE, ids=lambda v: short(v) if isinstance(v, list) else str(v)
 )

@@ -45,6 +45,7 @@ def student(**more: Any) -> BigMLPClassifier:
     return BigMLPClassifier((8,), **{"learning_rate": 0.02, "max_iter": 5, "random_state": 0} | more)
 
 
+@pytest.mark.crossed
 @parametrize_with_checks(
     [
         Distilled(BigLinearClassifier(optimizer="lbfgs"), LogisticRegression(solver="newton-cholesky")),

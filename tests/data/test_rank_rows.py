@@ -61,6 +61,7 @@ def counted(part: Batch, whole: Batch) -> Batch:
     return part if bool((part.share > 0).all()) else part.part(0, 0)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
 @pytest.mark.parametrize("seeds", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["equal", "weighted"])

@@ -86,6 +86,7 @@ def test_read_only_arrays_are_shared(tmp_path: Path) -> None:
         assert tensor.data_ptr() == given.__array_interface__["data"][0]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 7, 20, N_ROWS])
 @pytest.mark.parametrize("at_once", [1, 3, 1000])

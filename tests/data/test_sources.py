@@ -128,6 +128,7 @@ def opened(kind: str, folder: Path, values: np.ndarray) -> Source:
     return source
 
 
+@pytest.mark.crossed
 @EACH
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_rows_are_those_that_were_written(kind: str, dtype: str, tmp_path: Path) -> None:
@@ -150,6 +151,7 @@ def test_rows_are_those_that_were_written(kind: str, dtype: str, tmp_path: Path)
     np.testing.assert_array_equal(dense(source[:3]), values[:3])
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "csr" not in kind])
 @pytest.mark.parametrize("dtype", ["float64", "int64", "bool", "float32"])
 def test_rows_are_converted_as_they_are_read(kind: str, dtype: str, tmp_path: Path) -> None:

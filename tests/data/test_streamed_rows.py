@@ -105,6 +105,7 @@ def order_of(rows: StreamedRows, **choices: Any) -> np.ndarray:
     return torch.cat([dense(batch.X)[..., 0] for batch in batches_of(rows, **choices)], -1).cpu().numpy().astype(int)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("batch_size", [30, 100, 700, 5 * N_ROWS])
@@ -291,6 +292,7 @@ BAD = {
 }
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize(("words", "value"), BAD.items())
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -437,6 +439,7 @@ def test_reading_ahead_is_bounded() -> None:
     assert made == list(range(20))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_rows", [1, 70, N_ROWS, 3 * N_ROWS])
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("edges", [None, [0, 400, 410, N_ROWS]])
@@ -547,6 +550,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux tells it")
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """A file of 240 MB in any layout adds its buffers to the memory of the process, and not itself."""

@@ -121,6 +121,7 @@ joblib.dump(models, result)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("unchanged_globals")
 def test_fits_at_once_from_threads_and_programs(tmp_path: Path, temporary: Path) -> None:
     """Two threads of each of two programs start two workers each; every fit is that of one process, and harms none."""
@@ -146,6 +147,7 @@ def test_fits_at_once_from_threads_and_programs(tmp_path: Path, temporary: Path)
         assert_equal(model, learnt(regressor(random_state=seed).fit(X, VALUES)), TOLERANCE)
 
 
+@pytest.mark.thorough
 def test_a_killed_worker(tmp_path: Path) -> None:
     """The error names rank and signal, and comes soon; the estimator is what it was, and fits again."""
     mark = tmp_path / "killed"
@@ -166,7 +168,7 @@ def test_a_killed_worker(tmp_path: Path) -> None:
     assert_equal(learnt(again), learnt(regressor().fit(X, VALUES)), 0.0)
 
 
-@pytest.mark.parametrize("kind", [DDP, FSDP])
+@pytest.mark.parametrize("kind", [DDP, pytest.param(FSDP, marks=pytest.mark.thorough)])
 def test_a_killed_worker_is_started_again(kind: type[Backend], tmp_path: Path) -> None:
     """With a restart and a directory of checkpoints, a fit goes on by itself where it was last saved."""
     mark, calls = tmp_path / "killed", tmp_path / "calls"
@@ -193,7 +195,7 @@ def test_a_killed_worker_is_started_again(kind: type[Backend], tmp_path: Path) -
     assert mark.exists() and len(calls.read_text()) <= 2 * 4 + 2
 
 
-@pytest.mark.parametrize("kind", [DDP, TensorParallel])
+@pytest.mark.parametrize("kind", [DDP, pytest.param(TensorParallel, marks=pytest.mark.thorough)])
 def test_ctrl_c_keeps_the_model_so_far(kind: type[Backend], tmp_path: Path) -> None:
     """Interrupted once, all ranks end after the same step, and `fit` has what they learnt."""
     mark = tmp_path / "trains"
@@ -222,6 +224,7 @@ regressor(backend=DDP(2), checkpoint_dir=place, verbose=1, **LONG).fit(X, VALUES
 LONG: dict[str, Any] = {"max_iter": 2000, "n_iter_no_change": 2000, "checkpoint_every": 10**6, "optimizer": "sgd"}
 
 
+@pytest.mark.thorough
 def test_sigterm_saves_and_ends(tmp_path: Path, temporary: Path) -> None:
     """A script on standard input, ended by SIGTERM, leaves a checkpoint from which also a fit without ranks goes on."""
     place = tmp_path / "checkpoints"
@@ -288,6 +291,7 @@ def near(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return launched
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(name, kind) for name in FITS for kind in (DDP, FSDP, TensorParallel) if kind is DDP or name != "privacy"],

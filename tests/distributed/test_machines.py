@@ -23,6 +23,9 @@ from tests.launch.test_worker_context import free_port
 from tests.laws.rank_jobs import VALUES, X, fitted_alone, learnt, quiet, regressor
 from tests.laws.test_ranks_agree import TOLERANCE, assert_equal
 
+# Each machine loads torch anew, which takes longer than what it does.
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 QUIET = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

@@ -62,6 +62,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_they_are_the_same(blocks: list[int], name: str, weighted: bool) -> None:

@@ -221,6 +221,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return limit
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("name", ["patience", "validation", "rows", "plateaus", "rows and moments"])
 @pytest.mark.parametrize("most", [1, 2])
 @pytest.mark.parametrize("from_step", [0, 4])
@@ -270,6 +271,7 @@ def test_what_does_not_fit_alone_is_given_back(memory: dict[str, int]) -> None:
 EXPLODING = {"optimizer": SGD(), "loss": Poisson(), "activation": "identity", "penalty": None, "max_epochs": 6}
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 @pytest.mark.parametrize("changes", [{}, {"normalization": "batch"}, {"judged": True}, {"rows": SECOND}], ids=str)
 def test_a_divergence_is_of_one_training(seeds: tuple[int, ...], changes: dict[str, Any]) -> None:

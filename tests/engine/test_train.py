@@ -166,6 +166,7 @@ def sparse_data(task: str) -> tuple[sparse.csr_array, np.ndarray]:
     return compressed, y
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     "changes",
     [
@@ -211,6 +212,7 @@ def test_sparse_rows_are_predicted_and_validated_as_dense_ones(form: Any, n_memb
     np.testing.assert_allclose(predicted[0][1], predicted[1][1])
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     "changes", [{}, {"normalization": "batch", "dropout": 0.2}, {"augmentation": Mixup()}], ids=str
 )

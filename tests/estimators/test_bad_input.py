@@ -126,6 +126,7 @@ CASES = [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(("task", "bad", "message"), CASES)
 @pytest.mark.parametrize("door", ["fit", "fit again", "warm start", "partial_fit"])
 def test_bad_input_is_named_and_changes_nothing(task: str, bad: dict[str, Any], message: str, door: str) -> None:

@@ -693,7 +693,9 @@ def processes() -> Iterator[Nursery]:
 
 
 @needs_fork
-@pytest.mark.parametrize(("handler", "code"), [("default", -signal.SIGTERM), ("leaves", 7)])
+@pytest.mark.parametrize(
+    ("handler", "code"), [("default", -signal.SIGTERM), pytest.param("leaves", 7, marks=pytest.mark.thorough)]
+)
 def test_sigterm_ends_a_process(handler: str, code: int, processes: Nursery, tmp_path: Path) -> None:
     """It has saved where it stood, and it is ended as it would be without a checkpoint."""
     path, result = tmp_path / "checkpoints", tmp_path / "result"

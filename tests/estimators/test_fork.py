@@ -78,6 +78,7 @@ print(json.dumps([same, torch.get_num_threads()], default=bool))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_computes() -> None:
     """Pools of forked children, and a child that is forked while a thread fits, have the parent's results."""

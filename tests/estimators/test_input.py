@@ -94,6 +94,7 @@ SPARSE_CONTAINERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.crossed
 @BOTH
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_container_is_the_array_in_it(task: str, name: str) -> None:
@@ -107,6 +108,7 @@ def test_a_container_is_the_array_in_it(task: str, name: str) -> None:
     assert content_of(rows) == before
 
 
+@pytest.mark.crossed
 @BOTH
 @pytest.mark.parametrize("name", SPARSE_CONTAINERS)
 @pytest.mark.parametrize("changes", [{}, {"early_stopping": True}, {"n_members": 2}, {"optimizer": "lbfgs"}])

@@ -230,6 +230,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.crossed
 @streaming
 @pytest.mark.parametrize(
     ("task", "choice", "weighted"),
@@ -261,6 +262,7 @@ def test_classes_are_weighed(class_weight: Any, tmp_path: Path) -> None:
     assert_same(ours, theirs)
 
 
+@pytest.mark.crossed
 @streaming
 @SOME
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -410,6 +412,7 @@ for columns_first in (False, True):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux tells it")
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """Training, validating and predicting with a file of 240 MB takes its buffers, and not the file."""
@@ -472,6 +475,7 @@ def spoiled(value: float) -> np.ndarray:
 BAD = {"NaN": np.nan, "infinity": -np.inf, "too large to train on in dtype.'float64'.: 1e.300": 1e300}
 
 
+@pytest.mark.crossed
 @streaming
 @pytest.mark.parametrize("early_stopping", [False, True])
 @kinds("memory map", "columns of a memory map", "hdf5", "parquet", "csr in files")
@@ -540,6 +544,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("loaded", [0, 2**30], ids=["streamed", "loaded"])
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_read_is_refused(
@@ -701,6 +706,7 @@ def test_a_killed_fit_goes_on(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert begun == [0, 1, 2, 3, 3, 4, 5]
 
 
+@pytest.mark.crossed
 @streaming
 @kinds("memory map", "csr in files")
 @pytest.mark.parametrize("change", ["a value", "the last row", "which rows count"])
@@ -721,6 +727,7 @@ def test_checkpoints_are_of_their_rows(kind: str, change: str, tmp_path: Path) -
         model.fit(open_rows(tmp_path, values), y, weight)
 
 
+@pytest.mark.crossed
 @kinds("memory map", "view of a memory map", "hdf5", "dask", "csr of memory maps")
 @pytest.mark.parametrize("search", [GridSearchCV, BigGridSearchCV])
 def test_a_search_reads_small_sets(search: Any, kind: str, tmp_path: Path) -> None:

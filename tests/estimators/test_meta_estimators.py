@@ -54,6 +54,7 @@ from tests.fitting import (
     MANY_VALUES,
     MULTICLASS,
     MULTILABEL,
+    TASKS,
     VALUES,
     WORDS,
     X,
@@ -79,6 +80,7 @@ def regressor(**parameters: Any) -> Any:
     return small("regression", **FAST, **parameters)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     "meta",
     [
@@ -164,7 +166,9 @@ def test_partial_fit_reaches_through() -> None:
     assert ovr.predict(X).shape == (60,)
 
 
-@ANY_TASK
+@pytest.mark.parametrize(
+    "task", ["multiclass", *(pytest.param(task, marks=pytest.mark.thorough) for task in TASKS if task != "multiclass")]
+)
 def test_two_processes_give_what_one_gives(task: str) -> None:
     """cross_validate has the same scores, and the same weights, in one process and in two."""
     one, two = (

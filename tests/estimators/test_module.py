@@ -362,6 +362,7 @@ def test_what_cannot_be_trained_is_refused(module: Any, settings: dict[str, Any]
     assert not model.__sklearn_is_fitted__()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("module", [Deciding, Recurrent], ids=lambda module: module.__name__)
 def test_two_processes_come_to_what_one_does(module: Any) -> None:
     """A module over two workers is the module in one process, to rounding."""

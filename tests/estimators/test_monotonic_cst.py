@@ -57,6 +57,7 @@ def against(task: str) -> np.ndarray:
     return BINARY if task == "classifier" else -X[:, 0] + X[:, 2] + np.sin(3 * X[:, 1])
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("task", ["classifier", "regressor"])
 def test_it_holds_for_every_pair_of_rows(task: str, settings: dict[str, Any]) -> None:

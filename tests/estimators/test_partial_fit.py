@@ -46,6 +46,7 @@ def once(model: Any, task: str, rows: Any = slice(None), **more: Any) -> Any:
     return model.partial_fit(X[rows], y[rows], **more)
 
 
+@pytest.mark.crossed
 @ANY_TASK
 @OPTIMIZERS
 def test_calls_are_epochs(task: str, optimizer: str) -> None:
@@ -292,6 +293,7 @@ def test_a_few_steps_are_not_recorded(max_iter: int, n_recorded: int, monkeypatc
     assert len(made) == n_recorded and model.executor_ == "recorded"
 
 
+@pytest.mark.crossed
 @ANY_TASK
 @OPTIMIZERS
 def test_what_a_call_leaves_is_not_changed_by_the_next(task: str, optimizer: str) -> None:

@@ -162,6 +162,7 @@ def _many_outputs(task: str, n_members: int) -> Any:
     return fitted(model, rows, y)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
 def test_predictions_need_their_own_memory_and_that_of_a_block(task: str, n_members: int) -> None:

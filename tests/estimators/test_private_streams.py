@@ -49,6 +49,7 @@ def private(**parameters: Any) -> BigMLPClassifier:
     return BigMLPClassifier((5,), privacy=DPSGD(noise_multiplier=1.0, delta=1e-4), **settings | parameters)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("parameters", [{}, {"n_members": 2}, {"partial": True}, {"weight": True}], ids=str)
 @pytest.mark.parametrize("store", STORES)
 def test_it_is_the_training_in_memory(

@@ -35,6 +35,7 @@ ESTIMATORS = [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_estimator_checks(estimator, check):

@@ -77,6 +77,7 @@ def learnt(model: Any, X: Any, weight: np.ndarray | None) -> list[bytes]:
     return [array.tobytes() for array in arrays]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_an_index_trains_as_a_copy(monkeypatch: pytest.MonkeyPatch, name: str, weighted: bool) -> None:
@@ -138,6 +139,7 @@ DTYPES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", [*CONVERTED, "search of weights"])
 def test_numbers_are_converted_in_batches(monkeypatch: pytest.MonkeyPatch, name: str, weighted: bool) -> None:

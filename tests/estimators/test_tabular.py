@@ -181,6 +181,7 @@ def test_rows_of_weight_zero_are_not_there(kind: str) -> None:
     np.testing.assert_allclose(answers(weighted), answers(small(kind, early_stopping=False).fit(X[:100], y[:100])))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "quantile", "huber", "epsilon_insensitive"])
 def test_the_unit_of_the_target_does_not_matter(loss: str, unit: float) -> None:

@@ -139,6 +139,7 @@ def test_predictions_are_tensors_under_dispatch() -> None:
     assert done.stdout == "fine\n", done.stderr
 
 
+@pytest.mark.thorough
 def test_tensors_of_a_device_stay_there() -> None:
     """What `on_a_card.py` says of a device holds; it makes one, so it has a process of its own."""
     if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):

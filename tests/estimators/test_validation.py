@@ -114,6 +114,7 @@ def close_enough(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> f
     return float(np.average(np.abs(estimator.predict(X) - y) < 0.5, weights=sample_weight))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     ("task", "scoring"),
     [

@@ -221,6 +221,7 @@ def test_columns_mixed_before_they_are_encoded_are_refused() -> None:
         integrated_gradients(fitted(pipeline, X, VALUES), X[:5])
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("embedding", ["piecewise_linear", "periodic", None])
 @pytest.mark.parametrize("task", ["classifier", "regressor"])
 def test_a_table_of_the_tabular_estimators_is_explained(task: str, embedding: str | None) -> None:

@@ -38,6 +38,7 @@ def assert_same(found: Any, estimator: Any, rows: Any) -> None:
                 np.testing.assert_array_equal(answer, wanted)
 
 
+@pytest.mark.crossed
 @ANY_TASK
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])

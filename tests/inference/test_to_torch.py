@@ -41,6 +41,7 @@ def assert_same(module: torch.nn.Module, estimator: Any) -> None:
         np.testing.assert_allclose(module(ROWS).numpy(), expected(estimator), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.crossed
 @ANY_TASK
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
 @pytest.mark.parametrize("n_members", [1, 3])

@@ -55,6 +55,7 @@ def kept() -> list[int]:
     return [each.process.pid for each in kept_launchers._kept]
 
 
+@pytest.mark.thorough
 def test_what_a_later_launch_loads_leaves_nothing_of_an_earlier_one(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def draw(folder, context):
 """
 
 
+@pytest.mark.thorough
 def test_other_surroundings_have_a_launcher_of_their_own(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_other_surroundings_have_a_launcher_of_their_own(
     assert not psutil.pid_exists(first)
 
 
+@pytest.mark.thorough
 def test_a_launcher_that_is_gone_or_may_be_about_to_end_is_not_asked(
     run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +173,7 @@ def test_a_launcher_with_other_rights_is_not_asked(tmp_path: Path) -> None:
     assert surroundings_of(replace(launched, forks=False)) is None
 
 
+@pytest.mark.thorough
 def test_where_a_fork_would_not_do_workers_are_interpreters_and_nothing_stays(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +236,7 @@ time.sleep(float(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("number", [None, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(None, marks=pytest.mark.thorough), signal.SIGKILL])
 def test_a_launcher_ends_with_its_caller(tmp_path: Path, number: signal.Signals | None) -> None:
     """However the caller ends, nothing that it has kept stays."""
     words = [sys.executable, "-W", "error", "-c", CALLER, str(tmp_path), "0" if number is None else "600"]

@@ -133,6 +133,7 @@ print(json.dumps(errors))
 """
 
 
+@pytest.mark.thorough
 def test_two_at_once_from_threads_of_a_script_without_a_file(tmp_path: Path) -> None:
     """One launch fails with what its worker raised; the other does not notice."""
     output, _ = script(TWO_AT_ONCE, tmp_path).communicate(timeout=60)
@@ -175,6 +176,7 @@ def test_a_silent_worker_is_named(tmp_path: Path) -> None:
     assert processes(tmp_path) == []
 
 
+@pytest.mark.thorough
 def test_a_worker_that_stops_while_it_starts_is_named(tmp_path: Path) -> None:
     """Who does not go on before its function begins is missed as soon as who does not later, and the others are not."""
     with pytest.raises(WorkerError, match="rank 1 has not started, or not ended, within 5 s") as caught:
@@ -197,6 +199,7 @@ def test_an_interrupted_caller_leaves_no_process(tmp_path: Path) -> None:
     assert processes(tmp_path) == []
 
 
+@pytest.mark.thorough
 def test_a_killed_caller_leaves_no_process(tmp_path: Path) -> None:
     """Launcher and workers are gone within five seconds, also one that is deaf to SIGTERM."""
     signals = (signal.SIGKILL, signal.SIGTERM)

@@ -66,6 +66,7 @@ def ranks_of_slurm() -> list[dict[str, str]]:
     return [common | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
 
 
+@pytest.mark.thorough
 def test_ranks_of_a_launch_by_others_join() -> None:
     """Processes that the environment makes ranks, torchrun's or SLURM's, form one group, once."""
     launches = zip(ranks_of_torchrun(), ranks_of_slurm(), strict=True)

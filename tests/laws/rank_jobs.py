@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,7 @@ def failing(estimator: Any, X: Any, y: Any) -> float:
     raise KeyError("a column that is not there")
 
 
-def only_in_ranks(together: Backend, context: WorkerContext, folder: Path) -> dict[str, Any]:
+def only_in_ranks(together: Backend, names: Sequence[str], context: WorkerContext, folder: Path) -> dict[str, Any]:
     """Return states that must be the same in all ranks, and the errors that all must meet."""
     own = slice(context.rank, None)
     saving = {"checkpoint_dir": folder / "checkpoints", "checkpoint_every": 1, "backend": together}
@@ -224,7 +224,7 @@ def only_in_ranks(together: Backend, context: WorkerContext, folder: Path) -> di
         "a failing score": lambda: classifier(backend=together, **stopping(scoring=failing)).fit(X, CLASSES),
         "checkpoints nowhere": lambda: regressor(**saving | {"checkpoint_dir": "/dev/null/x"}).fit(X, VALUES),
     }
-    return {name: quiet(lambda fit=fit: _outcome(fit)) for name, fit in fits.items()}
+    return {name: quiet(lambda name=name: _outcome(fits[name])) for name in (*names, "saved", "saved, and read")}
 
 
 def _outcome(fit: Callable[[], Any]) -> dict[str, Any]:
@@ -268,12 +268,12 @@ def train_all(folder: Path, context: WorkerContext) -> None:
 
 def train_by(backend: Backend, folder: Path, context: WorkerContext) -> None:
     ranks = Ranks(context, backend)
-    cases, fits = pickle.loads((folder / "asked").read_bytes())
+    cases, fits, outcomes = pickle.loads((folder / "asked").read_bytes())
     results: dict[Any, Any] = {case: trained(case, ranks) for case in cases}
     if not backend.shares_parameters:
         results |= {(*case, "with threads"): trained(case, ranks, n_threads=2) for case in cases}
     results |= {name: learnt(quiet(lambda name=name: FITS[name](backend))) for name in fits}
-    results |= only_in_ranks(backend, context, folder)
+    results |= only_in_ranks(backend, outcomes, context, folder)
     if backend.shares_parameters:
         results |= {f"held, {n_members}": held(ranks, n_members) for n_members in SEEDS}
     results["hosts"] = {"all": ranks.everybodys(hosts())}

@@ -78,6 +78,7 @@ def on_device(members: Members, what: Recipe, device: str) -> Members:
 
 
 # Indices as in `X[..., 0]` go through what a torch built without CUDA lacks, so own networks are taken on meta alone.
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     ("name", "n_members", "device"),
     [
@@ -93,6 +94,7 @@ def test_every_component(name: str, n_members: int, device: str) -> None:
     take_steps([recipe(task, **changes)] * n_members, task, device, weighted=n_members > 1)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("device", DIFFERENTIATE)
 @pytest.mark.parametrize(("task", "choices"), STACKS)
 def test_members_that_differ(task: str, choices: dict[str, list[Any]], device: str) -> None:

@@ -68,6 +68,7 @@ def trained(
     return kept(members) | {"loss": np.array(losses)}, capture
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("name", FACTORS)
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_every_component(name: str, n_members: int) -> None:
@@ -79,6 +80,7 @@ def test_every_component(name: str, n_members: int) -> None:
     assert_close(launched, trained(FACTORS[name], n_members, graphed=False)[0], 1e-12)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("seeds", [(0,), (0, 0, 0), (0, 1, 0), (2, 1, 0)], ids=str)
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "multi-output"])
 def test_weighted_rows(task: str, seeds: tuple[int, ...]) -> None:
@@ -157,6 +159,7 @@ def test_rows_by_their_numbers(n_members: int) -> None:
         assert_close(results[0], other, 1e-12)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
 def test_rows_that_are_streamed(n_members: int, at_once: int) -> None:
@@ -176,6 +179,7 @@ def test_rows_that_are_streamed(n_members: int, at_once: int) -> None:
     assert_close(*results, 1e-12)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_rows", [20 * 16, 20 * 17, 20 * 35 + 7])
 @pytest.mark.parametrize("at_once", [5, 18, 1000])
 def test_any_number_of_steps(n_rows: int, at_once: int) -> None:

@@ -57,6 +57,7 @@ def trained(
     return kept(members) | {"loss": np.array(losses)}
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", FACTORS)
 def test_another_training(name: str, dtype: torch.dtype, written: list[int]) -> None:

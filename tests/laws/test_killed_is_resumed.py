@@ -204,6 +204,7 @@ def processes() -> Iterator[Nursery]:
 
 
 @needs_fork
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LONG)
 def test_kill_9_at_random_moments(name: str, processes: Nursery, tmp_path: Path) -> None:
     """Processes that are killed at random moments, one after another, end with the bits of one that is not."""

@@ -31,6 +31,7 @@ EVERY_OPTIMIZER = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.crossed
 @EVERY_OPTIMIZER
 @pytest.mark.parametrize(("penalty", "ratio"), [("l1", 1.0), ("elasticnet", 0.15)])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -144,6 +144,7 @@ def stacked(values: list[Any], dtype: torch.dtype) -> Any:
     return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize(("task", "choices"), STACKS)
 def test_with_its_own_hyperparameters(task: str, choices: dict[str, list[Any]], dtype: torch.dtype) -> None:
@@ -176,6 +177,7 @@ def judged(what: Recipe, seeds: tuple[int, ...]) -> tuple[Members, History, Stop
     return members, train(members, rows("binary"), what, validation=validation, tracker=tracker), tracker
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("keep_best", [True, False])
 @pytest.mark.parametrize(
     "changes", [{}, {"schedule": Plateau(factor=0.1, patience=0, min_rate=0.004)}], ids=["constant", "plateau"]
@@ -201,6 +203,7 @@ def test_each_member_stops_at_its_own_time(keep_best: bool, changes: dict[str, A
 # Behind the estimators.
 
 
+@pytest.mark.crossed
 @ESTIMATORS
 @pytest.mark.parametrize(
     "parameters",

@@ -101,6 +101,7 @@ def summed(members: Members, batch: Batch, what: Recipe) -> Tensor:
     return torch.cat([part.reshape(members.n_members, 1, -1) for part in parts], -1)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_members", [1, 3])
 @every_case
 def test_clips_each_row(name: str, n_members: int) -> None:

@@ -36,12 +36,13 @@ def _launched(folder: Path, tests: Sequence[pytest.Item]) -> dict[str, Results]:
     return {name: pickle.loads((folder / name / "results").read_bytes()) for name in BACKENDS}
 
 
-def asked_of(backend: str, tests: Sequence[pytest.Item]) -> tuple[list[Case], list[str]]:
-    """Return the trainings and the fits that the tests of this run want of a backend."""
+def asked_of(backend: str, tests: Sequence[pytest.Item]) -> tuple[list[Case], list[str], list[str]]:
+    """Return the trainings, fits and outcomes that the tests of this run want of a backend."""
     ours = [test for test in tests if isinstance(test, pytest.Function) and test.path == Path(__file__)]
     asked = [test.callspec.params for test in ours if test.callspec.params["ranks"] == backend]
     trainings = [(each["factor"], each["n_members"]) for each in asked if "factor" in each]
-    return trainings, [each["fit"] for each in asked if "fit" in each]
+    fits, outcomes = ([each[kind] for each in asked if kind in each] for kind in ("fit", "outcome"))
+    return trainings, fits, outcomes
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -65,6 +66,7 @@ def assert_equal(actual: Any, expected: Any, tolerance: float, name: str = "") -
         np.testing.assert_array_equal(actual, expected, err_msg=name)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     ("factor", "n_members", "ranks"),
     [
@@ -87,6 +89,7 @@ def test_a_training_is_that_of_one_process(factor: str, n_members: int, ranks: A
         assert alike[own]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("fit", FITS)
 def test_a_fit_is_that_of_one_process(fit: str, ranks: Any) -> None:
     """Every fitted attribute is that of one process, and the same in all ranks."""
@@ -109,20 +112,22 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("name", SAME)
-def test_ranks_end_with_the_same(name: str, ranks: Any) -> None:
+@pytest.mark.crossed
+@pytest.mark.parametrize("outcome", SAME)
+def test_ranks_end_with_the_same(outcome: str, ranks: Any) -> None:
     """What depends on chance, on a clock, or on steps taken apart is the same in all ranks."""
     results, alike = ranks
-    assert "coefs_" in results[name], results[name]
-    assert alike[name]
+    assert "coefs_" in results[outcome], results[outcome]
+    assert alike[outcome]
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_ranks_fail_alike(name: str, ranks: Any) -> None:
+@pytest.mark.crossed
+@pytest.mark.parametrize("outcome", ERRORS)
+def test_ranks_fail_alike(outcome: str, ranks: Any) -> None:
     """An error is that of one process, and all ranks meet it, so that none waits for another."""
     results, alike = ranks
-    assert re.match(ERRORS[name], results[name]["error"]), results[name]
-    assert alike[name]
+    assert re.match(ERRORS[outcome], results[outcome]["error"]), results[outcome]
+    assert alike[outcome]
 
 
 @pytest.mark.parametrize("n_members", SEEDS)

@@ -59,6 +59,7 @@ def trained(
     return kept(members) | {"loss": np.array(losses)}
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("name", FACTORS)
 def test_one_member(name: str, dtype: torch.dtype, written: list[int]) -> None:
@@ -215,6 +216,7 @@ def searched(task: str, n_members: int, changes: dict[str, Any], dtype: torch.dt
     return history.executor, kept(members) | {"loss": np.array(history.loss)}
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("name", LINE_SEARCHES)
 @pytest.mark.parametrize(("task", "n_members"), [("multiclass", 1), ("multi-output", 2)])
 def test_a_line_search(name: str, task: str, n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:

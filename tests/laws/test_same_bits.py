@@ -163,7 +163,7 @@ def test_in_another_process() -> None:
     assert output.split() == [digest(name) for name in SETTINGS]
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.thorough), "threading"])
 def test_in_parallel(backend: str) -> None:
     """A search over two workers finds what a search in one process finds."""
     X, y = data("multiclass")

@@ -100,6 +100,7 @@ def assert_same_bits(actual: Any, expected: Any, name: str) -> None:
         np.testing.assert_array_equal(actual, expected, err_msg=name, strict=isinstance(expected, np.ndarray))
 
 
+@pytest.mark.crossed
 @ways
 @some_settings
 def test_predictions(settings: dict[str, Any], saved: Callable[..., Any], tmp_path: Path) -> None:
@@ -122,6 +123,7 @@ def test_predictions_of_a_regressor(tmp_path: Path) -> None:
             np.testing.assert_array_equal(one, other, strict=True)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("saved", [through_pickle, through_a_map])
 @each_setting
 def test_going_on_with_partial_fit(settings: dict[str, Any], saved: Callable[..., Any], tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_weighted_rows(task: str) -> None:
     assert largest > 2
 
 
+@pytest.mark.crossed
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
 @pytest.mark.parametrize("changes", [{}, {"class_weight": "balanced"}, {"loss": "focal"}], ids=str)
 @pytest.mark.parametrize("cv", [StratifiedKFold(4), GroupKFold(4), KFold(3)], ids=lambda cv: type(cv).__name__)
@@ -150,6 +151,7 @@ SINGLE = [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("changes", SINGLE, ids=str)
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
 def test_single_precision(task: str, changes: dict[str, Any]) -> None:
@@ -236,6 +238,7 @@ def test_pipelines_with_a_memory_and_weights(tmp_path: Path) -> None:
 # Other ways to ask.
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     "scoring", [None, "neg_log_loss", ["accuracy", "neg_log_loss"], make_scorer(accuracy_score)], ids=str
 )

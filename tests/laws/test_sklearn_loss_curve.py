@@ -76,6 +76,7 @@ def assert_same_training(estimator: Any, X: Any, y: np.ndarray, rtol: float = 1e
     np.testing.assert_allclose(ours.loss_curve_, estimator.loss_curve_, rtol=rtol)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("optimizer", [*ADAMS, *SGDS], ids=lambda parameters: "-".join(map(str, parameters.values())))
 def test_every_optimizer_and_schedule_gives_scikit_learns_curve(optimizer: dict[str, Any], task: str) -> None:
@@ -83,6 +84,7 @@ def test_every_optimizer_and_schedule_gives_scikit_learns_curve(optimizer: dict[
     assert_same_training(theirs(task, **optimizer), *data(task))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])

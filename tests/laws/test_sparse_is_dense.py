@@ -45,6 +45,7 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fit_to_sparse_rows_is_that_to_dense_ones(kind: str, n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +76,7 @@ def test_a_value_stored_in_parts_is_their_sum(kind: str, n_members: int, monkeyp
     assert stored.nnz == 2 * whole.nnz
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("kind", ["perceptron", "tables", "embedded", "linear", "module"])
 def test_sparse_rows_in_bfloat16(kind: str, n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,7 @@ def test_of_every_loss(task: str, loss: Loss) -> None:
     assert_same(model(task, loss=loss).fit(X, y, sample_weight=COUNTS), expected)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_of_every_setting(task: str, settings: dict[str, Any]) -> None:
@@ -160,6 +161,7 @@ def test_of_validation_rows(task: str, scoring: str | None) -> None:
     assert_same(weighted, expected)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("batch_size", [7, 20, "full"])
 @pytest.mark.parametrize(
     "settings",
@@ -199,6 +201,7 @@ def test_only_the_ratio_of_weights_counts(settings: dict[str, Any], batch_size: 
     assert_same(model("multiclass", **settings).fit(X, y, sample_weight=3.0 * COUNTS), expected, tolerance)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet", "group_l1"])
 @pytest.mark.parametrize("batch_size", [20, "full"])
 def test_the_penalty_is_set_against_the_sum_of_weights(penalty: str, batch_size: Any) -> None:

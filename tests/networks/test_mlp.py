@@ -81,6 +81,7 @@ def equal_shares(n_members: int = N_MEMBERS) -> Tensor:
     return torch.full(shape, 1 / N_ROWS, dtype=torch.float64)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("normalization", [None, "batch", "layer"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 7, 3)], ids=str)

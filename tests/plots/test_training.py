@@ -175,6 +175,7 @@ def test_the_network_inside_is_found(wrap: Any) -> None:
     assert curve(display.axes_[0], "training") == [0.9, 0.5, 0.3, 0.2]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("kind", [BigMLPClassifier, BigMLPRegressor])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("validated", [False, True], ids=["", "validated"])

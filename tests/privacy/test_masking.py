@@ -34,6 +34,7 @@ PEOPLE = pd.DataFrame(
 KNOWN_BY = ["age", "zip"]
 
 
+@pytest.mark.crossed
 @parametrize_with_checks(
     [Pseudonymize(key=str(KEY), output="int"), Generalize(bins=3, output="code"), Suppress(k=2), Suppress(k=1)]
 )

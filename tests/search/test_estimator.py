@@ -139,7 +139,7 @@ def test_an_unfitted_search() -> None:
     assert not hasattr(search, "classes_") and not hasattr(search, "n_features_in_")
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_nested_cross_validation(n_jobs: int) -> None:
     """A search is cross-validated as scikit-learn's is, in one process or two."""
     settings = {"cv": 2, "scoring": "neg_log_loss"}
@@ -337,6 +337,7 @@ CHECKED = [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # scikit-learn's own, of y
 @parametrize_with_checks(CHECKED, expected_failed_checks=lambda search: KNOWN)
 def test_estimator_checks(estimator: Any, check: Any) -> None:

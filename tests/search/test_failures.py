@@ -151,7 +151,7 @@ def test_a_failed_member_begins_again_with_its_own_seeds(monkeypatch: pytest.Mon
     assert_alike(theirs, ours)
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.thorough)])
 def test_a_search_warns_once_of_what_has_not_converged(n_jobs: int | None) -> None:
     """However many fits come to their last epoch unconverged, one warning tells how many; the last fit has its own."""
     network = BigMLPClassifier((4,), max_iter=3, random_state=0)

@@ -78,7 +78,11 @@ def wait_for(folder: Path, pattern: str, seconds: float = 60) -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("failing", {}), ("pipeline, weights", {"refit": False}), ("halving, early stopping", {"refit": False})],
+    [
+        ("failing", {}),
+        pytest.param("pipeline, weights", {"refit": False}, marks=pytest.mark.thorough),
+        pytest.param("halving, early stopping", {"refit": False}, marks=pytest.mark.thorough),
+    ],
 )
 @pytest.mark.usefixtures("temporary", "unchanged_globals")
 def test_two_workers_find_what_one_process_finds(name: str, settings: dict[str, Any], launches: list[int]) -> None:
@@ -146,6 +150,7 @@ def test_ctrl_c_keeps_what_is_finished(temporary: Path, capsys: pytest.CaptureFi
     assert re.search(r"of 2 candidates training, epoch \d", capsys.readouterr().err)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("temporary")
 def test_a_search_that_is_saved(tmp_path: Path, launches: list[int]) -> None:
     """Workers save in the search's directory, from which one process, or nobody, has to train anything again."""

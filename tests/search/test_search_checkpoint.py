@@ -623,6 +623,7 @@ def processes() -> Iterator[Nursery]:
 
 
 @needs_fork
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["grid", "halving", "line search"])
 def test_kill_9_at_random_moments(kind: str, processes: Nursery, tmp_path: Path) -> None:
     """Processes that are killed at three random moments, one after another, find what one finds that is not."""

@@ -74,6 +74,7 @@ def ask_slowly(port: int) -> Any:
         return client.predict("sleepy", instances=X[:1].tolist())["predictions"]
 
 
+@pytest.mark.thorough
 @posix
 def test_workers_share_a_port_and_their_numbers(model: Path) -> None:
     """Several processes answer at one port, each with the metrics of all, and end together."""
