@@ -9,13 +9,13 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
-from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor
 
@@ -36,6 +36,9 @@ from skbig.components.losses.base import over_columns
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.estimators.initialize import initialize
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 Big = BigMLPClassifier | BigMLPRegressor
 
@@ -87,7 +90,7 @@ def from_sklearn(estimator: MLPClassifier | MLPRegressor | SGDClassifier | SGDRe
     >>> (ours.predict(X) == theirs.predict(X)).all()
     np.True_
     """
-    for kind, (big_class, parameters_of, network_of) in _CONVERSIONS.items():
+    for kind, (big_class, parameters_of, network_of) in _conversions().items():
         if isinstance(estimator, kind):
             big = big_class(**parameters_of(estimator))
             network = network_of(estimator)
@@ -205,7 +208,7 @@ def _sgd_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def _sgd_loss(given: SimpleNamespace, estimator: Any) -> Any:
-    if isinstance(estimator, SGDClassifier):
+    if is_classifier(estimator):
         if given.loss == "log_loss" and len(getattr(estimator, "classes_", ())) > 2:
             return OneVersusRestLogLoss()
         if given.loss in ("hinge", "squared_hinge", "log_loss", "modified_huber"):
@@ -303,9 +306,13 @@ def _adopt(big: Big, estimator: Any, network: dict[str, Any]) -> Big:
 
 _Converter = tuple[type[Big], Callable[[Any], dict[str, Any]], Callable[[Any], "dict[str, Any] | None"]]
 
-_CONVERSIONS: dict[type, _Converter] = {
-    MLPClassifier: (BigMLPClassifier, _mlp_parameters, _mlp_network),
-    MLPRegressor: (BigMLPRegressor, _mlp_parameters, _mlp_network),
-    SGDClassifier: (BigMLPClassifier, _sgd_parameters, _sgd_network),
-    SGDRegressor: (BigMLPRegressor, _sgd_parameters, _sgd_network),
-}
+
+def _conversions() -> dict[type, _Converter]:
+    from sklearn.linear_model import SGDClassifier, SGDRegressor  # a sixth of the time in which skbig is imported
+
+    return {
+        MLPClassifier: (BigMLPClassifier, _mlp_parameters, _mlp_network),
+        MLPRegressor: (BigMLPRegressor, _mlp_parameters, _mlp_network),
+        SGDClassifier: (BigMLPClassifier, _sgd_parameters, _sgd_network),
+        SGDRegressor: (BigMLPRegressor, _sgd_parameters, _sgd_network),
+    }

@@ -60,6 +60,29 @@ def folded(rows: Rows, left_out: Mapping[int, np.ndarray]) -> FoldedRows:
     return FoldedRows(**{each.name: getattr(rows, each.name) for each in fields(rows)}, left_out=left_out)
 
 
+ROWS_PER_SHARED = 40
+"""One of so many rows that are dealt out may be left out by all members."""
+
+MIN_SHARED = 50
+"""Fewer would say nothing."""
+
+
+def shared_places(n_folds: int, size: int) -> np.ndarray:
+    """Return which places of each of some folds have rows that all members leave out, spread over the fold.
+
+    By these one can tell what the mean of members comes to on new rows, which each of them alone cannot tell.
+    """
+    n_shared = n_folds * size // ROWS_PER_SHARED
+    n_each = n_shared // n_folds if n_shared >= MIN_SHARED else 0
+    return np.arange(n_each) * size // max(1, n_each)
+
+
+def with_shared(folds: np.ndarray) -> np.ndarray:
+    """Return which rows members leave out: each its own fold (M, H), and what all leave out of the others'."""
+    shared = folds[:, shared_places(*folds.shape)]
+    return np.stack([np.r_[own, np.delete(shared, m, axis=0).ravel()] for m, own in enumerate(folds)])
+
+
 def deal_out(n_rows: int, n_folds: int, random: np.random.Generator, labels: np.ndarray | None) -> np.ndarray:
     """Return disjoint folds of rows, (M, H): as large as can be, with about as many rows of a class in each.
 

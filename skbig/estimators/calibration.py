@@ -13,6 +13,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from skbig.components.losses.base import Loss
+from skbig.data.folded_rows import shared_places
 from skbig.data.rows import Rows, place_rows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.targets import ClassTargets
@@ -71,11 +73,35 @@ def out_of_fold(training: Training, X: Any, *, last: bool = False) -> Tensor | N
 def temperature_of(training: Training, targets: ClassTargets, held: Given) -> float:
     """Return by what to divide raw predictions, so that the ensemble's log loss on held-out rows is small.
 
-    It is the most probable temperature, where its logarithm is normal around zero; few rows say little against that.
+    Where each member holds out rows of its own, these tell what suits one member. The mean of probabilities is less
+    sure than its parts, so that it wants a lower temperature: by how much is told by rows that no member has read.
     """
     rows = first_rows(held, CALIBRATED_ROWS)
-    raw, y, loss = out_of_fold(training, rows.X), targets.encode(rows.y), training.recipe.loss
-    raw = predicted_by_members(training, rows.X) if raw is None else raw
+    alone = out_of_fold(training, rows.X)
+    if alone is None:
+        return _temperature(predicted_by_members(training, rows.X), training.recipe.loss, targets, rows)
+    of_one = _temperature(alone, training.recipe.loss, targets, rows)
+    return of_one * _temperature_of_mean(training, targets, held)
+
+
+def _temperature_of_mean(training: Training, targets: ClassTargets, held: Given) -> float:
+    """Return the temperature of the mean of members over that of each alone, by what none of them has read."""
+    n_folds, loss = training.members.n_members, training.recipe.loss
+    size = held.X.shape[0] // n_folds
+    shared = held.take((np.arange(n_folds)[:, None] * size + shared_places(n_folds, size)).ravel())
+    if not shared.X.shape[0]:
+        return 1.0
+    raw = predicted_by_members(training, shared.X)
+    each = [_temperature(own[None], loss, targets, shared) for own in raw]
+    return float(_temperature(raw, loss, targets, shared) / np.exp(np.mean(np.log(each))))
+
+
+def _temperature(raw: Tensor, loss: Loss, targets: ClassTargets, rows: Given) -> float:
+    """Return the most probable temperature of the mean of some members, by raw predictions (M, N, K).
+
+    Its logarithm is taken to be normal around zero; few rows say little against that.
+    """
+    y = targets.encode(rows.y)
     weight = np.ones(len(y)) if rows.weight is None else rows.weight
 
     def loss_at(log_temperature: float) -> float:

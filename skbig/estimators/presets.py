@@ -78,9 +78,7 @@ FEW_ROWS = 2_000
 """Up to so many, members are more and smaller, and learned functions of numbers begin as straight lines."""
 
 FOLDED_ROWS = 50_000
-"""Up to so many, each member of a regressor holds out rows of its own; of more, all hold out a tenth: it is not missed.
-
-Of a classifier they do up to `FEW_ROWS`: the temperature is then one that suits each member, and not their mean."""
+"""Up to so many, each member holds out rows of its own; of more, all hold out a tenth: it is not missed."""
 
 MIN_FOLDS = 5
 """As many members it takes for that: of fewer each would read too few rows."""
@@ -101,8 +99,8 @@ def in_folds(preset: Preset, choices: Choices, X: Any, n_members: str | int) -> 
         return False
     if isinstance(n_members, str):
         n_members = OF_FEW_ROWS["n_members"] if len(X) <= FEW_ROWS else preset.n_members
-    alone, most = choices.backend is None and choices.privacy is None, FEW_ROWS if preset.for_classes else FOLDED_ROWS
-    return alone and int(n_members) >= MIN_FOLDS and len(X) <= most
+    alone = choices.backend is None and choices.privacy is None
+    return alone and int(n_members) >= MIN_FOLDS and len(X) <= FOLDED_ROWS
 
 
 def of_few_rows(preset: Preset) -> Preset:

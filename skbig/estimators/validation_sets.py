@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from skbig._utils.random import Purpose, generator
-from skbig.data.folded_rows import deal_out
+from skbig.data.folded_rows import deal_out, with_shared
 from skbig.data.tensor_rows import TensorRows
 from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
@@ -142,9 +142,10 @@ def left_out_by_members(
     Returns
     -------
     left_out : dict of int to ndarray
-        By the seed of each member, which of the rows that have a weight it does not read.
+        By the seed of each member, which of the rows that have a weight it does not read: its part, and of many rows to
+        be classified some that no member reads.
     held : dict of Given
-        These rows, member by member.
+        The parts, member by member.
 
     Raises
     ------
@@ -161,4 +162,5 @@ def left_out_by_members(
             f"early_stopping='folds' cannot hold out rows for each of {len(seeds)} members: there are "
             f"{kept.X.shape[0]}. Use early_stopping=True, or fewer n_members."
         )
-    return dict(zip(seeds, folds, strict=True)), {ONLY: kept.take(folds.ravel())}
+    left_out = with_shared(folds) if estimator._for_classes else folds
+    return dict(zip(seeds, left_out, strict=True)), {ONLY: kept.take(folds.ravel())}

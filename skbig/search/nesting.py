@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import Pipeline
 
-HOLDERS = {TransformedTargetRegressor: "regressor", FixedThresholdClassifier: "estimator"}
-"""Estimators that fit a clone of one other, once, and the parameter that holds it; the clone's name ends in _."""
+
+@cache
+def holders() -> dict[type, str]:
+    """Return estimators that fit a clone of one other, once, and the parameter that holds it.
+
+    The clone's name ends in _.
+    """
+    from sklearn.compose import TransformedTargetRegressor  # it imports all linear models
+
+    return {TransformedTargetRegressor: "regressor", FixedThresholdClassifier: "estimator"}
 
 
 def levels(estimator: Any, *, fitted: bool = False) -> Iterator[tuple[str, Any]]:
@@ -67,7 +75,7 @@ def _held_by(estimator: Any, fitted: bool) -> tuple[str, Any] | None:
     if isinstance(estimator, Pipeline):
         name, step = estimator.steps[-1]
         return name, step
-    for kind, name in HOLDERS.items():
+    for kind, name in holders().items():
         if isinstance(estimator, kind):
             return name, getattr(estimator, f"{name}_" if fitted else name, None)
     return None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skbig.data.folded_rows import deal_out, folded
+from skbig.data.folded_rows import deal_out, folded, shared_places, with_shared
 from skbig.data.rows import place_rows
 from skbig.data.stacked_rows import same_rows
 
@@ -43,3 +43,19 @@ def test_classes_are_dealt_out_evenly() -> None:
     counts = np.stack([np.bincount(labels[part], minlength=4) for part in parts])
     assert (np.ptp(counts, axis=0) <= 1).all()
     assert not counts[:, 3].any()
+
+
+@pytest.mark.parametrize("n_rows", [1_990, 2_011, 4_400])
+def test_of_many_rows_all_leave_out_some(n_rows: int) -> None:
+    """Beside its own part each leaves out the same rows of all parts: a fortieth, with about as many of each class."""
+    labels = np.repeat([0, 1, 2], [n_rows // 2, n_rows // 4, n_rows - n_rows // 2 - n_rows // 4])
+    parts = deal_out(n_rows, 8, np.random.default_rng(0), labels)
+    left_out = with_shared(parts)
+    by_all = np.flatnonzero(np.bincount(left_out.ravel(), minlength=n_rows) == 8)
+    assert sorted(by_all) == sorted(parts[:, shared_places(*parts.shape)].ravel())
+    assert len(by_all) == (0 if n_rows < 2_000 else 8 * (parts.size // 40 // 8))
+    for own, left in zip(parts, left_out, strict=True):
+        assert set(left) == {*own, *by_all} and len(set(left)) == len(left)
+    if len(by_all):
+        share = np.bincount(labels[by_all], minlength=3) / len(by_all)
+        np.testing.assert_allclose(share, np.bincount(labels) / n_rows, atol=0.1)

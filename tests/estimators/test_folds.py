@@ -64,15 +64,39 @@ def test_few_rows_are_held_out_by_each_member() -> None:
 def test_many_rows_are_where_members_are_many(
     preset: str, n_folds: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a regressor. All members hold out the same tenth where they are two, of yet more rows, and of classes."""
+    """All members hold out the same tenth where they are two, and of yet more rows; and a few rows of classes."""
     rows, labels = np.repeat(X, 12, axis=0), np.repeat(y, 12)
     few = SMALL | {"n_members": "auto", "max_iter": 1}
     by_all = len(rows) * 9 // 10
     read = by_all if n_folds is None else len(rows) - len(rows) // n_folds
+    of_others = 0 if n_folds is None else (n_folds - 1) * (len(rows) // 40 // n_folds)
     assert BigTabularRegressor(preset, **few).fit(rows, labels).t_ == read
-    assert BigTabularClassifier(preset, **few).fit(rows, labels).t_ == by_all
+    assert BigTabularClassifier(preset, **few).fit(rows, labels).t_ == read - of_others
     monkeypatch.setattr(presets, "FOLDED_ROWS", len(rows) - 1)
     assert BigTabularRegressor(preset, **few).fit(rows, labels).t_ == by_all
+    assert BigTabularClassifier(preset, **few).fit(rows, labels).t_ == by_all
+
+
+def test_the_temperature_suits_the_mean_of_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many rows some are read by no member, which tell how much less sure the mean is than each; else it is not."""
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(7000, 5))
+    labels = (np.sin(2 * numbers[:, 0]) + numbers[:, 1] * numbers[:, 2] + 0.5 * random.normal(size=7000)) > 0
+    how: dict[str, Any] = {"hidden_layer_sizes": (64,), "max_iter": 30, "learning_rate": 0.02, "dropout": 0.0}
+    model = BigTabularClassifier("default", early_stopping="folds", random_state=0, **how)
+    model.fit(numbers[:3000], labels[:3000])
+
+    def loss_at(temperature: float) -> float:
+        model.temperature_ = temperature
+        return float(log_loss(labels[3000:], model.predict_proba(numbers[3000:])))
+
+    told, every = model.temperature_, np.linspace(0.5, 2, 31)
+    best = every[np.argmin([loss_at(each) for each in every])]
+    monkeypatch.setattr("skbig.estimators.calibration.shared_places", lambda *given: np.arange(0))
+    of_one = model.fit(numbers[:3000], labels[:3000]).temperature_
+    assert told < 0.95 * of_one
+    assert loss_at(told) < loss_at(of_one)
+    assert abs(np.log(told / best)) < 0.15
 
 
 def test_a_number_of_few_levels_has_a_bin_for_each() -> None:
@@ -172,7 +196,8 @@ def test_members_suffice_for_parts_that_were_asked_for(n_rows: int, preset: str)
     model = BigTabularClassifier(preset, **SMALL | {"n_members": "auto", "max_iter": 1, "early_stopping": "folds"})
     n_members = {"fast": 5, "default": 8}[preset]
     assert model.fit(rows, labels).weights_["bias1"].shape[0] == n_members
-    assert model.t_ == n_rows - n_rows // n_members
+    n_shared = n_rows // 40 // n_members if n_rows > 2000 else 0
+    assert model.t_ == n_rows - n_rows // n_members - (n_members - 1) * n_shared
 
 
 @pytest.mark.parametrize("n_rows", [1, 30, 178])
