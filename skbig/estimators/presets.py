@@ -53,7 +53,7 @@ class Preset:
 
 OF_CLASSES = {
     "fast": Preset(2, (128, 128), 28, True),
-    "default": Preset(8, (128, 128), 40, True),
+    "default": Preset(8, (256, 256), 40, True),
     "best": Preset(24, (256, 256), 64, True),
 }
 OF_NUMBERS = {
@@ -71,6 +71,7 @@ COMPONENTS: Mapping[str, Any] = {
 
 RATE = 0.004
 
+
 MAX_BINS = 128
 """Of a number, where rows are many."""
 
@@ -85,6 +86,9 @@ MIN_FOLDS = 5
 
 OF_FEW_ROWS: Mapping[str, Any] = {"n_members": 8, "hidden_layer_sizes": (64, 64), "passes": 28}
 """What every preset chooses then: more members, whose parts are smaller, more units or epochs were no better."""
+
+SIZES_OF_SPARSE = (128, 128)
+"""The largest networks of sparse rows."""
 
 DROPOUT_OF_FEW_ROWS = 0.3
 """Of classes; few rows are learnt by heart sooner. Numbers are learnt without."""
@@ -106,6 +110,11 @@ def in_folds(preset: Preset, choices: Choices, X: Any, n_members: str | int) -> 
 def of_few_rows(preset: Preset) -> Preset:
     """Return what a preset chooses of few rows, of which each member holds out some of its own."""
     return replace(preset, dropout=DROPOUT_OF_FEW_ROWS if preset.for_classes else 0.0, **OF_FEW_ROWS)
+
+
+def of_sparse_rows(preset: Preset) -> Preset:
+    """Return what a preset chooses of sparse rows, of which mostly the first layer takes time."""
+    return replace(preset, hidden_layer_sizes=min(preset.hidden_layer_sizes, SIZES_OF_SPARSE))
 
 
 def n_members(preset: Preset, X: Any, *, folds: bool) -> int:

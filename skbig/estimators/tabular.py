@@ -36,6 +36,7 @@ from skbig.estimators.declaration import estimator, parameter, positional
 from skbig.estimators.encoded_source import EncodedSource, sample
 from skbig.estimators.given import Given
 from skbig.estimators.importance import permutation_importances
+from skbig.estimators.inputs import is_sparse
 from skbig.estimators.mlp import hidden_sizes
 from skbig.estimators.named_weights import NamedWeights
 from skbig.estimators.parameters import TrainingParameters
@@ -271,6 +272,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         in_folds = alone and presets.in_folds(preset, choices, checked.X, n_members)
         if in_folds and n_rows <= presets.FEW_ROWS:
             preset = presets.of_few_rows(preset)
+        elif is_sparse(checked.X):
+            preset = presets.of_sparse_rows(preset)
         fitted = self._network.network if goes_on else None
         sizes = fitted.hidden_layer_sizes if isinstance(fitted, TabularMLP) else preset.hidden_layer_sizes
         if isinstance(self.hidden_layer_sizes, str):
