@@ -74,9 +74,9 @@ def test_a_step_is_fitted_once_per_fold_and_setting(fits: Counter[Any]) -> None:
 
 def test_a_setting_that_cannot_be_pickled_is_shared_too(fits: Counter[Any]) -> None:
     """Steps made of lambdas are told apart by their code, and shared by all candidates that have the same."""
-    halves, thirds = FunctionTransformer(lambda rows: rows / 2), FunctionTransformer(lambda rows: rows / 3)
+    halves, cubes = FunctionTransformer(lambda rows: rows / 2), FunctionTransformer(lambda rows: rows**3)
     pipeline = Pipeline([("first", halves), *counted().steps])
-    grid = {"first": [halves, thirds], "net__alpha": [0.0, 1.0]}
+    grid = {"first": [halves, cubes], "net__alpha": [0.0, 1.0]}
     both(pipeline, grid, scoring="neg_log_loss")
     assert sorted(fits.values()) == [1 + 1, 2 + 1, 2 + 1, 2 + 1, 2 + 1]  # scikit-learn fits them for each network
 
