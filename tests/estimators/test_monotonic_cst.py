@@ -88,15 +88,15 @@ def test_of_several_outputs_each_rises() -> None:
 
 def test_what_rises_is_learnt() -> None:
     """A function that is neither convex nor concave where it rises is learnt, as closely as without a constraint."""
-    rows = RANDOM.uniform(-2, 2, size=(700, 4))
+    rows = np.random.default_rng(0).uniform(-2, 2, size=(700, 4))
     y = np.tanh(4 * rows[:, 0]) + np.exp(rows[:, 0]) / 4 + np.sin(2 * rows[:, 1]) - rows[:, 2] ** 3 / 4
-    options: dict[str, Any] = {"learning_rate": 0.01, "max_iter": 80, "schedule": "cosine", "standardize_target": True}
+    options: dict[str, Any] = {"learning_rate": 0.01, "max_iter": 160, "schedule": "cosine", "standardize_target": True}
     for sizes in ((64,), (24, 24)):
         free, held = (
             BigMLPRegressor(sizes, monotonic_cst=signs, **options, random_state=0).fit(rows[:500], y[:500])
             for signs in (None, SIGNS)
         )
-        assert held.score(rows[500:], y[500:]) > max(0.9, free.score(rows[500:], y[500:]) - 0.03)
+        assert held.score(rows[500:], y[500:]) > max(0.95, free.score(rows[500:], y[500:]) - 0.03)
     assert held.executor_ == "recorded"
 
 

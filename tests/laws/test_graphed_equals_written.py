@@ -34,6 +34,7 @@ from tests.small import (
     new_members,
     recipe,
     rows,
+    tolerance_of,
     weights,
 )
 
@@ -77,7 +78,7 @@ def test_every_component(name: str, n_members: int) -> None:
     # Each is launched once to be compared; that of one whole batch is what that of two is compared with.
     assert [graph.n_replays for graph in capture.graphs] == [3, 1 + N_EPOCHS, 1 + N_EPOCHS]
     assert capture.branches.n_calls > 0
-    assert_close(launched, trained(FACTORS[name], n_members, graphed=False)[0], 1e-12)
+    assert_close(launched, trained(FACTORS[name], n_members, graphed=False)[0], tolerance_of(FACTORS[name]))
 
 
 @pytest.mark.crossed
@@ -87,7 +88,7 @@ def test_weighted_rows(task: str, seeds: tuple[int, ...]) -> None:
     """Weights are read along with the rows, by members that share an order and by others."""
     case = (task, {"normalization": "batch", "augmentation": Mixup()})
     results = [trained(case, len(seeds), graphed=graphed, weighted=True, seeds=seeds)[0] for graphed in (True, False)]
-    assert_close(*results, 1e-12)
+    assert_close(*results, tolerance_of(case))
 
 
 @pytest.mark.parametrize("n_members", [1, 3])
