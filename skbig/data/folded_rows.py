@@ -1,6 +1,7 @@
 """Rows of which each member leaves out a part of its own.
 
-Legend: M members, N rows of the set, H rows that a member leaves out, L = N - H rows that it reads.
+Legend: M members, N rows of the set, H rows that a member leaves out, L = N - H rows that it reads, S rows of a part
+that all leave out.
 """
 
 from __future__ import annotations
@@ -68,18 +69,21 @@ MIN_SHARED = 50
 
 
 def shared_places(n_folds: int, size: int) -> np.ndarray:
-    """Return which places of each of some folds have rows that all members leave out, spread over the fold.
+    """Return which places of each of some folds have rows that all members leave out, (M, S).
 
-    By these one can tell what the mean of members comes to on new rows, which each of them alone cannot tell.
+    By these one can tell what the mean of members comes to on new rows, which each of them alone cannot tell. They are
+    spread over what was dealt out, each fold's between those of the others: where that is sorted by class, all leave out
+    about as large a share of each class, and of a few rows at most one.
     """
     n_shared = n_folds * size // ROWS_PER_SHARED
     n_each = n_shared // n_folds if n_shared >= MIN_SHARED else 0
-    return np.arange(n_each) * size // max(1, n_each)
+    one_after_another = np.arange(n_each) * n_folds + np.arange(n_folds)[:, None]
+    return (2 * one_after_another + 1) * size // max(1, 2 * n_each * n_folds)
 
 
 def with_shared(folds: np.ndarray) -> np.ndarray:
     """Return which rows members leave out: each its own fold (M, H), and what all leave out of the others'."""
-    shared = folds[:, shared_places(*folds.shape)]
+    shared = np.take_along_axis(folds, shared_places(*folds.shape), axis=1)
     return np.stack([np.r_[own, np.delete(shared, m, axis=0).ravel()] for m, own in enumerate(folds)])
 
 

@@ -52,10 +52,22 @@ def test_of_many_rows_all_leave_out_some(n_rows: int) -> None:
     parts = deal_out(n_rows, 8, np.random.default_rng(0), labels)
     left_out = with_shared(parts)
     by_all = np.flatnonzero(np.bincount(left_out.ravel(), minlength=n_rows) == 8)
-    assert sorted(by_all) == sorted(parts[:, shared_places(*parts.shape)].ravel())
+    assert sorted(by_all) == sorted(np.take_along_axis(parts, shared_places(*parts.shape), 1).ravel())
     assert len(by_all) == (0 if n_rows < 2_000 else 8 * (parts.size // 40 // 8))
     for own, left in zip(parts, left_out, strict=True):
         assert set(left) == {*own, *by_all} and len(set(left)) == len(left)
     if len(by_all):
         share = np.bincount(labels[by_all], minlength=3) / len(by_all)
         np.testing.assert_allclose(share, np.bincount(labels) / n_rows, atol=0.1)
+
+
+@pytest.mark.parametrize("n_members", [5, 8, 24])
+@pytest.mark.parametrize("n_rare", [2, 8, 24, 60])
+@pytest.mark.parametrize("rare", [0, 2])
+def test_a_rare_class_is_read(n_members: int, n_rare: int, rare: int) -> None:
+    """Of a class of few rows all members leave out no larger share than of others: one row, or two."""
+    labels = np.random.default_rng(0).permutation(np.repeat([rare, 1, 3], [n_rare, 1_500, 1_500]))
+    left_out = with_shared(deal_out(len(labels), n_members, np.random.default_rng(0), labels))
+    by_all = np.bincount(left_out.ravel(), minlength=len(labels)) == n_members
+    assert by_all.sum() >= 50
+    assert by_all[labels == rare].sum() <= 1 + n_rare // 40
