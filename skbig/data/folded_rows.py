@@ -72,8 +72,8 @@ def shared_places(n_folds: int, size: int) -> np.ndarray:
     """Return which places of each of some folds have rows that all members leave out, (M, S).
 
     By these one can tell what the mean of members comes to on new rows, which each of them alone cannot tell. They are
-    spread over what was dealt out, each fold's between those of the others: where that is sorted by class, all leave out
-    about as large a share of each class, and of a few rows at most one.
+    spread over what was dealt out, each fold's between those of the others: where that is sorted by class, all leave
+    out about as large a share of each class, and of a few rows at most one.
     """
     n_shared = n_folds * size // ROWS_PER_SHARED
     n_each = n_shared // n_folds if n_shared >= MIN_SHARED else 0

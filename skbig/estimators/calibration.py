@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,16 +39,28 @@ def judging_rows(held: Mapping[str, Given] | None) -> Given | None:
     return next(iter(held.values())) if held else None
 
 
-def first_rows(given: Given, n_rows: int) -> Given:
-    """Return the first rows, in memory."""
-    assert given.y is not None
-    X = given.X.take(np.arange(min(n_rows, given.X.shape[0]))).load() if isinstance(given.X, LazyRows) else given.X
-    return Given(X[:n_rows], given.y[:n_rows], None if given.weight is None else given.weight[:n_rows])
+def calibrating_places(training: Training, held: Given) -> np.ndarray:
+    """Return which held-out rows are enough: the first ones, or of each part that a member holds out as many.
+
+    These are spread over the part, which may be sorted by class.
+    """
+    if not isinstance(training.validation, FoldedValidation):
+        return np.arange(min(CALIBRATED_ROWS, held.X.shape[0]))
+    n_folds = training.members.n_members
+    size = held.X.shape[0] // n_folds
+    n_each = min(size, max(1, CALIBRATED_ROWS // n_folds))
+    return (np.arange(n_folds)[:, None] * size + np.arange(n_each) * size // n_each).ravel()
+
+
+def in_memory(held: Given, places: np.ndarray) -> Given:
+    """Return some of the held-out rows, in memory."""
+    rows = held.take(places)
+    return replace(rows, X=rows.X.load()) if isinstance(rows.X, LazyRows) else rows
 
 
 def placed_for(training: Training, targets: Any, held: Given) -> Rows:
     """Return held-out rows as they would be trained on."""
-    rows, like = first_rows(held, CALIBRATED_ROWS), training.members.flat
+    rows, like = in_memory(held, calibrating_places(training, held)), training.members.flat
     return place_rows(rows.X, targets.encode(rows.y), rows.weight, like.device, like.dtype)
 
 
@@ -57,8 +70,8 @@ def predicted_by_members(training: Training, X: Any) -> Tensor:
     return raw_predictions(members.network, members.parameters, members.statistics, X).cpu().double()
 
 
-def out_of_fold(training: Training, X: Any, *, last: bool = False) -> Tensor | None:
-    """Return what held-out rows (N, F) are predicted as by the member that has not read them, (1, N, K) in float64.
+def out_of_fold(training: Training, places: np.ndarray, *, last: bool = False) -> Tensor | None:
+    """Return what held-out rows are predicted as by the member that has not read them, (1, N, K) in float64.
 
     By the best weights, which these rows have chosen, or by those of the `last` epoch. None, where all members hold out
     the same rows.
@@ -67,7 +80,7 @@ def out_of_fold(training: Training, X: Any, *, last: bool = False) -> Tensor | N
         return None
     with training.tracker.at_last_epoch() if last else nullcontext():
         raw = training.validation.out_of_fold(training.shown)
-    return raw.flatten(0, 1)[None, : X.shape[0]].cpu().double()
+    return raw.flatten(0, 1)[None, places].cpu().double()
 
 
 def temperature_of(training: Training, targets: ClassTargets, held: Given) -> float:
@@ -76,8 +89,8 @@ def temperature_of(training: Training, targets: ClassTargets, held: Given) -> fl
     Where each member holds out rows of its own, these tell what suits one member. The mean of probabilities is less
     sure than its parts, so that it wants a lower temperature: by how much is told by rows that no member has read.
     """
-    rows = first_rows(held, CALIBRATED_ROWS)
-    alone = out_of_fold(training, rows.X)
+    places = calibrating_places(training, held)
+    rows, alone = in_memory(held, places), out_of_fold(training, places)
     if alone is None:
         return _temperature(predicted_by_members(training, rows.X), training.recipe.loss, targets, rows)
     of_one = _temperature(alone, training.recipe.loss, targets, rows)

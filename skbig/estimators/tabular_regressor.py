@@ -21,8 +21,8 @@ from skbig.data.folded_rows import FoldedRows
 from skbig.data.targets import RegressionTargets
 from skbig.engine.train import Training
 from skbig.estimators.calibration import (
-    CALIBRATED_ROWS,
-    first_rows,
+    calibrating_places,
+    in_memory,
     judging_rows,
     out_of_fold,
     predicted_by_members,
@@ -158,9 +158,10 @@ class BigTabularRegressor(Regressor, BigTabular):
 
     def _compared(self, training: Training, targets: RegressionTargets, held: Given) -> Conformity:
         """Compare held-out targets with what is predicted for them."""
-        rows, loss = first_rows(held, CALIBRATED_ROWS), training.recipe.loss
+        places, loss = calibrating_places(training, held), training.recipe.loss
+        rows, unseen = in_memory(held, places), out_of_fold(training, places, last=True)
         few = isinstance(training.rows, FoldedRows) and len(training.rows.X) < FEW_DEALT_OUT
-        raw, unseen = predicted_by_members(training, rows.X), out_of_fold(training, rows.X, last=True)
+        raw = predicted_by_members(training, rows.X)
         middle, spread = _middle_and_spread(raw, loss, targets)
         y = np.asarray(rows.y, dtype=np.float64).reshape(len(middle), -1)
         if unseen is None:

@@ -11,7 +11,7 @@ from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 
 from skbig import BigTabularClassifier, BigTabularRegressor
-from skbig.estimators import presets
+from skbig.estimators import calibration, presets
 from skbig.estimators.calibration import out_of_fold
 from skbig.estimators.conformal import error_of_mean
 from skbig.estimators.given import Given
@@ -40,13 +40,32 @@ def test_members_are_judged_by_what_they_have_not_read(class_weight: Any) -> Non
         np.testing.assert_array_equal(validation.sets_of(m)[0].rows.X, rows.X[judged])
         np.testing.assert_array_equal(validation.sets_of(m)[0].rows.y, rows.y[judged])
         assert set(judged).isdisjoint(rows.read[seed])
-    raw = out_of_fold(session, session.held["validation"].X)
+    raw = out_of_fold(session, np.arange(len(session.held["validation"].y)))
     assert raw is not None
     losses = [
         log_loss(part, np.exp(own - np.logaddexp.reduce(own, 1, keepdims=True)), labels=[0, 1, 2])
         for part, own in zip(np.split(session.held["validation"].y, 5), np.split(raw[0].numpy(), 5), strict=True)
     ]
     np.testing.assert_allclose(losses, -session.tracker.best_score, rtol=1e-5)
+
+
+def test_of_many_rows_some_of_each_part_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many of each, of all classes: they are predicted by the member that has not read them, as importances are."""
+    monkeypatch.setattr(calibration, "CALIBRATED_ROWS", 50)
+    session = prepare(small(), Given(X, y), Given(None, None))
+    session.run()
+    assert session.held is not None
+    held = session.held["validation"]
+    told = calibration.placed_for(session, session.targets, held)
+    assert told.n_rows == 50
+    for m, seed in enumerate(session.members.seeds):
+        own, left_out = slice(10 * m, 10 * (m + 1)), session.rows.left_out[seed]
+        assert (told.X[own, None] == session.rows.X[left_out]).all(-1).any(-1).all()
+        np.testing.assert_allclose(np.bincount(told.y[own], minlength=3) / 10, np.bincount(y) / len(y), atol=0.11)
+    places = calibration.calibrating_places(session, held)
+    raw, alone = calibration.predicted_by_members(session, told.X), out_of_fold(session, places)
+    assert alone is not None
+    np.testing.assert_allclose(alone[0], raw[np.arange(50) // 10, np.arange(50)], rtol=1e-6)
 
 
 def test_few_rows_are_held_out_by_each_member() -> None:
