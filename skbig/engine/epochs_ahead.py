@@ -70,11 +70,13 @@ class EpochsAhead(MiniBatchEpochs):
             self._goes_ahead = self._compute(self._n_epochs())
         if not self._results:
             return super().run()
-        self._n_given += 1
+        result, rows = self._results[0], self._members.rows + self._all.n_rows
+        self._n_given += 1  # no call is between these, so that Ctrl-C is not, either
         self._members.steps += self._n_steps
         self._members.epochs += 1
-        self._members.rows = self._members.rows + self._all.n_rows
-        return self._results.popleft()
+        self._members.rows = rows
+        self._results.popleft()
+        return result
 
     def settle(self) -> None:
         """Bring the weights back to the epoch whose result was given last."""

@@ -80,16 +80,17 @@ class MiniBatchEpochs:
         for batches in self._steps(members.epochs):
             numbers = self._numbers(seen, len(batches))
             losses = self._run(batches, numbers)
+            members.steps += len(losses)  # at once: Ctrl-C may come between any two calls
             sizes = _sizes(batches)[: len(losses)]
             with np.errstate(over="ignore"):  # of a member that is about to fail
                 total = total + (sizes * losses).sum(0)
             seen = seen + sizes.sum(0)
-            members.steps += len(losses)
             if self._clock.fraction >= 1.0:
                 break
         rate = np.zeros(members.n_members) + numbers.rates.numpy()[-1].reshape(-1)  # a copy: tables are kept
+        rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
         members.epochs += 1
-        members.rows = members.rows + (int(seen[0]) if len(seen) == 1 else seen)
+        members.rows = rows
         loss = total / seen if self._recipe.privacy is None else np.full(members.n_members, np.nan)  # it tells of rows
         return EpochResult(loss, rate, np.zeros(members.n_members, dtype=bool))
 

@@ -82,6 +82,32 @@ def test_ctrl_c_after_steps_that_are_not_counted(products: int, monkeypatch: pyt
     assert members.steps == expected.steps
 
 
+class Pressed(int):
+    """A count that is interrupted when it is to become ten epochs' rows."""
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, int) and self == 9 * N_ROWS:
+            raise KeyboardInterrupt
+        return Pressed(int(self) + other) if isinstance(other, int) else int(self) + other
+
+
+@pytest.mark.parametrize("products", [0, 2**22], ids=["epoch by epoch", "epochs ahead"])
+def test_ctrl_c_while_an_epoch_is_counted(products: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of an epoch is counted, or none of it; its steps are, where they are kept."""
+    monkeypatch.setattr("skbig.engine.epochs_ahead.STEP_PRODUCTS", products)
+    what = recipe(max_epochs=30)
+    members, expected = new_members(what), new_members(what)
+    members.rows = Pressed(0)
+    with pytest.warns(InterruptedWarning):
+        history = train(members, rows("regression"), what)
+    assert (members.epochs, members.rows, len(history.loss)) == (9, 9 * N_ROWS, 9)
+    epochs = epochs_of(expected, rows("regression"), what, Clock(0.0, None), 0, watched=True)
+    while expected.steps < members.steps:
+        epochs.run()
+    assert_close(kept(members), kept(expected), 1e-12)
+    assert members.steps == expected.steps
+
+
 def test_ctrl_c_between_epochs() -> None:
     """Interrupted by an observer, training has kept the epochs that were done."""
     what = recipe(max_epochs=5)
