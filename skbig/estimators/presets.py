@@ -71,7 +71,6 @@ COMPONENTS: Mapping[str, Any] = {
 
 RATE = 0.004
 
-
 MAX_BINS = 128
 """Of a number, where rows are many."""
 

@@ -184,9 +184,10 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         words="{'auto', 'folds'} or bool",
         doc="""Whether rows are held out, and the weights of the best epoch by their score are kept. The validation rows
         are `X_val` of `fit`, else held out from X: with True the same for all members, with 'folds' a part of its own
-        for each, so that every row is read by all members but one, and judges that one. 'auto' is 'folds' from 50 rows
-        on up to 2000, and of a regressor up to 50,000, where there are five members or more, rows are in memory, and
-        there is no `backend`; True for more.""",
+        for each, so that every row is read by all members but one, and judges that one; of 2000 rows or more,
+        a classifier leaves a fortieth out of all members, to calibrate their mean. 'auto' is 'folds' from 50 rows on up
+        to 50,000, where there are five members or more, rows are in memory, and there is no `backend`; True for
+        more.""",
     )
     n_iter_no_change: float = parameter(
         inf,
