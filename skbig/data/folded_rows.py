@@ -64,8 +64,8 @@ def folded(rows: Rows, left_out: Mapping[int, np.ndarray]) -> FoldedRows:
 ROWS_PER_SHARED = 40
 """One of so many rows that are dealt out may be left out by all members."""
 
-MIN_SHARED = 50
-"""Fewer would say nothing."""
+MIN_SHARED, MAX_SHARED = 50, 2_000
+"""So few rows would say nothing, and more would say no more."""
 
 
 def shared_places(n_folds: int, size: int) -> np.ndarray:
@@ -75,8 +75,8 @@ def shared_places(n_folds: int, size: int) -> np.ndarray:
     spread over what was dealt out, each fold's between those of the others: where that is sorted by class, all leave
     out about as large a share of each class, and of a few rows at most one.
     """
-    n_shared = n_folds * size // ROWS_PER_SHARED
-    n_each = n_shared // n_folds if n_shared >= MIN_SHARED else 0
+    n_shared = min(n_folds * size // ROWS_PER_SHARED, MAX_SHARED)
+    n_each = n_shared // n_folds if n_shared > MIN_SHARED else 0
     one_after_another = np.arange(n_each) * n_folds + np.arange(n_folds)[:, None]
     return (2 * one_after_another + 1) * size // max(1, 2 * n_each * n_folds)
 

@@ -86,8 +86,9 @@ MIN_FOLDS = 5
 OF_FEW_ROWS: Mapping[str, Any] = {"n_members": 8, "hidden_layer_sizes": (64, 64), "passes": 28}
 """What every preset chooses then: more members, whose parts are smaller, more units or epochs were no better."""
 
-SIZES_OF_SPARSE = (128, 128)
-"""The largest networks of sparse rows."""
+NARROW = (128, 128)
+"""The largest networks of sparse rows, of which mostly the first layer takes time, and of few rows or calls of
+`partial_fit`, to which more units are no use."""
 
 DROPOUT_OF_FEW_ROWS = 0.3
 """Of classes; few rows are learnt by heart sooner. Numbers are learnt without."""
@@ -111,9 +112,9 @@ def of_few_rows(preset: Preset) -> Preset:
     return replace(preset, dropout=DROPOUT_OF_FEW_ROWS if preset.for_classes else 0.0, **OF_FEW_ROWS)
 
 
-def of_sparse_rows(preset: Preset) -> Preset:
-    """Return what a preset chooses of sparse rows, of which mostly the first layer takes time."""
-    return replace(preset, hidden_layer_sizes=min(preset.hidden_layer_sizes, SIZES_OF_SPARSE))
+def narrow(preset: Preset) -> Preset:
+    """Return what a preset chooses where larger networks do not pay."""
+    return replace(preset, hidden_layer_sizes=min(preset.hidden_layer_sizes, NARROW))
 
 
 def n_members(preset: Preset, X: Any, *, folds: bool) -> int:

@@ -184,7 +184,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         words="{'auto', 'folds'} or bool",
         doc="""Whether rows are held out, and the weights of the best epoch by their score are kept. The validation rows
         are `X_val` of `fit`, else held out from X: with True the same for all members, with 'folds' a part of its own
-        for each, so that every row is read by all members but one, and judges that one; of 2000 rows or more,
+        for each, so that every row is read by all members but one, and judges that one; of more than 2000 rows
         a classifier leaves a fortieth out of all members, to calibrate their mean. 'auto' is 'folds' from 50 rows on up
         to 50,000, where there are five members or more, rows are in memory, and there is no `backend`; True for
         more.""",
@@ -273,8 +273,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         in_folds = alone and presets.in_folds(preset, choices, checked.X, n_members)
         if in_folds and n_rows <= presets.FEW_ROWS:
             preset = presets.of_few_rows(preset)
-        elif is_sparse(checked.X):
-            preset = presets.of_sparse_rows(preset)
+        elif incremental or n_rows <= presets.FEW_ROWS or is_sparse(checked.X):
+            preset = presets.narrow(preset)
         fitted = self._network.network if goes_on else None
         sizes = fitted.hidden_layer_sizes if isinstance(fitted, TabularMLP) else preset.hidden_layer_sizes
         if isinstance(self.hidden_layer_sizes, str):

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 
@@ -83,7 +85,7 @@ def test_few_rows_are_held_out_by_each_member() -> None:
 def test_many_rows_are_where_members_are_many(
     preset: str, n_folds: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All members hold out the same tenth where they are two, and of yet more rows; and a few rows of classes."""
+    """A classifier's also leave out some that all do. Where they are two, or rows yet more, all hold out a tenth."""
     rows, labels = np.repeat(X, 12, axis=0), np.repeat(y, 12)
     few = SMALL | {"n_members": "auto", "max_iter": 1}
     by_all = len(rows) * 9 // 10
@@ -116,6 +118,21 @@ def test_the_temperature_suits_the_mean_of_members(monkeypatch: pytest.MonkeyPat
     assert told < 0.95 * of_one
     assert loss_at(told) < loss_at(of_one)
     assert abs(np.log(told / best)) < 0.15
+
+
+def test_larger_networks_are_for_many_rows_in_memory() -> None:
+    """Others, calls of partial_fit and sparse rows have no use for more units, or take too long by them."""
+    rows, labels = np.repeat(X, 12, axis=0), np.repeat(y, 12)
+    default = BigTabularClassifier(max_iter=1, n_members=5, random_state=0)
+    given = {"few, judged by others": X, "many": rows, "sparse": sparse.csr_array(rows)}
+    sizes = {}
+    for name, some in given.items():
+        held = {"X_val": X, "y_val": y} if some is X else {}
+        sizes[name] = default.fit(some, np.resize(labels if some is not X else y, some.shape[0]), **held)
+        sizes[name] = sizes[name]._network.network.hidden_layer_sizes
+    assert sizes == {"few, judged by others": (128, 128), "many": (256, 256), "sparse": (128, 128)}
+    first = clone(default).partial_fit(rows, labels, classes=[0, 1, 2])
+    assert first._network.network.hidden_layer_sizes == (128, 128)
 
 
 def test_a_number_of_few_levels_has_a_bin_for_each() -> None:
