@@ -273,8 +273,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         in_folds = alone and presets.in_folds(preset, choices, checked.X, n_members)
         if in_folds and n_rows <= presets.FEW_ROWS:
             preset = presets.of_few_rows(preset)
-        elif incremental or n_rows <= presets.FEW_ROWS or is_sparse(checked.X):
-            preset = presets.narrow(preset)
+        elif incremental or n_rows <= presets.FEW_ROWS or targets.n_outputs == 1 or is_sparse(checked.X):
+            preset = presets.narrowed(preset)
         fitted = self._network.network if goes_on else None
         sizes = fitted.hidden_layer_sizes if isinstance(fitted, TabularMLP) else preset.hidden_layer_sizes
         if isinstance(self.hidden_layer_sizes, str):

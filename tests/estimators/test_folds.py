@@ -121,7 +121,7 @@ def test_the_temperature_suits_the_mean_of_members(monkeypatch: pytest.MonkeyPat
 
 
 def test_larger_networks_are_for_many_rows_in_memory() -> None:
-    """Others, calls of partial_fit and sparse rows have no use for more units, or take too long by them."""
+    """Of three classes or more: others, calls of partial_fit and sparse rows have no use for more units."""
     rows, labels = np.repeat(X, 12, axis=0), np.repeat(y, 12)
     default = BigTabularClassifier(max_iter=1, n_members=5, random_state=0)
     given = {"few, judged by others": X, "many": rows, "sparse": sparse.csr_array(rows)}
@@ -131,6 +131,7 @@ def test_larger_networks_are_for_many_rows_in_memory() -> None:
         sizes[name] = default.fit(some, np.resize(labels if some is not X else y, some.shape[0]), **held)
         sizes[name] = sizes[name]._network.network.hidden_layer_sizes
     assert sizes == {"few, judged by others": (128, 128), "many": (256, 256), "sparse": (128, 128)}
+    assert default.fit(rows, labels > 0)._network.network.hidden_layer_sizes == (128, 128)
     first = clone(default).partial_fit(rows, labels, classes=[0, 1, 2])
     assert first._network.network.hidden_layer_sizes == (128, 128)
 
