@@ -67,8 +67,8 @@ def test_another_training(name: str, dtype: torch.dtype, written: list[int]) -> 
     written.clear()
     trained(FACTORS[name], dtype)
     assert len(written) == 2
-    # A first step is as written where the recording is one's own. On some processors a product of float32 rounds another
-    # way there, by where its factors lie in memory.
+    # Where the recording is one's own, the first step is as written. On some processors a product of float32 rounds
+    # another way there, by where its factors lie in memory.
     assert_close(trained(FACTORS[name], dtype, seed=1), expected, 1e-6 if dtype == torch.float32 else 0.0)
     known = len(kept_recordings._kept) == 2
     assert len(written) == (2 if known else 4)
