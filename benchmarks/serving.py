@@ -65,7 +65,7 @@ class Server:
     def load(self, n_clients: int, duration: float) -> list[float]:
         """Return how long each request of so many clients took."""
         words = [sys.executable, "-m", "benchmarks.http_load", str(self.port), self.path, str(n_clients), str(duration)]
-        done = subprocess.run(words, input=self.body, capture_output=True, cwd=ROOT, check=True)
+        done = subprocess.run(words, input=self.body, stdout=subprocess.PIPE, cwd=ROOT, check=True)
         seconds: list[float] = json.loads(done.stdout)
         return seconds
 
