@@ -43,8 +43,8 @@ class Preset:
         Of a regressor in the last hidden layer only: before others, what it does to the spread of sums shifts what is
         predicted.
     narrow : tuple of int or None
-        Units of each hidden layer where more do not pay: of two classes, for which twice the time gains a half per cent
-        here and loses one there; of sparse rows, of which mostly the first layer takes time; of few rows, or calls of
+        Units of each hidden layer where more do not pay: of two classes, for which twice the time gains up to three per
+        cent here and loses one or two there; of sparse rows, of which mostly the first layer takes time; of few rows, or calls of
         `partial_fit`. None is `hidden_layer_sizes`.
     """
 

@@ -129,9 +129,11 @@ def _check_sparse_rows(network: Network, built: BuiltNetwork) -> None:
     X = _rows().where(_rows() < 0.6, 0.0)
     sparse = rows_of_members(csr_array(X.flatten(0, 1).numpy()), len(SEEDS), X.device)
     parameters, statistics = _begin(built, SEEDS)
-    dense = _trained(built, parameters, _copy(statistics), X, _training(SEEDS))
-    raw, gradients = _trained(built, parameters, _copy(statistics), sparse, _training(SEEDS))
-    alike = same(raw, dense[0]) and all(map(same, gradients, dense[1]))
+    of_dense, of_sparse = _copy(statistics), _copy(statistics)
+    expected, slopes = _trained(built, parameters, of_dense, X, _training(SEEDS))
+    raw, gradients = _trained(built, parameters, of_sparse, sparse, _training(SEEDS))
+    alike = same(raw, expected) and all(map(same, gradients, slopes))
+    alike &= all(same(value, of_dense[name]) for name, value in of_sparse.items())
     law = "must make of sparse rows what it makes of dense ones, or not say of its first layer that it `reads_sparse`."
     expect(alike, network, law)
 
