@@ -44,8 +44,8 @@ class Preset:
         predicted.
     narrow : tuple of int or None
         Units of each hidden layer where more do not pay: of two classes, for which twice the time gains up to three per
-        cent here and loses one or two there; of sparse rows, of which mostly the first layer takes time; of few rows, or calls of
-        `partial_fit`. None is `hidden_layer_sizes`.
+        cent here and loses one or two there; of sparse rows, of which mostly the first layer takes time; of few rows,
+        or calls of `partial_fit`. None is `hidden_layer_sizes`.
     """
 
     n_members: int
