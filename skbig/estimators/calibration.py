@@ -33,6 +33,12 @@ LOG_TEMPERATURES = (-2.0, 2.0)
 SPREAD = 0.3
 """Of the temperature's logarithm before any row is seen: so a few rows, all of them right, do not make it tiny."""
 
+SPREAD_OF_SHARED = 0.6
+"""The same of rows that no member has read, by which temperatures are only compared."""
+
+WRONG_LABELS = 0.002
+"""Share of labels that may be wrong whatever is predicted: so a few rows do not make all others less sure."""
+
 
 def judging_rows(held: Mapping[str, Given] | None) -> Given | None:
     """Return the held-out rows by which the best epoch is chosen: the first set of those that were given."""
@@ -105,11 +111,11 @@ def _temperature_of_mean(training: Training, targets: ClassTargets, held: Given)
     if not shared.X.shape[0]:
         return 1.0
     raw = predicted_by_members(training, shared.X)
-    each = [_temperature(own[None], loss, targets, shared) for own in raw]
-    return float(_temperature(raw, loss, targets, shared) / np.exp(np.mean(np.log(each))))
+    each = [_temperature(own[None], loss, targets, shared, SPREAD_OF_SHARED) for own in raw]
+    return float(_temperature(raw, loss, targets, shared, SPREAD_OF_SHARED) / np.exp(np.mean(np.log(each))))
 
 
-def _temperature(raw: Tensor, loss: Loss, targets: ClassTargets, rows: Given) -> float:
+def _temperature(raw: Tensor, loss: Loss, targets: ClassTargets, rows: Given, spread: float = SPREAD) -> float:
     """Return the most probable temperature of the mean of some members, by raw predictions (M, N, K).
 
     Its logarithm is taken to be normal around zero; few rows say little against that.
@@ -119,14 +125,18 @@ def _temperature(raw: Tensor, loss: Loss, targets: ClassTargets, rows: Given) ->
 
     def loss_at(log_temperature: float) -> float:
         probability = loss.probabilities(raw / np.exp(log_temperature), targets.multiclass).mean(0)
-        return float(weight @ _surprise(probability.numpy(), y)) + (log_temperature / SPREAD) ** 2 / 2
+        return float(weight @ _surprise(probability.numpy(), y)) + (log_temperature / spread) ** 2 / 2
 
     return float(np.exp(minimize_scalar(loss_at, bounds=LOG_TEMPERATURES, method="bounded").x))
 
 
 def _surprise(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the log loss of each row, from probabilities (N, K) of classes, or of labels and of the second class."""
-    tiny = np.finfo(float).eps
     if y.ndim == 1:
-        return -np.log(probability[np.arange(len(y)), y.astype(int)].clip(tiny))
-    return -np.log(np.where(y > 0, probability, 1 - probability).clip(tiny)).sum(axis=1)
+        return _loss_of(probability[np.arange(len(y)), y.astype(int)])
+    return _loss_of(np.where(y > 0, probability, 1 - probability)).sum(axis=1)
+
+
+def _loss_of(probability: np.ndarray) -> np.ndarray:
+    """Return the log loss of what was predicted with a probability, where some labels are wrong."""
+    return -np.log((1 - WRONG_LABELS) * probability + WRONG_LABELS)

@@ -72,7 +72,7 @@ def test_iterations_are_those_of_torch(n_iter: int, rate: float, history_size: i
     ours, theirs, optimizer = LogisticRegression(dtype), LogisticRegression(dtype), LBFGS(history_size)
     point = ours.start.clone()
     _, state = iterate(optimizer, Remembered(ours), point, n_iter, rate=rate)
-    tolerance = {torch.float32: 1e-6, torch.float64: 1e-12}[dtype]
+    tolerance = {torch.float32: 1e-4, torch.float64: 1e-12}[dtype]  # torch's interpolates in the point's own dtype
     torch.testing.assert_close(point, torch_run(theirs, n_iter, rate, optimizer), rtol=tolerance, atol=tolerance)
     assert ours.n_calls <= theirs.n_calls
     assert state["func_evals"] == ours.n_calls
@@ -183,21 +183,23 @@ def test_a_start_that_is_not_finite_is_left() -> None:
     assert torch.equal(point, torch.ones(3))
 
 
-def test_no_point_is_evaluated_twice() -> None:
-    """An objective that is remembered knows its last points by their bits, even if it uses its memory again."""
+def test_the_end_of_a_search_is_not_evaluated_again() -> None:
+    """An objective knows the last end by its bits, even if it uses its memory again, and computes any other point."""
     memory, calls = torch.zeros(2), []
 
     def evaluate(point: Tensor) -> tuple[float, Tensor]:
         calls.append(point.tolist())
-        return float(point.sum()), torch.mul(point, 3, out=memory)
+        return float((point**2).sum()), torch.mul(point, 2, out=memory)
 
-    remembered = Remembered(evaluate)
-    points = [torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0 + 2**-22]), torch.tensor([5.0, 6.0])]
-    for point in [*points, *points]:
-        loss, gradient = remembered(point.clone())
-        assert loss == float(point.sum())
-        assert torch.equal(gradient, 3 * point)
-    assert calls == [point.tolist() for point in points]
+    remembered, point = Remembered(evaluate), torch.tensor([1.0, 2.0])
+    LBFGS().iterate(remembered, point, {}, 1.0)
+    n_calls = len(calls)
+    loss, gradient = remembered(point.clone())
+    assert len(calls) == n_calls == remembered.n_evaluations
+    assert loss == float((point**2).sum())
+    assert torch.equal(gradient, 2 * point)
+    remembered(point + 2**-22)
+    assert calls[n_calls:] == [(point + 2**-22).tolist()]
 
 
 def test_a_fit_imports_no_compiler() -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from skbig import BigMLPClassifier
 from skbig.components import LBFGS, Adam
-from skbig.engine import line_search
 from skbig.engine.epoch import Clock
 from skbig.engine.members import Members
+from skbig.engine.objective import Objective
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import epochs_of, train
 from skbig.exceptions import InterruptedWarning
@@ -152,16 +152,16 @@ def test_ctrl_c_within_a_line_search(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = []
     expected = new_members(what, range(2))
     train(expected, rows("multiclass"), what, observers=[lambda report: reached.append(kept(expected))])
-    evaluate, calls = line_search._Single._evaluate, []
+    evaluate, calls = Objective.__call__, []
 
-    def pressed(self: Any, point: Tensor) -> Any:
+    def pressed(self: Objective, point: Tensor) -> Any:
         calls.append(1)
         outcome = evaluate(self, point)
         if len(calls) == 8:
             raise KeyboardInterrupt
         return outcome
 
-    monkeypatch.setattr(line_search._Single, "_evaluate", pressed)
+    monkeypatch.setattr(Objective, "__call__", pressed)
     members = new_members(what, range(2))
     with pytest.warns(InterruptedWarning):
         train(members, rows("multiclass"), what)

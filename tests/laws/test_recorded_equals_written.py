@@ -222,7 +222,7 @@ LINE_SEARCHES: dict[str, dict[str, Any]] = {
 
 def searched(task: str, n_members: int, changes: dict[str, Any], dtype: torch.dtype) -> tuple[str, dict[str, Any]]:
     """Return how a line search was executed, and all that it has come to."""
-    what = recipe(task, optimizer=LBFGS(), rate=1.0, max_epochs=6, **changes)
+    what = recipe(task, optimizer=LBFGS(), rate=1.0, max_epochs=8, **changes)
     members = new_members(what, range(n_members), dtype)
     history = train(members, rows(task, dtype), what)
     return history.executor, kept(members) | {"loss": np.array(history.loss)}

@@ -16,9 +16,8 @@ from torch import Tensor
 from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Interval
 from skbig.components.optimizers.base import NOT_NEGATIVE, Evaluate, Optimizer
-
-MAX_LINE_SEARCH = 25
-"""Evaluations after which a line search takes the best it has seen."""
+from skbig.components.optimizers.curvature import Curvature
+from skbig.components.optimizers.wolfe import Probe, search
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class LBFGS(Optimizer, name="lbfgs"):
 
     An iteration moves along ``-H g``, where g is the gradient and H an estimate of the inverse Hessian from the last
     `history_size` moves and changes of g (Nocedal & Wright, 2006, "Numerical optimization", algorithms 7.4 and 3.5), as
-    ``torch.optim.LBFGS`` computes it. Often the best choice for data of a few thousand rows or less.
+    ``torch.optim.LBFGS`` takes it. Often the best choice for data of a few thousand rows or less.
 
     Parameters
     ----------
@@ -81,21 +80,41 @@ class LBFGS(Optimizer, name="lbfgs"):
         loss : float
             The loss at the new point. Where it is not finite the point has not moved.
         state : dict
-            torch's entries, among them `func_evals`, the evaluations so far; `max_gradient`, the largest entry of the
-            gradient at the new point; and `stalled`, whether nothing changed.
+            `n_iter`, and `func_evals`, the evaluations so far; the `pairs` of moves and changes (k, 2, P), and their
+            `products` (2, k, k); `max_gradient`, the largest entry of the gradient at the new point; and `stalled`,
+            whether nothing changed.
         """
         objective = evaluate if isinstance(evaluate, Remembered) else Remembered(evaluate)
-        old_loss, gradient = objective(point)
-        if not _is_finite(old_loss, gradient):
-            return old_loss, {**state, "max_gradient": math.nan, "stalled": True}
-        if rate == 0:  # as a schedule may end: nothing moves
-            return old_loss, {"func_evals": 0, **state, "max_gradient": float(gradient.abs().max()), "stalled": False}
-        start, new_state = point.clone(), self._search(objective, point, state, rate)
         loss, gradient = objective(point)
-        change = float((point - start).abs().max())
-        new_state["max_gradient"] = float(gradient.abs().max())
-        new_state["stalled"] = change <= self.tolerance_change or abs(loss - old_loss) < self.tolerance_change
-        return loss, new_state
+        curvature, n_before = _curvature(state, point), objective.n_evaluations
+        direction = curvature.downhill(gradient)
+        slope = float(torch.dot(direction, gradient))
+        if not slope < 0 and len(curvature.pairs):  # rounding has made the pairs contradict each other
+            curvature, direction, slope = Curvature.unknown(point), -gradient, -float(torch.dot(gradient, gradient))
+        if not (math.isfinite(loss) and math.isfinite(slope)):
+            return loss, {**state, "max_gradient": math.nan, "stalled": True}
+        if rate == 0 or slope == 0:  # as a schedule may end, or at a minimum: nothing moves
+            return loss, {"func_evals": 0, **state, "max_gradient": _largest(gradient), "stalled": slope == 0}
+        start = Probe(0.0, loss, slope, point, gradient)
+        first = rate if len(curvature.pairs) else rate * min(1.0, 1.0 / float(gradient.abs().sum()))
+        end = search(_along(direction, start, objective), start, first, self.tolerance_change)
+        move, change = end.point - point, end.gradient - gradient
+        if float(torch.dot(move, change)) > torch.finfo(point.dtype).eps * -slope * end.step:
+            curvature = curvature.after(move, change, self.history_size)
+        elif not end.step:  # it led nowhere
+            curvature = Curvature.unknown(point)
+        if end.step:
+            point.copy_(end.point)
+            objective.remember(end)
+        return end.loss, {
+            "n_iter": state.get("n_iter", 0) + 1,
+            # The evaluation at the start of an iteration is the last of the one before.
+            "func_evals": (state.get("func_evals") or 1) + objective.n_evaluations - n_before,
+            "pairs": curvature.pairs,
+            "products": torch.from_numpy(curvature.products),
+            "max_gradient": _largest(end.gradient),
+            "stalled": abs(end.loss - loss) < self.tolerance_change or _largest(move) <= self.tolerance_change,
+        }
 
     def converged(self, state: dict[str, Any], tol: float) -> bool:
         """Return whether the gradient vanishes to `tol`, or nothing changed in the last iteration."""
@@ -105,91 +124,56 @@ class LBFGS(Optimizer, name="lbfgs"):
         """Return whether `max_fun` evaluations are spent."""
         return bool(state["func_evals"] >= self.max_fun)
 
-    def _search(self, objective: Remembered, point: Tensor, state: dict[str, Any], rate: float) -> dict[str, Any]:
-        parameter = point.detach()  # the same memory, so that the gradient does not stay with the caller's tensor
-        optimizer = _TorchLBFGS(
-            [parameter],
-            lr=rate,
-            max_iter=1,
-            max_eval=1 + MAX_LINE_SEARCH,
-            tolerance_grad=0.0,
-            tolerance_change=self.tolerance_change,
-            history_size=self.history_size,
-            line_search_fn="strong_wolfe",
-        )
-        optimizer.state[parameter].update(_to_torch(state, parameter))
-        optimizer.step(_closure(objective, parameter))
-        new_state = _from_torch(optimizer.state[parameter], parameter)
-        # The evaluation at the start of an iteration is the last of the one before.
-        known = state.get("func_evals", 0)
-        new_state["func_evals"] = int(known) + new_state["func_evals"] - (known > 0)
-        return new_state
+
+def _along(direction: Tensor, start: Probe, objective: Remembered) -> Callable[[float], Probe]:
+    """Return what probes steps in a direction (P,)."""
+
+    def at(step: float) -> Probe:
+        point = torch.add(start.point, direction, alpha=step)
+        loss, gradient = objective.evaluate(point)
+        return Probe(step, loss, float(torch.dot(direction, gradient)), point, gradient)
+
+    return at
 
 
 class Remembered:
-    """An objective that knows its value at the last few points, and computes none of them twice."""
+    """An objective that knows where the last search ended, and does not compute that twice.
 
-    def __init__(self, evaluate: Evaluate, size: int = 4) -> None:
-        self._evaluate, self._size = evaluate, size
-        self._known: list[tuple[Tensor, float, Tensor]] = []
+    Attributes
+    ----------
+    n_evaluations : int
+        How often it was computed.
+    """
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+        self._end: Probe | None = None
+        self.n_evaluations = 0
 
     def __call__(self, point: Tensor) -> tuple[float, Tensor]:
-        """Return the loss and the gradient at a point (P,)."""
-        for known, known_loss, known_gradient in self._known:
-            if torch.equal(known, point):
-                return known_loss, known_gradient
+        """Return the loss and the gradient at a point (P,), computed where it is another one than the last end."""
+        if self._end is None or not torch.equal(self._end.point, point):
+            return self.evaluate(point)
+        return self._end.loss, self._end.gradient
+
+    def evaluate(self, point: Tensor) -> tuple[float, Tensor]:
+        """Compute the loss and the gradient at a point (P,)."""
+        self.n_evaluations += 1
         loss, gradient = self._evaluate(point)
-        gradient = gradient.clone()  # an objective may use its memory again
-        if len(self._known) == self._size:
-            # A line search goes on from the lowest points it has seen.
-            losses = [math.inf if math.isnan(entry[1]) else entry[1] for entry in self._known]
-            del self._known[losses.index(max(losses))]
-        self._known.append((point.clone(), loss, gradient))
-        return loss, gradient
+        return loss, gradient.clone()  # an objective may use its memory again
+
+    def remember(self, end: Probe) -> None:
+        """Keep what was found where a search ends."""
+        self._end = end
 
 
-class _TorchLBFGS(torch.optim.LBFGS):
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        # torch's own imports its compiler, which takes a second and changes the environment and the warnings' filters.
-        self.param_groups.append({**self.defaults, **param_group})
+def _curvature(state: dict[str, Any], point: Tensor) -> Curvature:
+    """Return what a state, which may have been stored, knows of the curvature."""
+    if "pairs" not in state:
+        return Curvature.unknown(point)
+    return Curvature(state["pairs"].to(point), state["products"].cpu().double().numpy())
 
 
-def _closure(objective: Remembered, parameter: Tensor) -> Callable[[], float]:
-    def evaluate() -> float:
-        loss, gradient = objective(parameter)
-        finite = _is_finite(loss, gradient)
-        # With an infinite loss and no slope the search halves its step until both are finite.
-        parameter.grad = gradient if finite else torch.full_like(gradient, math.nan)
-        return loss if finite else math.inf
-
-    return evaluate
-
-
-def _is_finite(loss: float, gradient: Tensor) -> bool:
-    return math.isfinite(loss) and bool(gradient.isfinite().all())
-
-
-def _to_torch(state: dict[str, Any], point: Tensor) -> dict[str, Any]:
-    """Put a stored state into the form in which torch keeps it."""
-    if not state.get("n_iter"):
-        return {}
-    tensors = {name: state[name].to(point) for name in ("d", "prev_flat_grad", "old_dirs", "old_stps", "ro")}
-    return {
-        "n_iter": int(state["n_iter"]),
-        "d": tensors["d"],
-        "prev_flat_grad": tensors["prev_flat_grad"].clone(),  # torch writes into it
-        **{name: list(tensors[name].unbind()) for name in ("old_dirs", "old_stps", "ro")},
-        **{name: float(state[name]) for name in ("t", "H_diag", "prev_loss")},
-    }
-
-
-def _from_torch(kept: dict[str, Any], point: Tensor) -> dict[str, Any]:
-    """Turn torch's state into numbers and tensors: the history as ``old_dirs``, ``old_stps`` (k, P) and ``ro`` (k,)."""
-    counts = {name: int(kept[name]) for name in ("n_iter", "func_evals")}
-    if "d" not in kept:
-        return counts
-    pairs = point.new_empty((0, len(point)))
-    empty = {"old_dirs": pairs, "old_stps": pairs, "ro": point.new_empty(0)}
-    history = {name: torch.stack(kept[name]) if kept[name] else none for name, none in empty.items()}
-    numbers = {name: float(kept[name]) for name in ("t", "H_diag", "prev_loss")}
-    return {**counts, **history, **numbers, "d": kept["d"], "prev_flat_grad": kept["prev_flat_grad"]}
+def _largest(values: Tensor) -> float:
+    """Return the largest magnitude; not a number, where one is none."""
+    return float(values.abs().max())
