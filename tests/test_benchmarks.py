@@ -42,6 +42,7 @@ from benchmarks import (
     small,
     stream,
     surroundings,
+    table_growth,
     timing,
 )
 from benchmarks.__main__ import PAIRS, ROWS, SECTIONS, TABLES
@@ -649,6 +650,22 @@ def test_raw_tables_are_compared_as_they_are(folder: Path, capsys: pytest.Captur
     assert shop[:3] == ["shop", "skbig", "fast"]
     assert max(float(shop[3]), float(prices[3])) < 0.4
     assert 0 < float(prices[5]) <= 1
+
+
+@pytest.mark.thorough
+def test_a_table_grows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each size is a line: what it took, and no less memory than the table itself."""
+    table_growth.main(["--rows", "300", "--threads", "1"])
+    head, line = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert head[0] == "rows"
+    n_rows, seconds, epochs, _, table, peak = (float(word) for word in line)
+    assert n_rows == 300
+    assert min(seconds, epochs) > 0
+    assert 0 < table < peak
+    X, y = table_growth.made(2_000)
+    assert X.shape == (2_000, 30)
+    assert 0.05 < X["number 0"].isna().mean() < 0.15
+    assert 0.3 < y.mean() < 0.7
 
 
 def test_choosing_reads_no_test_row(folder: Path) -> None:
