@@ -61,34 +61,41 @@ def folded(rows: Rows, left_out: Mapping[int, np.ndarray]) -> FoldedRows:
     return FoldedRows(**{each.name: getattr(rows, each.name) for each in fields(rows)}, left_out=left_out)
 
 
-ROWS_PER_SHARED = 40
-"""One of so many rows that are dealt out may be left out by all members."""
+MAX_PART = 625
+"""A part of more rows would judge its member no better: they are worth more to learn from."""
 
-MIN_SHARED, MAX_SHARED = 50, 2_000
+ROWS_PER_SHARED = 40
+"""One of so many rows may be left out by all members."""
+
+MIN_SHARED, MAX_SHARED = 50, 400
 """So few rows would say nothing, and more would say no more."""
 
 
-def shared_places(n_folds: int, size: int) -> np.ndarray:
+def n_shared(n_rows: int, n_folds: int) -> int:
+    """Return how many rows of each of some folds all members leave out."""
+    shared = min(n_rows // ROWS_PER_SHARED, MAX_SHARED)
+    return shared // n_folds if shared > MIN_SHARED else 0
+
+
+def shared_places(n_folds: int, size: int, n_each: int) -> np.ndarray:
     """Return which places of each of some folds have rows that all members leave out, (M, S).
 
     By these one can tell what the mean of members comes to on new rows, which each of them alone cannot tell. They are
     spread over what was dealt out, each fold's between those of the others: where that is sorted by class, all leave
     out about as large a share of each class, and of a few rows at most one.
     """
-    n_shared = min(n_folds * size // ROWS_PER_SHARED, MAX_SHARED)
-    n_each = n_shared // n_folds if n_shared > MIN_SHARED else 0
     one_after_another = np.arange(n_each) * n_folds + np.arange(n_folds)[:, None]
     return (2 * one_after_another + 1) * size // max(1, 2 * n_each * n_folds)
 
 
-def with_shared(folds: np.ndarray) -> np.ndarray:
+def with_shared(folds: np.ndarray, n_each: int) -> np.ndarray:
     """Return which rows members leave out: each its own fold (M, H), and what all leave out of the others'."""
-    shared = np.take_along_axis(folds, shared_places(*folds.shape), axis=1)
+    shared = np.take_along_axis(folds, shared_places(*folds.shape, n_each), axis=1)
     return np.stack([np.r_[own, np.delete(shared, m, axis=0).ravel()] for m, own in enumerate(folds)])
 
 
 def deal_out(n_rows: int, n_folds: int, random: np.random.Generator, labels: np.ndarray | None) -> np.ndarray:
-    """Return disjoint folds of rows, (M, H): as large as can be, with about as many rows of a class in each.
+    """Return disjoint folds of rows, (M, H): as large as can and need be, with about as many rows of a class in each.
 
     A class of one row is in none: whoever did not read it could not know it.
     """
@@ -96,7 +103,7 @@ def deal_out(n_rows: int, n_folds: int, random: np.random.Generator, labels: np.
     if labels is not None:
         _, of_row, counts = np.unique(labels, return_inverse=True, return_counts=True)
         order = order[counts[of_row[order]] > 1]
-    size = len(order) // n_folds
+    size = min(len(order) // n_folds, MAX_PART)
     order = order[: size * n_folds]
     if labels is not None:
         order = order[np.argsort(of_row[order], kind="stable")]

@@ -106,10 +106,11 @@ def temperature_of(training: Training, targets: ClassTargets, held: Given) -> fl
 def _temperature_of_mean(training: Training, targets: ClassTargets, held: Given) -> float:
     """Return the temperature of the mean of members over that of each alone, by what none of them has read."""
     n_folds, loss = training.members.n_members, training.recipe.loss
-    size = held.X.shape[0] // n_folds
-    shared = held.take((np.arange(n_folds)[:, None] * size + shared_places(n_folds, size)).ravel())
-    if not shared.X.shape[0]:
+    size, n_left_out = held.X.shape[0] // n_folds, len(next(iter(training.rows.left_out.values())))
+    n_each = (n_left_out - size) // (n_folds - 1)  # a member leaves out its own fold, and as many rows of each other
+    if not n_each:
         return 1.0
+    shared = held.take((np.arange(n_folds)[:, None] * size + shared_places(n_folds, size, n_each)).ravel())
     raw = predicted_by_members(training, shared.X)
     each = [_temperature(own[None], loss, targets, shared, SPREAD_OF_SHARED) for own in raw]
     return float(_temperature(raw, loss, targets, shared, SPREAD_OF_SHARED) / np.exp(np.mean(np.log(each))))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from skbig._utils.random import Purpose, generator
-from skbig.data.folded_rows import deal_out, with_shared
+from skbig.data.folded_rows import deal_out, n_shared, with_shared
 from skbig.data.tensor_rows import TensorRows
 from skbig.estimators.choices import Choices
 from skbig.estimators.given import Given
@@ -156,11 +156,12 @@ def left_out_by_members(
     kept = checked if weight is None else checked.take(np.flatnonzero(weight))
     stratify = estimator._for_classes and np.shape(kept.y)[1:] in ((), (1,))
     labels = np.ravel(on_host(kept.y, "y")) if stratify else None
-    folds = deal_out(kept.X.shape[0], len(seeds), generator(seeds[0], Purpose.SPLIT), labels)
+    n_rows, n_folds = kept.X.shape[0], len(seeds)
+    folds = deal_out(n_rows, n_folds, generator(seeds[0], Purpose.SPLIT), labels)
     if not folds.size:
         raise ValueError(
-            f"early_stopping='folds' cannot hold out rows for each of {len(seeds)} members: there are "
-            f"{kept.X.shape[0]}. Use early_stopping=True, or fewer n_members."
+            f"early_stopping='folds' cannot hold out rows for each of {n_folds} members: there are {n_rows}. Use "
+            "early_stopping=True, or fewer n_members."
         )
-    left_out = with_shared(folds) if estimator._for_classes else folds
+    left_out = with_shared(folds, n_shared(n_rows, n_folds)) if estimator._for_classes else folds
     return dict(zip(seeds, left_out, strict=True)), {ONLY: kept.take(folds.ravel())}

@@ -35,6 +35,8 @@ class PiecewiseLinear(Layer):
         Functions of each.
     begins_straight : bool, default=False
         Whether a function begins as a straight line, which few rows bend less; else each bin has a random slope.
+    n_rectified : int, default=0
+        So many functions of each number, the first ones, are rectified: :math:`\max(0, \cdot)`.
 
     References
     ----------
@@ -55,6 +57,7 @@ class PiecewiseLinear(Layer):
     n_bins: int
     width: int
     begins_straight: bool = False
+    n_rectified: int = 0
 
     @property
     def n_units(self) -> int:
@@ -84,7 +87,14 @@ class PiecewiseLinear(Layer):
         assert isinstance(X, Tensor)
         # On a CPU rows of a table are read; a GPU adds up gradients of rows that are read twice in no certain order.
         values = self._read(X, parameters["table"]) if X.device.type == "cpu" else self._multiplied(X, parameters)
-        return values + parameters["bias"]
+        return self._rectified(values + parameters["bias"])
+
+    def _rectified(self, values: Tensor) -> Tensor:
+        """Rectify some functions of each number."""
+        if not self.n_rectified:
+            return values
+        first, rest = values.unflatten(-1, (self.n_in, self.width)).tensor_split([self.n_rectified], -1)
+        return torch.cat([first.relu(), rest], -1).flatten(-2)
 
     def _read(self, X: Tensor, table: Tensor) -> Tensor:
         """Take what the bins up to the last one add up to, and go back along its slope: (..., R, F * D)."""

@@ -220,7 +220,11 @@ def _piecewise(layer: PiecewiseLinear, graph: Graph, X: str, arrays: Mapping[str
     full = graph.node("Sub", place, graph.constant(begins))
     full = graph.node("Min", graph.node("Max", full, graph.constant(low)), graph.constant(high))
     sums = _column_product(graph, full, arrays["table"], layer.n_units)
-    return str(graph.node("Add", sums, graph.constant(arrays["bias"])))
+    values = str(graph.node("Add", sums, graph.constant(arrays["bias"])))
+    if not layer.n_rectified:
+        return values
+    least = np.where(np.arange(layer.n_units) % layer.width < layer.n_rectified, 0.0, -np.finfo(np.float32).max)
+    return str(graph.node("Max", values, graph.constant(least)))
 
 
 @convert_layer.register

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skbig.data.folded_rows import deal_out, folded, shared_places, with_shared
+from skbig.data.folded_rows import MAX_PART, deal_out, folded, n_shared, shared_places, with_shared
 from skbig.data.rows import place_rows
 from skbig.data.stacked_rows import same_rows
 
@@ -45,15 +45,25 @@ def test_classes_are_dealt_out_evenly() -> None:
     assert not counts[:, 3].any()
 
 
-@pytest.mark.parametrize("n_rows", [2_000, 2_040, 4_400])
+@pytest.mark.parametrize("labels", [None, np.arange(20_000) % 3], ids=["numbers", "classes"])
+def test_a_part_is_no_larger_than_it_need_be(labels: np.ndarray | None) -> None:
+    """Of many rows most are read by all members."""
+    parts = deal_out(20_000, 8, np.random.default_rng(0), labels)
+    assert parts.shape == (8, MAX_PART)
+    assert len(np.unique(parts)) == parts.size
+    assert parts.max() > 19_000  # of all rows
+
+
+@pytest.mark.parametrize("n_rows", [2_000, 2_040, 4_400, 30_000])
 def test_of_many_rows_all_leave_out_some(n_rows: int) -> None:
     """Beside its own part each leaves out the same rows of all parts: a fortieth, with about as many of each class."""
     labels = np.repeat([0, 1, 2], [n_rows // 2, n_rows // 4, n_rows - n_rows // 2 - n_rows // 4])
     parts = deal_out(n_rows, 8, np.random.default_rng(0), labels)
-    left_out = with_shared(parts)
+    n_each = n_shared(n_rows, 8)
+    left_out = with_shared(parts, n_each)
     by_all = np.flatnonzero(np.bincount(left_out.ravel(), minlength=n_rows) == 8)
-    assert sorted(by_all) == sorted(np.take_along_axis(parts, shared_places(*parts.shape), 1).ravel())
-    assert len(by_all) == (0 if n_rows == 2_000 else 8 * (parts.size // 40 // 8))
+    assert sorted(by_all) == sorted(np.take_along_axis(parts, shared_places(*parts.shape, n_each), 1).ravel())
+    assert len(by_all) == {2_000: 0, 2_040: 48, 4_400: 104, 30_000: 400}[n_rows]
     for own, left in zip(parts, left_out, strict=True):
         assert set(left) == {*own, *by_all} and len(set(left)) == len(left)
     if len(by_all):
@@ -67,7 +77,8 @@ def test_of_many_rows_all_leave_out_some(n_rows: int) -> None:
 def test_a_rare_class_is_read(n_members: int, n_rare: int, rare: int) -> None:
     """Of a class of few rows all members leave out no larger share than of others: one row, or two."""
     labels = np.random.default_rng(0).permutation(np.repeat([rare, 1, 3], [n_rare, 1_500, 1_500]))
-    left_out = with_shared(deal_out(len(labels), n_members, np.random.default_rng(0), labels))
+    folds = deal_out(len(labels), n_members, np.random.default_rng(0), labels)
+    left_out = with_shared(folds, n_shared(len(labels), n_members))
     by_all = np.bincount(left_out.ravel(), minlength=len(labels)) == n_members
-    assert by_all.sum() >= 50
+    assert by_all.sum() >= 48
     assert by_all[labels == rare].sum() <= 1 + n_rare // 40

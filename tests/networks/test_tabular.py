@@ -14,13 +14,15 @@ from skbig.testing import check_component
 
 LAYERS = {
     "piecewise linear": PiecewiseLinear(3, n_bins=4, width=2),
+    "rectified": PiecewiseLinear(3, n_bins=4, width=3, n_rectified=2),
     "periodic": Periodic(3, n_frequencies=5, width=2),
     "one-hot": OneHot((2, 4, 3)),
     "embedding": Embedding((2, 4, 3), width=2),
     "side by side": Columns(4, (("few", OneHot((3,))), ("number", Periodic(2, 3, 1)))),
 }
 NETWORKS = {
-    "piecewise linear": TabularMLP((6,), n_bins=4, number_width=3),
+    "piecewise linear": TabularMLP((6,), n_bins=4, number_width=3, rectified=0.0),
+    "rectified": TabularMLP((6,), n_bins=4, number_width=3, rectified=0.7),
     "periodic": TabularMLP((6,), number_embedding="periodic"),
     "categories": TabularMLP((6,), n_bins=4, n_codes=(2, 4), max_one_hot=2),
     "passed on": TabularMLP((6,), number_embedding=None, n_codes=(3,), n_passed=1),
@@ -81,6 +83,16 @@ def test_a_piecewise_linear_function_is_one() -> None:
     low, high = torch.tensor([-math.inf, 0, 0, 0]), torch.tensor([1, 1, 1, math.inf])
     expected = torch.einsum("rfb,fbd->rfd", places.clamp(low, high), parameters["table"]).flatten(-2)
     torch.testing.assert_close(layer.forward(X, parameters, {}, None), expected + parameters["bias"])
+
+
+def test_some_functions_are_rectified() -> None:
+    """The first ones of each number are never negative, and the others as they were."""
+    plain, layer = (PiecewiseLinear(2, n_bins=4, width=3, n_rectified=n) for n in (0, 2))
+    parameters, X = drawn(layer), torch.from_numpy(random.uniform(-0.5, 1.5, (40, 2)))
+    expected = plain.forward(X, parameters, {}, None).unflatten(-1, (2, 3)).clone()
+    assert bool((expected < 0).any((0, 1)).all())
+    expected[..., :2].clamp_(min=0)
+    torch.testing.assert_close(layer.forward(X, parameters, {}, None), expected.flatten(-2))
 
 
 def test_what_a_gpu_computes_is_what_a_cpu_reads() -> None:
