@@ -33,6 +33,11 @@ class FoldedRows(Rows):
         """Rows that a member reads."""
         return super().n_rows - len(next(iter(self.left_out.values())))
 
+    def n_shared(self, size: int) -> int:
+        """Return how many rows of each fold all members leave out, where a fold has so many rows."""
+        n_left_out = len(next(iter(self.left_out.values())))
+        return (n_left_out - size) // (len(self.left_out) - 1)
+
     @cached_property
     def read(self) -> dict[int, np.ndarray]:
         """Which rows (L,) a member reads, by its seed."""
@@ -90,7 +95,8 @@ def shared_places(n_folds: int, size: int, n_each: int) -> np.ndarray:
 
 def with_shared(folds: np.ndarray, n_each: int) -> np.ndarray:
     """Return which rows members leave out: each its own fold (M, H), and what all leave out of the others'."""
-    shared = np.take_along_axis(folds, shared_places(*folds.shape, n_each), axis=1)
+    n_folds, size = folds.shape
+    shared = np.take_along_axis(folds, shared_places(n_folds, size, n_each), axis=1)
     return np.stack([np.r_[own, np.delete(shared, m, axis=0).ravel()] for m, own in enumerate(folds)])
 
 

@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from skbig.components.losses.base import Loss
-from skbig.data.folded_rows import shared_places
+from skbig.data.folded_rows import FoldedRows, shared_places
 from skbig.data.rows import Rows, place_rows
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.targets import ClassTargets
@@ -105,9 +105,10 @@ def temperature_of(training: Training, targets: ClassTargets, held: Given) -> fl
 
 def _temperature_of_mean(training: Training, targets: ClassTargets, held: Given) -> float:
     """Return the temperature of the mean of members over that of each alone, by what none of them has read."""
+    assert isinstance(training.rows, FoldedRows)
     n_folds, loss = training.members.n_members, training.recipe.loss
-    size, n_left_out = held.X.shape[0] // n_folds, len(next(iter(training.rows.left_out.values())))
-    n_each = (n_left_out - size) // (n_folds - 1)  # a member leaves out its own fold, and as many rows of each other
+    size = held.X.shape[0] // n_folds
+    n_each = training.rows.n_shared(size)
     if not n_each:
         return 1.0
     shared = held.take((np.arange(n_folds)[:, None] * size + shared_places(n_folds, size, n_each)).ravel())

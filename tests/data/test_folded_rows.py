@@ -66,6 +66,8 @@ def test_of_many_rows_all_leave_out_some(n_rows: int) -> None:
     assert len(by_all) == {2_000: 0, 2_040: 48, 4_400: 104, 30_000: 400}[n_rows]
     for own, left in zip(parts, left_out, strict=True):
         assert set(left) == {*own, *by_all} and len(set(left)) == len(left)
+    rows = folded(ROWS, dict(enumerate(left_out)))
+    assert rows.n_shared(parts.shape[1]) == n_each
     if len(by_all):
         share = np.bincount(labels[by_all], minlength=3) / len(by_all)
         np.testing.assert_allclose(share, np.bincount(labels) / n_rows, atol=0.1)
