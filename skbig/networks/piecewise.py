@@ -5,6 +5,7 @@ Legend: M members, R rows, F numbers, B bins, D functions of a number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -93,8 +94,9 @@ class PiecewiseLinear(Layer):
         """Rectify some functions of each number."""
         if not self.n_rectified:
             return values
-        first, rest = values.unflatten(-1, (self.n_in, self.width)).tensor_split([self.n_rectified], -1)
-        return torch.cat([first.relu(), rest], -1).flatten(-2)
+        function = torch.arange(self.n_units, device=values.device) % self.width
+        least = torch.where(function < self.n_rectified, 0.0, -math.inf)
+        return values.clamp(min=least.to(values.dtype))
 
     def _read(self, X: Tensor, table: Tensor) -> Tensor:
         """Take what the bins up to the last one add up to, and go back along its slope: (..., R, F * D)."""
