@@ -112,15 +112,16 @@ _cached_rows = cache(make_rows)
 def beside_the_steps(hidden: tuple[int, ...], options: Options) -> tuple[list[float], list[float]]:
     """Return the seconds of a fit, and those of an epoch, that no step accounts for, repeat by repeat.
 
-    A fit of E epochs of S steps takes fixed + E * (epoch + S * step) seconds: four fits tell the three.
+    A fit of E epochs of S steps takes fixed + E * (epoch + S * step) seconds: four fits tell the three, each taken some
+    times in a row, as by cross-validation.
     """
-    few, many, n_steps = (2, 4, 3) if options.quick else (3, 203, 100)
+    few, many, n_steps, in_a_row = (2, 4, 3, 1) if options.quick else (3, 203, 100, 7)
     fits = {"one": (1, 1), "many": (1, many), "wide": (n_steps, 1), "wider": (n_steps, few)}
     for n, n_epochs in fits.values():
         seconds_of(hidden, n, n_epochs)
     fixed, epoch = [], []
     for _ in range(1 if options.quick else max(9, options.repeats)):
-        took = {name: seconds_of(hidden, n, n_epochs) for name, (n, n_epochs) in fits.items()}
+        took = {name: median(seconds_of(hidden, *sizes) for _ in range(in_a_row)) for name, sizes in fits.items()}
         narrow = (took["many"] - took["one"]) / (many - 1)
         wide = (took["wider"] - took["wide"]) / (few - 1)
         step = (wide - narrow) / (n_steps - 1)

@@ -24,9 +24,9 @@ from skbig.engine.minibatch import PLANNED_STEPS, MiniBatchEpochs
 from skbig.engine.recipe import Recipe
 from skbig.engine.step_inputs import StepTable
 
-STEP_PRODUCTS = 2**22
-"""The most products of a step, parameters times rows, for which it pays; so a block takes some milliseconds, which is
-what an interrupt may lose."""
+BLOCK_PRODUCTS = 2**28
+"""The most products of a block, parameters times rows; so it takes some milliseconds, which is what an interrupt may
+lose."""
 
 
 def may_go_ahead(members: Members, rows: Any, recipe: Recipe) -> bool:
@@ -34,8 +34,14 @@ def may_go_ahead(members: Members, rows: Any, recipe: Recipe) -> bool:
     plain = isinstance(rows, Rows) and members.n_members == 1 and members.flat.device.type == "cpu"
     if not plain or recipe.max_epochs == 1 or recipe.keep_best or recipe.max_time is not None or recipe.schedule.reacts:
         return False
-    small = members.flat.numel() * min(rows.n_rows, recipe.batch_size) <= STEP_PRODUCTS
-    return small and 2 * -(-rows.n_rows // recipe.batch_size) <= PLANNED_STEPS
+    return _most_epochs(members, rows, recipe) >= 2
+
+
+def _most_epochs(members: Members, rows: Rows, recipe: Recipe) -> int:
+    """Return how many epochs a block has at most."""
+    n_steps = -(-rows.n_rows // recipe.batch_size)
+    products = members.flat.numel() * n_steps * min(rows.n_rows, recipe.batch_size)
+    return min(PLANNED_STEPS // n_steps, BLOCK_PRODUCTS // products)
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,9 @@ class EpochsAhead(MiniBatchEpochs):
             self.executor.run(block.batches[:n_steps], block.numbers[:n_steps])
 
     def _n_epochs(self) -> int:
-        at_once = GATHERED_BYTES // max(1, self._all.row_bytes * self._all.n_rows)
-        return min(PLANNED_STEPS // self._n_steps, self._last_epoch - self._members.epochs, at_once)
+        gathered = GATHERED_BYTES // max(1, self._all.row_bytes * self._all.n_rows)
+        most = _most_epochs(self._members, self._all, self._recipe)
+        return min(most, gathered, self._last_epoch - self._members.epochs)
 
     def _compute(self, n_epochs: int) -> bool:
         """Compute some epochs; return whether it went well, and nothing has changed if not."""

@@ -167,7 +167,7 @@ def test_an_interrupt_between_epochs_of_a_block(monkeypatch: pytest.MonkeyPatch)
         ({"max_time": 9.0}, [0]),
         ({"schedule": Plateau()}, [0]),
         ({"batch_size": 1}, [0]),
-        ({"hidden_layer_sizes": (100_000,)}, [0]),
+        ({"hidden_layer_sizes": (1_000_000,)}, [0]),
         ({}, [0, 1]),
     ],
 )

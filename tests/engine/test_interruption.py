@@ -46,7 +46,7 @@ def test_ctrl_c_keeps_the_model_so_far(n_members: int, monkeypatch: pytest.Monke
     epochs = epochs_of(expected, rows("regression"), what, Clock(0.0, None), 0)
     epochs.run(), epochs.run()
     interrupted_at(8, monkeypatch)
-    monkeypatch.setattr("skbig.engine.epochs_ahead.STEP_PRODUCTS", 0)
+    monkeypatch.setattr("skbig.engine.epochs_ahead.BLOCK_PRODUCTS", 0)
     members = new_members(what, range(n_members))
     with pytest.warns(InterruptedWarning, match="so far is kept"):
         history = train(members, rows("regression"), what)
@@ -55,10 +55,10 @@ def test_ctrl_c_keeps_the_model_so_far(n_members: int, monkeypatch: pytest.Monke
     assert (members.steps, members.epochs, members.rows) == (6, 2, 2 * N_ROWS)
 
 
-@pytest.mark.parametrize("products", [0, 2**22], ids=["epoch by epoch", "epochs ahead"])
+@pytest.mark.parametrize("products", [0, 2**28], ids=["epoch by epoch", "epochs ahead"])
 def test_ctrl_c_after_steps_that_are_not_counted(products: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted between the last step and its count, the members stay where these steps began."""
-    monkeypatch.setattr("skbig.engine.epochs_ahead.STEP_PRODUCTS", products)
+    monkeypatch.setattr("skbig.engine.epochs_ahead.BLOCK_PRODUCTS", products)
     what, calls, all_finite = recipe(max_epochs=200), [], Members.all_finite
 
     def pressed(self: Members) -> bool:
@@ -91,10 +91,10 @@ class Pressed(int):
         return Pressed(int(self) + other) if isinstance(other, int) else int(self) + other
 
 
-@pytest.mark.parametrize("products", [0, 2**22], ids=["epoch by epoch", "epochs ahead"])
+@pytest.mark.parametrize("products", [0, 2**28], ids=["epoch by epoch", "epochs ahead"])
 def test_ctrl_c_while_an_epoch_is_counted(products: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of an epoch is counted, or none of it; its steps are, where they are kept."""
-    monkeypatch.setattr("skbig.engine.epochs_ahead.STEP_PRODUCTS", products)
+    monkeypatch.setattr("skbig.engine.epochs_ahead.BLOCK_PRODUCTS", products)
     what = recipe(max_epochs=30)
     members, expected = new_members(what), new_members(what)
     members.rows = Pressed(0)

@@ -119,7 +119,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return function
 
-    monkeypatch.setattr("skbig.engine.epochs_ahead.STEP_PRODUCTS", 0)  # each epoch is run by itself
+    monkeypatch.setattr("skbig.engine.epochs_ahead.BLOCK_PRODUCTS", 0)  # each epoch is run by itself
     for epochs in (MiniBatchEpochs, LineSearchEpochs):
         monkeypatch.setattr(epochs, "run", counted(epochs.run))
     monkeypatch.setattr(SearchCheckpoints, "result", lambda self, task, result: count.update(results=1))
