@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for n_rows in given.rows:
         words = ["--one", str(n_rows), "--preset", given.preset, "--threads", str(given.threads)]
         command = [sys.executable, "-m", "benchmarks.table_growth", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         print(line(n_rows, json.loads(done.stdout.splitlines()[-1])), flush=True)
 
 

@@ -69,17 +69,19 @@ def folded(rows: Rows, left_out: Mapping[int, np.ndarray]) -> FoldedRows:
 MAX_PART = 625
 """A part of more rows would judge its member no better: they are worth more to learn from."""
 
-ROWS_PER_SHARED = 40
-"""One of so many rows may be left out by all members."""
+SHARED_FROM = 2_000
+"""Of more rows all members leave out some: of fewer these would say nothing."""
 
-MIN_SHARED, MAX_SHARED = 50, 400
-"""So few rows would say nothing, and more would say no more."""
+ROWS_PER_SHARED, MAX_SHARED = 40, 400
+"""They leave out one of so many, and no more than would say no more."""
 
 
-def n_shared(n_rows: int, n_folds: int) -> int:
-    """Return how many rows of each of some folds all members leave out."""
-    shared = min(n_rows // ROWS_PER_SHARED, MAX_SHARED)
-    return shared // n_folds if shared > MIN_SHARED else 0
+def n_shared(n_rows: int, n_folds: int, size: int) -> int:
+    """Return how many rows of each of some folds all members leave out, where a fold has so many rows."""
+    if n_rows <= SHARED_FROM:
+        return 0
+    # Places of different folds differ, so that of two rows of a class, which lie side by side, one is left out at most.
+    return min(min(n_rows // ROWS_PER_SHARED, MAX_SHARED) // n_folds, size // n_folds)
 
 
 def shared_places(n_folds: int, size: int, n_each: int) -> np.ndarray:

@@ -25,8 +25,10 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.step_inputs import StepTable
 
 BLOCK_PRODUCTS = 2**28
-"""The most products of a block, parameters times rows; so it takes some milliseconds, which is what an interrupt may
-lose."""
+"""The most products of a block, parameters times rows; so it takes some ten milliseconds: so much an interrupt loses."""
+
+LEAST_ROWS = 32
+"""A step of fewer rows takes as long: it reads and changes all parameters."""
 
 
 def may_go_ahead(members: Members, rows: Any, recipe: Recipe) -> bool:
@@ -40,7 +42,8 @@ def may_go_ahead(members: Members, rows: Any, recipe: Recipe) -> bool:
 def _most_epochs(members: Members, rows: Rows, recipe: Recipe) -> int:
     """Return how many epochs a block has at most."""
     n_steps = -(-rows.n_rows // recipe.batch_size)
-    products = members.flat.numel() * n_steps * min(rows.n_rows, recipe.batch_size)
+    n_batch_rows = max(LEAST_ROWS, min(rows.n_rows, recipe.batch_size))
+    products = members.flat.numel() * n_steps * n_batch_rows
     return min(PLANNED_STEPS // n_steps, BLOCK_PRODUCTS // products)
 
 

@@ -63,6 +63,7 @@ class Objective:
         self._records = plain and recipe.gradient_recordable and member.flat.device.type == "cpu"
         self._program: Callable[..., Tensor] | None = None
         self._inputs: list[Tensor] = []
+        self._n_written = 0
 
     @property
     def is_recorded(self) -> bool:
@@ -105,27 +106,28 @@ class Objective:
         """Return loss and gradient, (1 + P,), by what a training of the same form has recorded, or record them."""
         if not self._records or self._parts.count > 1:
             return self._written()
-        inputs = tensors_of(self._batch, self._numbers)
-        form = form_of_step(self._training, form_of(self._batch), self._strength, inputs)
-        self._program, self._inputs = kept(form, self._member, {}), inputs
+        self._inputs, self._n_written = tensors_of(self._batch, self._numbers), self._n_written + 1
+        self._program = kept(self._form, self._member, {})
         if self._program is not None:
-            return self._program(*inputs)
-        if self._recipe.max_epochs < MIN_STEPS_TO_RECORD > steps_taken(form, 1):
+            return self._program(*self._inputs)
+        n_taken = max(self._n_written, steps_taken(self._form, 1))
+        if self._recipe.max_epochs < MIN_STEPS_TO_RECORD > n_taken:
             return self._written()
-        return self._recorded(form)
+        return self._recorded()
 
     @cached_property
-    def _training(self) -> Any:
-        return form_of_training(self._recipe, self._member)
+    def _form(self) -> Any:
+        training = form_of_training(self._recipe, self._member)
+        return form_of_step(training, form_of(self._batch), self._strength, self._inputs)
 
-    def _recorded(self, form: Any) -> Tensor:
+    def _recorded(self) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
             try:
                 both, self._program = record(lambda *_: self._written(), self._inputs)
             except NotReplayable:
                 self._records = False
                 return self._written()
-        keep(form, self._program, self._member)
+        keep(self._form, self._program, self._member)
         return both
 
     def _written(self) -> Tensor:

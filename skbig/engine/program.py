@@ -120,10 +120,14 @@ class Program:
     def gather_gradients_in_place(self) -> None:
         """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less."""
         makers = {result: line for line in self.lines for result in line.made()}
-        for line in [line for line in self.lines if line.operation is _aten.cat.default]:
+        cats = [line for line in self.lines if line.operation is _aten.cat.default]
+        within_others = {_origin(part, makers) for line in cats for part in line.arguments[0]}
+        for line in cats:
             parts, joined = line.arguments[0], line.results[0]
             sources = [_origin(part, makers) for part in parts]
-            if joined is None or not _is_gathered(line, sources) or not _all_plain(sources, makers):
+            if joined is None or joined in within_others:
+                continue
+            if not _is_gathered(line, sources) or not _all_plain(sources, makers):
                 continue
             joined.tensor, joined.constant = torch.empty_like(joined.tensor), True
             self.buffers.append(joined)

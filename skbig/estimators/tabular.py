@@ -254,7 +254,7 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         embedding = "piecewise_linear" if self.number_embedding == "auto" else self.number_embedding
         dropout = self._preset.dropout if self.dropout == "auto" else float(self.dropout)
         n_bins = presets.MAX_BINS if self.n_bins == "auto" else int(self.n_bins)
-        network = TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, n_bins)
+        network = TabularMLP(sizes, self.activation, dropout, self.normalization, embedding, n_bins, rectified=0.5)
         return network if self._for_classes else network.replace(dropout_in="last")
 
     def _settled(

@@ -163,5 +163,5 @@ def left_out_by_members(
             f"early_stopping='folds' cannot hold out rows for each of {n_folds} members: there are {n_rows}. Use "
             "early_stopping=True, or fewer n_members."
         )
-    left_out = with_shared(folds, n_shared(n_rows, n_folds)) if estimator._for_classes else folds
+    left_out = with_shared(folds, n_shared(n_rows, *folds.shape)) if estimator._for_classes else folds
     return dict(zip(seeds, left_out, strict=True)), {ONLY: kept.take(folds.ravel())}

@@ -46,8 +46,9 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
         As of `PiecewiseLinear`.
     number_width : int, default=8
         Functions of a number.
-    rectified : float in [0, 1], default=0.5
-        Share of the piecewise linear functions of a number that are rectified: these may be zero over a whole range.
+    rectified : float in [0, 1], default=0.0
+        Share of the piecewise linear functions of a number, rounded to a whole one, that are rectified: these may be
+        zero over a whole range.
     n_frequencies : int, default=16
         As of `Periodic`.
     sigma : float, default=0.1
@@ -80,7 +81,7 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
     n_bins: int = hyperparameter(32, COUNT)
     begins_straight: bool = hyperparameter(False, Boolean())
     number_width: int = hyperparameter(8, COUNT)
-    rectified: float = hyperparameter(0.5, Interval(0, 1))
+    rectified: float = hyperparameter(0.0, Interval(0, 1))
     n_frequencies: int = hyperparameter(16, COUNT)
     sigma: float = hyperparameter(0.1, Interval(0, None, "neither"))
     n_codes: tuple[int, ...] = hyperparameter((), Each(COUNT))
@@ -116,7 +117,7 @@ class TabularMLP(Network, name="tabular_mlp", recordable=True):
         parts += [("category", Embedding(many, self.category_width))] if many else []
         if n_numbers and self.number_embedding == "piecewise_linear":
             sizes = (n_numbers, self.n_bins, self.number_width)
-            n_rectified = int(self.rectified * self.number_width)
+            n_rectified = round(self.rectified * self.number_width)
             parts.append(("number", PiecewiseLinear(*sizes, self.begins_straight, n_rectified)))
         if n_numbers and self.number_embedding == "periodic":
             parts.append(("number", Periodic(n_numbers, self.n_frequencies, self.number_width, self.sigma)))

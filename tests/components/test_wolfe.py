@@ -31,6 +31,8 @@ CURVES: dict[str, Curve] = {
     "quadratic": lambda t: ((t - 1) ** 2, 2 * (t - 1)),
     "far": lambda t: ((t / 1e4 - 1) ** 2, 2 * (t / 1e4 - 1) / 1e4),
     "near": lambda t: ((1e4 * t - 1) ** 2, 2e4 * (1e4 * t - 1)),
+    "huge": lambda t: (1e300 * (t - 1) ** 2, 2e300 * (t - 1)),
+    "tiny": lambda t: (1e-300 * (t - 1) ** 2, 2e-300 * (t - 1)),
     "quartic": lambda t: ((t - 2) ** 4, 4 * (t - 2) ** 3),
     "ever steeper": lambda t: (-(t**2) - t, -2 * t - 1) if t < 9 else (5 * (t - 10.9) ** 2 - 108.05, 10 * (t - 10.9)),
     "wavy": lambda t: ((t - 5) ** 2 / 10 + math.sin(3 * t), (t - 5) / 5 + 3 * math.cos(3 * t) - 3.5),
@@ -41,7 +43,7 @@ CURVES: dict[str, Curve] = {
 
 
 @pytest.mark.parametrize("step", [1e-3, 0.3, 1.0, 40.0])
-@pytest.mark.parametrize("name", ["quadratic", "far", "near", "quartic", "ever steeper", "wall"])
+@pytest.mark.parametrize("name", ["quadratic", "far", "near", "huge", "tiny", "quartic", "ever steeper", "wall"])
 def test_the_end_meets_the_conditions(name: str, step: float) -> None:
     """Whatever step is tried first, the loss has fallen far enough, and the slope is flatter."""
     line = Line(CURVES[name])

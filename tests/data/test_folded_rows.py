@@ -59,7 +59,7 @@ def test_of_many_rows_all_leave_out_some(n_rows: int) -> None:
     """Beside its own part each leaves out the same rows of all parts: a fortieth, with about as many of each class."""
     labels = np.repeat([0, 1, 2], [n_rows // 2, n_rows // 4, n_rows - n_rows // 2 - n_rows // 4])
     parts = deal_out(n_rows, 8, np.random.default_rng(0), labels)
-    n_each = n_shared(n_rows, 8)
+    n_each = n_shared(n_rows, *parts.shape)
     left_out = with_shared(parts, n_each)
     by_all = np.flatnonzero(np.bincount(left_out.ravel(), minlength=n_rows) == 8)
     assert sorted(by_all) == sorted(np.take_along_axis(parts, shared_places(*parts.shape, n_each), 1).ravel())
@@ -80,7 +80,19 @@ def test_a_rare_class_is_read(n_members: int, n_rare: int, rare: int) -> None:
     """Of a class of few rows all members leave out no larger share than of others: one row, or two."""
     labels = np.random.default_rng(0).permutation(np.repeat([rare, 1, 3], [n_rare, 1_500, 1_500]))
     folds = deal_out(len(labels), n_members, np.random.default_rng(0), labels)
-    left_out = with_shared(folds, n_shared(len(labels), n_members))
+    left_out = with_shared(folds, n_shared(len(labels), *folds.shape))
     by_all = np.bincount(left_out.ravel(), minlength=len(labels)) == n_members
     assert by_all.sum() >= 48
     assert by_all[labels == rare].sum() <= 1 + n_rare // 40
+
+
+@pytest.mark.parametrize("n_pairs", [10, 50, 200])
+def test_classes_of_one_row_leave_few_to_deal_out(n_pairs: int) -> None:
+    """Folds of few rows are not left out as a whole, no row twice, and all others are read."""
+    labels = np.r_[np.repeat(np.arange(n_pairs), 2), np.arange(n_pairs, 3_000 - n_pairs)]
+    folds = deal_out(len(labels), 8, np.random.default_rng(0), labels)
+    left_out = with_shared(folds, n_shared(len(labels), *folds.shape))
+    for own in left_out:
+        assert len(np.unique(own)) == len(own)
+    by_all = np.bincount(left_out.ravel(), minlength=len(labels)) == 8
+    assert np.bincount(labels[by_all], minlength=n_pairs)[:n_pairs].max() <= 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import d2_pinball_score
 from sklearn.model_selection import GridSearchCV
 from torch import nn
@@ -116,6 +117,18 @@ def test_two_targets_have_two_means_and_deviations() -> None:
     assert mean.shape == std.shape == (len(X), 2)
     assert model.target_scale_.shape == (2,) and model.n_outputs_ == 4
     np.testing.assert_allclose(std[:, 0] / std[:, 1], 10, rtol=0.6)
+
+
+@pytest.mark.parametrize("n_rows", [64, 65, 66])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_a_last_batch_of_one_row(n_rows: int, n_members: int) -> None:
+    """Its steps are recorded as those of others are."""
+    rows = np.random.default_rng(0).normal(size=(n_rows, 3))
+    how: dict[str, Any] = {"batch_size": 32, "max_iter": 9, "n_members": n_members, "random_state": 0}
+    model = BigMLPRegressor((4,), loss="gaussian_nll", **how)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(rows, rows[:, 0])
+    assert np.isfinite(model.loss_curve_).all()
 
 
 @pytest.mark.parametrize("loss", [Quantile(LEVELS), "gaussian_nll"], ids=str)

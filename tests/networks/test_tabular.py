@@ -95,6 +95,13 @@ def test_some_functions_are_rectified() -> None:
     torch.testing.assert_close(layer.forward(X, parameters, {}, None), expected.flatten(-2))
 
 
+def test_a_network_that_was_pickled_before_there_were_rectified_functions_has_none() -> None:
+    """What a pickle does not name is as it was."""
+    network = TabularMLP((6,))
+    vars(network).pop("rectified", None)
+    assert network.of_shape(2, 1).network.build(2, 1)[0].parts[0][1].n_rectified == 0  # type: ignore[attr-defined]
+
+
 def test_what_a_gpu_computes_is_what_a_cpu_reads() -> None:
     """Both ways to a piecewise linear function agree, for one member and for two."""
     layer = PiecewiseLinear(2, n_bins=4, width=3)

@@ -5,6 +5,7 @@ Legend: P the parameters of one member, laid out flat; k the pairs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,8 @@ class Curvature:
     Attributes
     ----------
     pairs : Tensor of shape (k, 2, P)
-        The oldest first; of each the move, and the change of the gradient.
+        The oldest first; of each the move, and the change of the gradient, both divided by what makes their product
+        about one: that is all the same to :math:`H`, and stays in the range of numbers.
     products : ndarray of shape (2, k, k)
         :math:`s_i^T y_j` where :math:`i \leq j`, and zero elsewhere; and :math:`y_i^T y_j`.
     """
@@ -50,14 +52,28 @@ class Curvature:
         return torch.addmv(gradient, flat.t(), shares, beta=-scale)
 
     def after(self, move: Tensor, change: Tensor, n_most: int) -> Curvature:
-        """Return what is known after one more move; of more than `n_most` pairs the oldest is forgotten."""
+        """Return what is known after one more move; of more than `n_most` pairs the oldest is forgotten.
+
+        A move along which the gradient does not rise says nothing.
+        """
+        product = dot(move, change)
+        if not 0 < product < math.inf:
+            return self
         first = max(0, len(self.pairs) + 1 - n_most)
-        pairs = torch.cat([self.pairs[first:], torch.stack([move, change])[None]])
+        pair = torch.stack([move, change]) * 2.0 ** -round(math.log2(product) / 2)
+        pairs = torch.cat([self.pairs[first:], pair[None]])
         products = np.zeros((2, len(pairs), len(pairs)))
         products[:, :-1, :-1] = self.products[:, first:, first:]
-        products[:, :, -1] = _double(pairs.flatten(0, 1) @ change).reshape(-1, 2).T
+        products[:, :, -1] = _double(pairs.flatten(0, 1) @ pair[1]).reshape(-1, 2).T
         products[1, -1] = products[1, :, -1]
-        return Curvature(pairs, products)
+        return Curvature(pairs, products) if products[:, -1, -1].all() and np.isfinite(products).all() else self
+
+
+def dot(one: Tensor, other: Tensor) -> float:
+    """Return the inner product of two vectors (P,), in float64 where another range of numbers is too small."""
+    product = float(torch.dot(one, other))
+    is_lost = product == 0 or not math.isfinite(product)
+    return float(torch.dot(one.double(), other.double())) if is_lost and one.dtype != torch.float64 else product
 
 
 def _double(values: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor
 from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Interval
 from skbig.components.optimizers.base import NOT_NEGATIVE, Evaluate, Optimizer
-from skbig.components.optimizers.curvature import Curvature
+from skbig.components.optimizers.curvature import Curvature, dot
 from skbig.components.optimizers.wolfe import Probe, search
 
 
@@ -80,30 +80,25 @@ class LBFGS(Optimizer, name="lbfgs"):
         loss : float
             The loss at the new point. Where it is not finite the point has not moved.
         state : dict
-            `n_iter`, and `func_evals`, the evaluations so far; the `pairs` of moves and changes (k, 2, P), and their
-            `products` (2, k, k); `max_gradient`, the largest entry of the gradient at the new point; and `stalled`,
-            whether nothing changed.
+            `func_evals`, the evaluations so far; `max_gradient`, the largest entry of the gradient at the new point;
+            `stalled`, whether nothing changed; and from the first move on `n_iter`, the `pairs` of moves and changes
+            (k, 2, P), and their `products` (2, k, k).
         """
         objective = evaluate if isinstance(evaluate, Remembered) else Remembered(evaluate)
         loss, gradient = objective(point)
-        curvature, n_before = _curvature(state, point), objective.n_evaluations
-        direction = curvature.downhill(gradient)
-        slope = float(torch.dot(direction, gradient))
-        if not slope < 0 and len(curvature.pairs):  # rounding has made the pairs contradict each other
-            curvature, direction, slope = Curvature.unknown(point), -gradient, -float(torch.dot(gradient, gradient))
-        if not (math.isfinite(loss) and math.isfinite(slope)):
-            return loss, {**state, "max_gradient": math.nan, "stalled": True}
-        if rate == 0 or slope == 0:  # as a schedule may end, or at a minimum: nothing moves
-            return loss, {"func_evals": 0, **state, "max_gradient": _largest(gradient), "stalled": slope == 0}
-        start = Probe(0.0, loss, slope, point, gradient)
-        first = rate if len(curvature.pairs) else rate * min(1.0, 1.0 / float(gradient.abs().sum()))
-        end = search(_along(direction, start, objective), start, first, self.tolerance_change)
+        largest = _largest(gradient)
+        if not (math.isfinite(loss) and math.isfinite(largest)):
+            return math.nan, {**state, "max_gradient": math.nan, "stalled": True}
+        if rate == 0 or largest == 0:  # as a schedule may end, or at a minimum: nothing moves
+            return loss, {"func_evals": 0, **state, "max_gradient": largest, "stalled": largest == 0}
+        start, n_before = Probe(0.0, loss, math.nan, point, gradient), objective.n_evaluations
+        end, curvature = self._searched(objective, start, _curvature(state, point), rate)
+        if not math.isfinite(end.slope):
+            return math.nan, {**state, "max_gradient": largest, "stalled": True}
         move, change = end.point - point, end.gradient - gradient
-        if float(torch.dot(move, change)) > torch.finfo(point.dtype).eps * -slope * end.step:
-            curvature = curvature.after(move, change, self.history_size)
-        elif not end.step:  # it led nowhere
-            curvature = Curvature.unknown(point)
         if end.step:
+            if dot(move, change) > torch.finfo(point.dtype).eps * -dot(move, gradient):  # more than rounding says
+                curvature = curvature.after(move, change, self.history_size)
             point.copy_(end.point)
             objective.remember(end)
         return end.loss, {
@@ -115,6 +110,28 @@ class LBFGS(Optimizer, name="lbfgs"):
             "max_gradient": _largest(end.gradient),
             "stalled": abs(end.loss - loss) < self.tolerance_change or _largest(move) <= self.tolerance_change,
         }
+
+    def _searched(
+        self, objective: Remembered, start: Probe, curvature: Curvature, rate: float
+    ) -> tuple[Probe, Curvature]:
+        """Return where a search along the line ends that the curvature leads down, and that curvature.
+
+        Where rounding has made the pairs contradict each other, or they lead nowhere, it is straight down.
+        """
+        if len(curvature.pairs):
+            direction = curvature.downhill(start.gradient)
+            slope = dot(direction, start.gradient)
+            if slope < 0:
+                sloping = start._replace(slope=slope)
+                end = search(_along(direction, start, objective), sloping, rate, self.tolerance_change)
+                if end.step:
+                    return end, curvature
+        largest = _largest(start.gradient)
+        direction = -start.gradient / largest  # so that no product of two gradients leaves the range of numbers
+        start = start._replace(slope=dot(direction, start.gradient))
+        first = rate * largest * min(1.0, 1.0 / float(start.gradient.abs().sum()))
+        end = search(_along(direction, start, objective), start, first, self.tolerance_change)
+        return end, Curvature.unknown(start.point)
 
     def converged(self, state: dict[str, Any], tol: float) -> bool:
         """Return whether the gradient vanishes to `tol`, or nothing changed in the last iteration."""
@@ -131,7 +148,7 @@ def _along(direction: Tensor, start: Probe, objective: Remembered) -> Callable[[
     def at(step: float) -> Probe:
         point = torch.add(start.point, direction, alpha=step)
         loss, gradient = objective.evaluate(point)
-        return Probe(step, loss, float(torch.dot(direction, gradient)), point, gradient)
+        return Probe(step, loss, dot(direction, gradient), point, gradient)
 
     return at
 

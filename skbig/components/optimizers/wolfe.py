@@ -97,9 +97,10 @@ def _lowest_of_cubic(one: Probe, other: Probe) -> float:
     """Return where the cubic with these losses and slopes is lowest; not a number, where it is so nowhere."""
     width = other.step - one.step
     mean = one.slope + other.slope - 3 * (other.loss - one.loss) / width
-    square = mean**2 - one.slope * other.slope
-    if not (other.is_finite and square >= 0):
+    scale = max(abs(mean), abs(one.slope), abs(other.slope))  # no square of it need be a number
+    if not (other.is_finite and 0 < scale < math.inf):
         return math.nan
-    root = math.copysign(math.sqrt(square), width)
+    square = (mean / scale) ** 2 - (one.slope / scale) * (other.slope / scale)
+    root = math.copysign(scale * math.sqrt(square), width) if square >= 0 else math.nan
     curve = other.slope - one.slope + 2 * root
     return other.step - width * (other.slope + root - mean) / curve if curve else math.nan
