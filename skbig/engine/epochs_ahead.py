@@ -25,7 +25,7 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.step_inputs import StepTable
 
 BLOCK_PRODUCTS = 2**28
-"""The most products of a block, parameters times rows; so it takes some ten milliseconds: so much an interrupt loses."""
+"""The most products of a block, parameters times rows: it takes some ten milliseconds, which an interrupt loses."""
 
 LEAST_ROWS = 32
 """A step of fewer rows takes as long: it reads and changes all parameters."""
