@@ -49,7 +49,7 @@ def low_rank(model: Any, rank: int) -> Any:
     >>> from skbig import BigMLPClassifier
     >>> from skbig.compress import low_rank
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = BigMLPClassifier((32, 32), optimizer="lbfgs", alpha=0.1, random_state=0).fit(X, y)
+    >>> model = BigMLPClassifier((32, 32), optimizer="lbfgs", alpha=0.1, max_iter=1000, random_state=0).fit(X, y)
     >>> small = low_rank(model, rank=12)
     >>> sum(weights.size for weights in small.weights_.values()) < sum(weights.size for weights in model.coefs_)
     True

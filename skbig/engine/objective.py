@@ -67,8 +67,8 @@ class Objective:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether evaluations are replayed."""
-        return self._program is not None
+        """Whether evaluations are recorded where that pays."""
+        return self._records and self._parts.count == 1
 
     def begin(self, numbers: StepInputs) -> None:
         """Take the random numbers of an iteration."""
