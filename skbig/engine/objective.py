@@ -76,10 +76,11 @@ class Objective:
 
     def __call__(self, point: Tensor) -> tuple[float, Tensor]:
         """Return loss and gradient (P,) at a point (P,), and leave the member there."""
-        with thread_count(self._n_threads), torch.inference_mode():
-            self._point.copy_(point)
-            both = self._computed() if self._program is None else self._program(*self._inputs)
-            return both[0].item(), both[1:]
+        with thread_count(self._n_threads):
+            with torch.no_grad():
+                self._point.copy_(point)
+            both = self._computed() if self._program is None else self._replayed(self._program)
+        return both[0].item(), both[1:]
 
     def reported(self, loss: float) -> float:
         """Scale the loss where the member is for the curve, but not its penalty."""
@@ -109,11 +110,15 @@ class Objective:
         self._inputs, self._n_written = tensors_of(self._batch, self._numbers), self._n_written + 1
         self._program = kept(self._form, self._member, {})
         if self._program is not None:
-            return self._program(*self._inputs)
+            return self._replayed(self._program)
         n_taken = max(self._n_written, steps_taken(self._form, 1))
         if self._recipe.max_epochs < MIN_STEPS_TO_RECORD > n_taken:
             return self._written()
         return self._recorded()
+
+    def _replayed(self, program: Callable[..., Tensor]) -> Tensor:
+        with torch.inference_mode():  # spares each operation what autograd would note down
+            return program(*self._inputs)
 
     @cached_property
     def _form(self) -> Any:
@@ -121,12 +126,12 @@ class Objective:
         return form_of_step(training, form_of(self._batch), self._strength, self._inputs)
 
     def _recorded(self) -> Tensor:
-        with torch.inference_mode(False), torch.no_grad():
-            try:
+        try:
+            with torch.inference_mode(False), torch.no_grad():
                 both, self._program = record(lambda *_: self._written(), self._inputs)
-            except NotReplayable:
-                self._records = False
-                return self._written()
+        except NotReplayable:
+            self._records = False
+            return self._written()
         keep(self._form, self._program, self._member)
         return both
 
