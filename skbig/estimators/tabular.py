@@ -279,6 +279,8 @@ class BigTabular(TabularAttributes, NamedWeights, NetworkEstimator):
         sizes = fitted.hidden_layer_sizes if isinstance(fitted, TabularMLP) else preset.hidden_layer_sizes
         if isinstance(self.hidden_layer_sizes, str):
             network = network.replace(hidden_layer_sizes=sizes)
+        if isinstance(fitted, TabularMLP):  # which an earlier version may have made
+            network = network.replace(rectified=fitted.rectified)
         if self.dropout == "auto":
             network = network.replace(dropout=0.0 if is_small else preset.dropout)
         settled = {

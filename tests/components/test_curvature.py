@@ -64,3 +64,10 @@ def test_the_dtype_is_that_of_the_weights(dtype: torch.dtype) -> None:
     curvature, _ = remembered(3, 10, dtype)
     assert curvature.downhill(torch.ones(6, dtype=dtype)).dtype == dtype
     assert curvature.products.dtype == np.float64
+
+
+@pytest.mark.parametrize(("move", "change"), [(1.0, -1.0), (1.0, 0.0), (1e-25, 1e25)])
+def test_what_says_nothing_is_not_remembered(move: float, change: float) -> None:
+    """A gradient that does not rise, or a curvature that no number holds, leaves what was known."""
+    before, _ = remembered(3, 10, torch.float32)
+    assert before.after(torch.full((6,), move), torch.full((6,), change), 10) is before

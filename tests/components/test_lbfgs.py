@@ -198,10 +198,13 @@ def test_gradients_may_be_of_any_size(dtype: torch.dtype, scale: float) -> None:
     torch.testing.assert_close(point, target, rtol=1e-4, atol=1e-4)
 
 
-def test_a_gradient_that_is_not_finite_is_no_end() -> None:
-    """Where the loss is finite and its gradient is not, nothing has converged: the loss that is returned says so."""
-    loss, _ = LBFGS().iterate(lambda at: (1.0, torch.full_like(at, math.inf)), torch.ones(3), {}, 1.0)
+@pytest.mark.parametrize("entry", [math.inf, math.nan, 1.7e308])
+def test_a_gradient_that_is_not_finite_is_no_end(entry: float) -> None:
+    """Where the loss is finite and its slope is not, nothing has converged: the loss that is returned says so."""
+    point = torch.ones(3, dtype=torch.float64)
+    loss, _ = LBFGS().iterate(lambda at: (1.0, torch.full_like(at, entry)), point, {}, 1.0)
     assert math.isnan(loss)
+    assert torch.equal(point, torch.ones(3, dtype=torch.float64))
 
 
 def test_pairs_that_lead_nowhere_are_forgotten() -> None:

@@ -90,6 +90,17 @@ def test_whatever_holds_the_table_the_model_is_the_same(holder: str) -> None:
 
 
 @BOTH
+def test_a_network_of_an_earlier_version_goes_on_as_it_is(kind: str) -> None:
+    """Calls of `partial_fit` rectify no functions of a network that has been trained without."""
+    y, first = KINDS[kind][1], {"classes": np.unique(KINDS[kind][1])} if kind == "classifier" else {}
+    model = small(kind).partial_fit(X, y, **first)
+    assert model._network.network.rectified == 0.5
+    built = model._network
+    model._network = built.network.replace(rectified=0.0).of_shape(built.n_features, built.n_outputs)
+    assert model.partial_fit(X, y)._network.network.rectified == 0.0
+
+
+@BOTH
 def test_what_was_never_met_is_predicted(kind: str) -> None:
     """Unseen categories, and missing values where none were missing, are no error."""
     other = X.assign(colour="violet", town="elsewhere", count=np.nan, flag=None)

@@ -156,6 +156,16 @@ def test_members_are_not_kept() -> None:
     assert sum(tensor.numel() for tensor in held) < members.flat.numel()
 
 
+@pytest.mark.filterwarnings("ignore:Maximum iterations")
+def test_rows_of_a_line_search_are_not_kept() -> None:
+    """Its recording reads all rows of each training anew, and names none."""
+    forget()
+    table = np.random.default_rng(0).normal(size=(90, 4))
+    BigMLPClassifier((5,), optimizer="lbfgs", max_iter=9, device="cpu").fit(table, table[:, 0] > 0)
+    (recording,) = kept_recordings._kept.values()
+    assert all(item.numel() < 90 for item in recording.names.values() if isinstance(item, torch.Tensor))
+
+
 def test_every_tensor_that_members_hold_is_their_own() -> None:
     """A tensor that a training has of its own is no constant of a recording: all are among those that are `held`."""
     what = recipe("binary", normalization="batch", fedprox=0.1)
