@@ -40,7 +40,7 @@ from safetensors.numpy import save as packed
 from skbig._utils.user_warning import warn_user
 from skbig.exceptions import CheckpointWarning
 
-_VERSION = 3
+_VERSION = 4
 _ARRAYS, _FACTS, _MANIFEST = "arrays.safetensors", "facts.json", "manifest.json"
 _NAME = re.compile(r"checkpoint-(\d{10,})", re.ASCII)
 _TEMPORARY = re.compile(r"\.checkpoint\.(\w+)\.(\d{1,9})\.(\w+)\.\d+", re.ASCII)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from skbig.data.batch import Batch
 from skbig.data.rows import Rows
 from skbig.engine.epoch import Clock, EpochResult, column
 from skbig.engine.executors.threads import thread_count
+from skbig.engine.kept_tables import form_of_tables, kept_table
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
 from skbig.engine.objective import Objective
@@ -73,7 +75,10 @@ class LineSearchEpochs:
         """Compute the numbers and the rates (M,) of the next iterations."""
         members, recipe = self._members, self._recipe
         changes = recipe.schedule.reacts or self._clock.max_time is not None
-        table = inputs_of_steps(members, recipe, self._progress(1 if changes else AHEAD))
+        make = partial(inputs_of_steps, members, recipe, self._progress(1 if changes else AHEAD))
+        done = (members.epochs, members.steps, int(members.rows), self._first_epoch, self._rows.n_rows)
+        form = None if changes else form_of_tables(members, recipe)
+        table = make() if form is None else kept_table(form, (*done, recipe.schedule_epochs), make)
         rates = table.rates.reshape(len(table), -1).expand(-1, members.n_members).numpy()
         self._inputs.extend(zip(table, rates, strict=True))
 
@@ -98,6 +103,7 @@ class _Single:
             statistics = {name: value[m] for name, value in statistics.items()}
         self._all, self._m, self._recipe = members, m, recipe
         self._member = Members(members.network, members.seeds[own], members.flat[own], statistics)
+        self._point = self._member.flat.view(-1)
         self._member.anchor = None if members.anchor is None else members.anchor[own]
         self._objective = Objective(self._member, batch, recipe, mean_weight, parts)
         self._remembered = Remembered(self._objective)
@@ -111,17 +117,16 @@ class _Single:
         search = self._recipe.optimizer
         assert isinstance(search, LBFGS)
         self._begin(numbers)
-        point = self._member.flat.view(-1)
-        searched = point.clone()
+        searched = self._point.clone()
         with thread_count(1):  # products of long vectors have other bits on other numbers of threads
             loss, state = search.iterate(self._remembered, searched, self._all.line_search[self._m], rate)
-        if not (math.isfinite(loss) and math.isfinite(searched.sum().item())):
+        if not math.isfinite(loss):
             raise DivergenceError(
                 f"The loss is not finite any more: {loss} in iteration {self._all.epochs + 1} of the line search. The "
                 "weights of the iteration before are kept. Scale the features (StandardScaler) and, in regression, the "
                 "target."
             )
-        point.copy_(searched)
+        self._point.copy_(searched)
         self._objective.settle_moments()
         self._all.line_search[self._m] = state
         done = search.converged(state, self._recipe.tol) or search.exhausted(state)

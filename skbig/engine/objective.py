@@ -9,10 +9,12 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from skbig._utils.random import Noise
+from skbig.components.optimizers.vectors import Vector, vector
 from skbig.data.batch import Batch
 from skbig.engine.executors.recorded import MIN_STEPS_TO_RECORD
 from skbig.engine.executors.threads import thread_count
@@ -54,7 +56,7 @@ class Objective:
 
     def __init__(self, member: Members, batch: Batch, recipe: Recipe, mean_weight: float, parts: Parts) -> None:
         self._member, self._batch, self._recipe, self._parts = member, batch, recipe, parts
-        self._point = member.flat.view(-1)
+        self._point, self._place = member.flat.view(-1), vector(member.flat.view(-1))
         self._strength = recipe.alpha / (batch.n_rows * mean_weight)
         self._scale = recipe.loss.reporting_scale(recipe.network.n_outputs)
         self._n_threads = torch.get_num_threads()
@@ -74,13 +76,13 @@ class Objective:
         """Take the random numbers of an iteration."""
         self._numbers = numbers
 
-    def __call__(self, point: Tensor) -> tuple[float, Tensor]:
-        """Return loss and gradient (P,) at a point (P,), and leave the member there."""
+    def __call__(self, point: Vector) -> tuple[float, Vector]:
+        """Return loss and gradient (P,), in memory of their own, at a point (P,), and leave the member there."""
         with thread_count(self._n_threads):
-            with torch.no_grad():
-                self._point.copy_(point)
+            self._place[:] = point
             both = self._computed() if self._program is None else self._replayed(self._program)
-        return both[0].item(), both[1:]
+        values = both.numpy() if isinstance(point, np.ndarray) else both
+        return float(values[0]), values[1:]
 
     def reported(self, loss: float) -> float:
         """Scale the loss where the member is for the curve, but not its penalty."""

@@ -120,19 +120,22 @@ class Program:
     def gather_gradients_in_place(self) -> None:
         """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less."""
         makers = {result: line for line in self.lines for result in line.made()}
-        cats = [line for line in self.lines if line.operation is _aten.cat.default]
-        within_others = {_origin(part, makers) for line in cats for part in line.arguments[0]}
-        for line in cats:
-            parts, joined = line.arguments[0], line.results[0]
-            sources = [_origin(part, makers) for part in parts]
-            if joined is None or joined in within_others:
-                continue
-            if not _is_gathered(line, sources) or not _all_plain(sources, makers):
+        cats = self._gathering_cats(makers)
+        within_others = {source for sources in cats.values() for source in sources}
+        for line, sources in cats.items():
+            joined = line.results[0]
+            if joined is None or joined in within_others or not _all_plain(sources, makers):
                 continue
             joined.tensor, joined.constant = torch.empty_like(joined.tensor), True
             self.buffers.append(joined)
             self._write_into(joined, sources, makers)
             self.lines.remove(line)
+
+    def _gathering_cats(self, makers: dict[Value, Line]) -> dict[Line, list[Value]]:
+        """Return the lines that may put gradients side by side, and of each what it puts there."""
+        cats = [line for line in self.lines if line.operation is _aten.cat.default]
+        sources = {line: [_origin(part, makers) for part in line.arguments[0]] for line in cats}
+        return {line: parts for line, parts in sources.items() if _is_gathered(line, parts)}
 
     def _write_into(self, buffer: Value, sources: list[Value], makers: dict[Value, Line]) -> None:
         start = 0

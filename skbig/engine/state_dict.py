@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig.components.optimizers.vectors import stacked
 from skbig.engine.train import Training
 
 TRACKED = ("best_loss", "best_score", "stalled", "stopped")
@@ -22,7 +23,7 @@ def state_dict(training: Training) -> tuple[dict[str, np.ndarray], dict[str, Any
     """Return where a training stands, as copies: arrays by name, and facts that JSON can hold."""
     training.catch_up()
     members, tracker = training.members, training.tracker
-    searches = [_parted(search) for search in members.line_search]
+    searches = [_parted(storable(search)) for search in members.line_search]
     arrays = {f"members/{name}": _array(tensor) for name, tensor in _tensors(training).items()}
     arrays |= {f"search/{m}/{name}": _array(t) for m, (ts, _) in enumerate(searches) for name, t in ts.items()}
     arrays |= {f"stopping/{name}": np.array(getattr(tracker, name)) for name in TRACKED}
@@ -83,6 +84,15 @@ def _tensors(training: Training) -> dict[str, Tensor]:
 
 def _weights(training: Training) -> dict[str, Tensor | None]:
     return {"best": training.tracker.best, "latest": training.tracker.latest}
+
+
+def storable(search: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a line search with each tuple of vectors as one tensor."""
+    return {name: stacked(value) if _are_vectors(value) else value for name, value in search.items()}
+
+
+def _are_vectors(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) > 0 and isinstance(value[0], (Tensor, np.ndarray))
 
 
 def _parted(search: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

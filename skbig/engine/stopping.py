@@ -47,6 +47,8 @@ class StoppingTracker:
         self.latest: Tensor | None = None
         self.looks_again = False
         self._members, self._recipe = members, recipe
+        # A line search ends at a small gradient, not after small steps.
+        self._ends_when_stalled = not recipe.optimizer.full_batch or recipe.keep_best
 
     @property
     def chooses(self) -> bool:
@@ -60,13 +62,14 @@ class StoppingTracker:
 
     def see(self, loss: np.ndarray, score: np.ndarray | None, rate: np.ndarray, converged: np.ndarray) -> None:
         """Take in an epoch."""
-        self.stalled = np.where(self._improves(loss, score), 0, self.stalled + 1)
+        reacts = self._recipe.schedule.reacts
+        if self._ends_when_stalled or reacts:
+            self.stalled = np.where(self._improves(loss, score), 0, self.stalled + 1)
         self._keep(loss, score)
-        exhausted = self._reduce_rates(rate) if self._recipe.schedule.reacts else True
-        stalled = self.stalled > self._recipe.patience
-        if self._recipe.optimizer.full_batch and not self._recipe.keep_best:
-            stalled[:] = False  # a line search ends at a small gradient, not after small steps
-        self.stopped |= (stalled & exhausted) | converged
+        exhausted = self._reduce_rates(rate) if reacts else True
+        if self._ends_when_stalled:
+            self.stopped |= (self.stalled > self._recipe.patience) & exhausted
+        self.stopped |= converged
 
     def _improves(self, loss: np.ndarray, score: np.ndarray | None) -> np.ndarray:
         if self._recipe.keep_best and score is not None:
@@ -74,13 +77,13 @@ class StoppingTracker:
         return loss <= self.best_loss - self._recipe.tol
 
     def _keep(self, loss: np.ndarray, score: np.ndarray | None) -> None:
-        better = np.zeros(len(self.stopped), dtype=bool)
+        goes_on = ~self.stopped
+        self.best_loss = np.fmin(self.best_loss, loss, out=self.best_loss.copy(), where=goes_on)
+        better = np.zeros_like(goes_on) if score is None else (score > self.best_score) & goes_on
         if score is not None:
-            better = (score > self.best_score) & ~self.stopped
             self.best_score = np.where(better, score, self.best_score)
-        self.best_loss = np.where(self.stopped, self.best_loss, np.fmin(self.best_loss, loss))
         if self.chooses:
-            self._remember(better if self._recipe.keep_best else ~self.stopped)
+            self._remember(better if self._recipe.keep_best else goes_on)
 
     def _remember(self, which: np.ndarray) -> None:
         """Copy the weights of some members: those that just got better, or those that go on."""

@@ -18,6 +18,7 @@ from skbig.components.optimizers.base import Optimizer
 from skbig.engine.blocks import Block, blocks_of
 from skbig.engine.members import Members, first_state, make_members, to_array
 from skbig.engine.recipe import Recipe
+from skbig.engine.state_dict import storable
 from skbig.engine.stopping import StoppingTracker, everything, load_everything
 
 
@@ -47,7 +48,7 @@ def export_progress(
         "optimizer": _identity(recipe.optimizer),
         "averaged": None if latest is None or averaged is None else to_array(everything(averaged)),
         "state": [_to_arrays(state, shared=shared) for state in members.state],
-        "line_search": [_to_arrays(state) for state in members.line_search],
+        "line_search": [_to_arrays(storable(search)) for search in members.line_search],
         "anchor": None if members.anchor is None else to_array(members.anchor),
         "keeps_zeros": recipe.keeps_zeros,
         "tracker": {

@@ -276,7 +276,7 @@ def truncate(file: Path) -> None:
 
 
 def newer(file: Path) -> None:
-    file.write_text(json.dumps({"version": 4, "content": "of another form"}))
+    file.write_text(json.dumps({"version": 5, "content": "of another form"}))
 
 
 DAMAGES = [
@@ -287,9 +287,9 @@ DAMAGES = [
     (FILES[2], lambda file: os.truncate(file, 0), "manifest.json cannot be understood"),
     *((name, lambda file: file.write_bytes(file.read_bytes() + b"\0"), name) for name in FILES),
     *((name, lambda file: flip(file, 0.5), f"{name} has another SHA-256") for name in FILES[:2]),
-    (FILES[2], newer, "format, 4, is newer than 3"),
+    (FILES[2], newer, "format, 5, is newer than 4"),
     (FILES[2], lambda file: file.write_text('{"version": 1}'), "format, 1, is that of an earlier skbig"),
-    (FILES[2], lambda file: file.write_text('{"version": 3}'), "manifest.json cannot be understood"),
+    (FILES[2], lambda file: file.write_text('{"version": 4}'), "manifest.json cannot be understood"),
     (FILES[2], lambda file: file.write_text('{"version": 0}'), "manifest.json cannot be understood"),
     (FILES[2], lambda file: file.write_text("[1, 2]"), "manifest.json cannot be understood"),
     (FILES[2], lambda file: file.write_text("[" * 100_000), "manifest.json cannot be understood"),

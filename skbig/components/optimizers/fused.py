@@ -41,14 +41,16 @@ def fused_adam(
 ) -> None:
     """Take the step of `Adam`, or with `decoupled` that of `AdamW`, by torch's kernel; `step` is counted from 1."""
     kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+    if param.device.type == "cuda":  # where it reads them as they lie; on a CPU any shape and dtype will do
+        rate, step = rate.view(()), step.view(()).float()
     kernel(
         [param],
         [grad],
         [state["mean"]],
         [state["variance"]],
         [state["peak"]] if "peak" in state else [],
-        [step.view(()).float()],
-        lr=rate.view(()),
+        [step],
+        lr=rate,
         beta1=beta1,
         beta2=beta2,
         weight_decay=weight_decay,

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from skbig._utils.component import hyperparameter
 from skbig._utils.validation import Interval
 from skbig.components.optimizers.base import NOT_NEGATIVE, Evaluate, Optimizer
-from skbig.components.optimizers.curvature import Curvature, dot
+from skbig.components.optimizers.curvature import Curvature
+from skbig.components.optimizers.vectors import Vector, dot, largest, rounding, same, tensor, vector
 from skbig.components.optimizers.wolfe import Probe, search
 
 
@@ -66,12 +67,13 @@ class LBFGS(Optimizer, name="lbfgs"):
         Parameters
         ----------
         evaluate : callable
-            Takes a point (P,) and returns its loss, a float, and gradient (P,). Wrapped in `Remembered` once for many
-            iterations, it saves the evaluation at the start of each.
+            Takes a point (P,) and returns its loss, a float, and gradient (P,). One that is `Remembered` over many
+            iterations saves the evaluation at the start of each.
         point : Tensor of shape (P,)
             Changed in place.
         state : dict
-            What the last call returned, {} at the start. It may have been stored: every value is a number or a tensor.
+            What the last call returned, {} at the start. It may have been stored: every value is a number, or a tuple
+            of numbers or of vectors (P,), which may come back as one tensor (k, P).
         rate : float
             The first step length that a line search tries.
 
@@ -81,57 +83,72 @@ class LBFGS(Optimizer, name="lbfgs"):
             The loss at the new point. Where it is not finite the point has not moved.
         state : dict
             `func_evals`, the evaluations so far; `max_gradient`, the largest entry of the gradient at the new point;
-            `stalled`, whether nothing changed; and from the first move on `n_iter`, the `pairs` of moves and changes
-            (k, 2, P), and their `products` (2, k, k).
+            `stalled`, whether nothing changed; and from the first move on `n_iter`, and the `moves`, `changes`,
+            `products` and `scale` of the `Curvature`.
         """
-        objective = evaluate if isinstance(evaluate, Remembered) else Remembered(evaluate)
-        loss, gradient = objective(point)
-        largest = _largest(gradient)
-        if not (math.isfinite(loss) and math.isfinite(largest)):
+        objective = evaluate if isinstance(evaluate, Remembered) else Remembered(of_vectors(evaluate))
+        with np.errstate(all="ignore"):  # what leaves the range of numbers is looked at
+            return self._iterate(objective, vector(point), state, rate)
+
+    def _iterate(
+        self, objective: Remembered, point: Vector, state: dict[str, Any], rate: float
+    ) -> tuple[float, dict[str, Any]]:
+        start = objective.start(point)
+        n_before, steepest = objective.n_evaluations, objective.steepest
+        if not (math.isfinite(start.loss) and math.isfinite(steepest)):
             return math.nan, {**state, "max_gradient": math.nan, "stalled": True}
-        if rate == 0 or largest == 0:  # as a schedule may end, or at a minimum: nothing moves
-            return loss, {"func_evals": 0, **state, "max_gradient": largest, "stalled": largest == 0}
-        start, n_before = Probe(0.0, loss, math.nan, point, gradient), objective.n_evaluations
-        end, curvature = self._searched(objective, start, _curvature(state, point), rate)
+        if rate == 0 or steepest == 0:  # as a schedule may end, or at a minimum: nothing moves
+            return start.loss, {"func_evals": 0, **state, "max_gradient": steepest, "stalled": steepest == 0}
+        start, end, curvature = self._searched(objective, start, _curvature(state, point), rate)
         if not math.isfinite(end.slope):
-            return math.nan, {**state, "max_gradient": largest, "stalled": True}
-        move, change = end.point - point, end.gradient - gradient
+            return math.nan, {**state, "max_gradient": steepest, "stalled": True}
+        moved = 0.0
         if end.step:
-            if dot(move, change) > torch.finfo(point.dtype).eps * -dot(move, gradient):  # more than rounding says
-                curvature = curvature.after(move, change, self.history_size)
-            point.copy_(end.point)
+            move = end.point - point
+            moved = largest(move)
+            if not math.isfinite(moved):
+                return math.nan, {**state, "max_gradient": steepest, "stalled": True}
+            curvature = self._learnt(curvature, move, start, end)
+            point[:] = end.point
             objective.remember(end)
         return end.loss, {
             "n_iter": state.get("n_iter", 0) + 1,
             # The evaluation at the start of an iteration is the last of the one before.
             "func_evals": (state.get("func_evals") or 1) + objective.n_evaluations - n_before,
-            "pairs": curvature.pairs,
-            "products": torch.from_numpy(curvature.products),
-            "max_gradient": _largest(end.gradient),
-            "stalled": abs(end.loss - loss) < self.tolerance_change or _largest(move) <= self.tolerance_change,
+            **curvature._asdict(),
+            "max_gradient": objective.steepest,
+            "stalled": abs(end.loss - start.loss) < self.tolerance_change or moved <= self.tolerance_change,
         }
+
+    def _learnt(self, curvature: Curvature, move: Vector, start: Probe, end: Probe) -> Curvature:
+        """Return what is known after a move, if the slope along it has changed by more than rounding says."""
+        change = end.gradient - start.gradient
+        if dot(move, change) > rounding(move) * end.step * -start.slope:
+            return curvature.after(move, change, self.history_size)
+        return curvature
 
     def _searched(
         self, objective: Remembered, start: Probe, curvature: Curvature, rate: float
-    ) -> tuple[Probe, Curvature]:
-        """Return where a search along the line ends that the curvature leads down, and that curvature.
+    ) -> tuple[Probe, Probe, Curvature]:
+        """Return where a search along the line that the curvature leads down starts and ends, and that curvature.
 
         Where rounding has made the pairs contradict each other, or they lead nowhere, it is straight down.
         """
-        if len(curvature.pairs):
+        if curvature.moves:
             direction = curvature.downhill(start.gradient)
             slope = dot(direction, start.gradient)
             if slope < 0:
                 sloping = start._replace(slope=slope)
                 end = search(_along(direction, start, objective), sloping, rate, self.tolerance_change)
                 if end.step:
-                    return end, curvature
-        largest = _largest(start.gradient)
-        direction = -start.gradient / largest  # so that no product of two gradients leaves the range of numbers
+                    return sloping, end, curvature
+        direction = (
+            -start.gradient / objective.steepest
+        )  # so that no product of two gradients leaves the range of numbers
         start = start._replace(slope=dot(direction, start.gradient))
-        first = rate * largest * min(1.0, 1.0 / float(start.gradient.abs().sum()))
+        first = rate * objective.steepest * min(1.0, 1.0 / float(abs(start.gradient).sum()))
         end = search(_along(direction, start, objective), start, first, self.tolerance_change)
-        return end, Curvature.unknown(start.point)
+        return start, end, Curvature()
 
     def converged(self, state: dict[str, Any], tol: float) -> bool:
         """Return whether the gradient vanishes to `tol`, or nothing changed in the last iteration."""
@@ -142,11 +159,11 @@ class LBFGS(Optimizer, name="lbfgs"):
         return bool(state["func_evals"] >= self.max_fun)
 
 
-def _along(direction: Tensor, start: Probe, objective: Remembered) -> Callable[[float], Probe]:
+def _along(direction: Vector, start: Probe, objective: Remembered) -> Callable[[float], Probe]:
     """Return what probes steps in a direction (P,)."""
 
     def at(step: float) -> Probe:
-        point = torch.add(start.point, direction, alpha=step)
+        point = start.point + step * direction
         loss, gradient = objective.evaluate(point)
         return Probe(step, loss, dot(direction, gradient), point, gradient)
 
@@ -156,41 +173,64 @@ def _along(direction: Tensor, start: Probe, objective: Remembered) -> Callable[[
 class Remembered:
     """An objective that knows where the last search ended, and does not compute that twice.
 
+    Parameters
+    ----------
+    evaluate : callable
+        Takes a vector (P,), and returns its loss and its gradient (P,), a vector of its own.
+
     Attributes
     ----------
     n_evaluations : int
         How often it was computed.
+    steepest : float
+        The largest magnitude in the gradient where a search starts, or the last one has ended.
     """
 
-    def __init__(self, evaluate: Evaluate) -> None:
+    def __init__(self, evaluate: Callable[[Vector], tuple[float, Vector]]) -> None:
         self._evaluate = evaluate
         self._end: Probe | None = None
-        self.n_evaluations = 0
+        self.n_evaluations, self.steepest = 0, math.nan
 
     def __call__(self, point: Tensor) -> tuple[float, Tensor]:
-        """Return the loss and the gradient at a point (P,), computed where it is another one than the last end."""
-        if self._end is None or not torch.equal(self._end.point, point):
-            return self.evaluate(point)
-        return self._end.loss, self._end.gradient
+        """Return the loss and the gradient at a point (P,), as any objective of tensors does."""
+        start = self.start(vector(point))
+        return start.loss, tensor(start.gradient)
 
-    def evaluate(self, point: Tensor) -> tuple[float, Tensor]:
-        """Compute the loss and the gradient at a point (P,)."""
+    def start(self, point: Vector) -> Probe:
+        """Return what is found at a point, computed where it is another one than the last end."""
+        if self._end is None or not same(self._end.point, point):
+            loss, gradient = self.evaluate(point)
+            self.steepest = largest(gradient)
+        else:
+            loss, gradient = self._end.loss, self._end.gradient
+        return Probe(0.0, loss, math.nan, point, gradient)
+
+    def evaluate(self, point: Vector) -> tuple[float, Vector]:
+        """Compute the loss and the gradient at a point."""
         self.n_evaluations += 1
-        loss, gradient = self._evaluate(point)
-        return loss, gradient.clone()  # an objective may use its memory again
+        return self._evaluate(point)
 
     def remember(self, end: Probe) -> None:
         """Keep what was found where a search ends."""
-        self._end = end
+        self._end, self.steepest = end, largest(end.gradient)
 
 
-def _curvature(state: dict[str, Any], point: Tensor) -> Curvature:
+def of_vectors(evaluate: Evaluate) -> Callable[[Vector], tuple[float, Vector]]:
+    """Return an objective of tensors, which may use the memory of a gradient again, as one of vectors."""
+
+    def evaluate_vector(point: Vector) -> tuple[float, Vector]:
+        loss, gradient = evaluate(tensor(point))
+        return loss, vector(gradient.clone())
+
+    return evaluate_vector
+
+
+def _curvature(state: dict[str, Any], point: Vector) -> Curvature:
     """Return what a state, which may have been stored, knows of the curvature."""
-    if "pairs" not in state:
-        return Curvature.unknown(point)
-    return Curvature(state["pairs"].to(point), state["products"].cpu().double().numpy())
-
-
-def _largest(values: Tensor) -> float:
-    """Return the largest magnitude; not a number, where one is none."""
-    return float(values.abs().max())
+    moves, changes, products = (state.get(name, ()) for name in ("moves", "changes", "products"))
+    if len(moves) == 0:
+        return Curvature()
+    if isinstance(moves, tuple) and type(moves[0]) is type(point):
+        return Curvature(moves, changes, products, state["scale"])
+    moves, changes = (tuple(vector(tensor(row).to(tensor(point))) for row in rows) for rows in (moves, changes))
+    return Curvature(moves, changes, tuple(map(float, products)), float(state["scale"]))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor
+from skbig.components.optimizers.vectors import Vector, largest
 
 ENOUGH = 1e-4
 """Share of the descent that the slope at the start promises, which a step has to come to."""
@@ -34,8 +34,8 @@ class Probe(NamedTuple):
     step: float
     loss: float
     slope: float
-    point: Tensor
-    gradient: Tensor
+    point: Vector
+    gradient: Vector
 
     @property
     def is_finite(self) -> bool:
@@ -67,7 +67,7 @@ def search(at: Callable[[float], Probe], start: Probe, step: float, closest: flo
         else:
             leaves = trial.slope > 0 if high is None else trial.slope * (high.step - low.step) >= 0
             before, low, high = low, trial, low if leaves else high
-        if high is not None and float((high.point - low.point).abs().max()) <= closest:
+        if high is not None and largest(high.point - low.point) <= closest:
             break
         step = _farther(before, low) if high is None else _between(low, high)
     return low
