@@ -9,3 +9,9 @@ parameters, `sharding.py` cuts a training and puts it together again: its networ
 process is in a launch already. Processes are started by the room `launch`; which of them trains what is decided in
 `estimators/fit_runners.py` and `search/search_runners.py`.
 """
+
+from skbig.distributed.ddp import DDP
+from skbig.distributed.fsdp import FSDP
+from skbig.distributed.tensor import TensorParallel
+
+__all__ = ["DDP", "FSDP", "TensorParallel"]

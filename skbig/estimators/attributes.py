@@ -5,15 +5,17 @@ Everything is NumPy, plain Python, or a component; nothing holds a torch object.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skbig.components.losses.base import Loss
-from skbig.estimators.conformal import Conformity
 from skbig.networks.network import BuiltNetwork
-from skbig.tables.encoding import TableEncoding
-from skbig.tables.sparse_columns import SparseEncoding
+
+if TYPE_CHECKING:
+    from skbig.estimators.conformal import Conformity
+    from skbig.tables.encoding import TableEncoding
+    from skbig.tables.sparse_columns import SparseEncoding
 
 
 class TrainedAttributes:

@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skbig.data.streaming.lazy_rows import LazyRows
-from skbig.distributed.backend import resolve_backend
-from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.fingerprint import fingerprint
 from skbig.engine.state_dict import load_state_dict, missing_from, state_dict
 from skbig.engine.train import EpochReport, Training
+from skbig.estimators.choices import backend_of
 from skbig.estimators.declaration import identifying_parameters
 from skbig.estimators.given import Given
 from skbig.estimators.identity import texts_of
@@ -23,6 +22,9 @@ from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.sklearn_compat import inside_cross_validation
 from skbig.estimators.tensors import on_host
 from skbig.estimators.validation import Validation
+
+if TYPE_CHECKING:
+    from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 
 ENDED = ("converged", "max_iter", "max_time", "callback")
 """Reasons to stop after which nothing is left to train."""
@@ -128,9 +130,11 @@ def directory_of(
         of = "" if held is None or len(held) == 1 else f" {name}"
         identity |= {f"X_val{of}": _of_rows(rows.X), f"y_val{of}": _of(rows.y)}
         identity |= {f"sample_weight_val{of}": _of(rows.weight)}
-    backend = resolve_backend(getattr(estimator, "backend", None))
+    backend = backend_of(getattr(estimator, "backend", None))
     if backend is not None and backend.steps_alone > 1:
         identity["parameter backend"] = repr(backend)
+    from skbig.engine.checkpoint import CheckpointDirectory
+
     return CheckpointDirectory(path, identity)
 
 

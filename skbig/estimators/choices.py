@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,11 +22,13 @@ from skbig.components.optimizers.base import Optimizer
 from skbig.components.penalties import Penalty
 from skbig.components.privacy import DPSGD
 from skbig.components.schedules.base import Schedule, resolve_schedule
-from skbig.distributed.backend import Backend, resolve_backend
 from skbig.estimators.declaration import declared, parameters_of
 from skbig.estimators.hints import hint_for_value
 from skbig.estimators.interface import EstimatorInterface
 from skbig.networks.network import Network
+
+if TYPE_CHECKING:
+    from skbig.distributed.backend import Backend
 
 OPTIONAL = (Penalty, Clipping, Augmentation, Average, DPSGD)
 """Kinds of which None is a choice."""
@@ -124,7 +126,7 @@ def _resolve_anew(estimator: EstimatorInterface, given: Mapping[str, Any]) -> Ch
         network=estimator._make_network(),
         **components,
         rate=components["optimizer"].default_rate if rate == "auto" else float(rate),
-        backend=_named("backend", parameters.get("backend"), owner, resolve_backend),
+        backend=_named("backend", parameters.get("backend"), owner, backend_of),
         parameters=parameters,
     )
     _check_together(choices)
@@ -160,8 +162,17 @@ def component_of(estimator: EstimatorInterface, name: str) -> Component | Backen
     if value is None:
         return None
     if name == "backend":
-        return resolve_backend(value)
+        return backend_of(value)
     return None if kind is None else _way(kind, estimator._for_classes)(value)
+
+
+def backend_of(value: Any) -> Backend | None:
+    """Return the backend that a parameter's value stands for; None is this process, which loads none."""
+    if value is None:
+        return None
+    from skbig.distributed.backend import resolve_backend
+
+    return resolve_backend(value)
 
 
 def device_of(value: Any, owner: str) -> torch.device:

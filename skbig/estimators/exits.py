@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -16,8 +16,10 @@ from skbig.estimators.choices import component_of
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.tensors import on_host
 from skbig.exceptions import ExportError
-from skbig.inference.fitted_network import FittedNetwork
-from skbig.inference.predictor import Predictor
+
+if TYPE_CHECKING:
+    from skbig.inference.fitted_network import FittedNetwork
+    from skbig.inference.predictor import Predictor
 
 _SAME_PARAMETERS = (
     *("alpha", "max_iter", "tol", "shuffle", "warm_start", "early_stopping", "validation_fraction"),
@@ -28,7 +30,7 @@ _SAME_ATTRIBUTES = ("loss_curve_", "loss_", "n_iter_", "t_", "n_features_in_", "
 
 
 class Exits(EstimatorInterface):
-    """What the estimators have for leaving: each is a call into the room `skbig.inference`."""
+    """What the estimators have for leaving: each is a call into the room `skbig.inference`, loaded by it."""
 
     def to_torch(self) -> nn.Module:
         """Return the fitted network as a module of torch, which shares nothing with this estimator.
@@ -137,6 +139,7 @@ class Exits(EstimatorInterface):
         array([[1., 0., 0.]])
         """
         from skbig.inference.one_row import one_row
+        from skbig.inference.predictor import Predictor
 
         check_is_fitted(self)
         frozen = copy.copy(self)
@@ -159,6 +162,8 @@ def _answers_as_ours(kind: type) -> bool:
 
 def fitted_network(estimator: Any) -> FittedNetwork:
     """Return what the predictions of a fitted estimator depend on; the arrays are the estimator's."""
+    from skbig.inference.fitted_network import FittedNetwork
+
     estimator._check_fitted()
     if estimator._reads_texts:
         raise ExportError(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
 from skbig._utils.device import SingleDevice
-from skbig.distributed.backend import Backend
-from skbig.distributed.placement import place_of
-from skbig.distributed.ranks import Ranks
 from skbig.engine.train import Observer, Training
 from skbig.estimators.estimator_training import EstimatorTraining
-from skbig.estimators.joined_fit import JoinedFitRunner
-from skbig.estimators.launched_fit import LaunchedFitRunner
 from skbig.estimators.search_context import inside_candidate
+
+if TYPE_CHECKING:
+    from skbig.distributed.backend import Backend
 
 T = TypeVar("T")
 
@@ -82,7 +80,15 @@ def runner_of(estimator: Any, backend: Backend | None) -> FitRunner:
     """
     if backend is None or (backend.spreads_searches and inside_candidate()):
         return LOCAL
+    # Here, for a fit by this process alone knows of no others.
+    from skbig.distributed.placement import place_of
+
     context, device_type = place_of(estimator.device, backend)
     if context is not None:
+        from skbig.distributed.ranks import Ranks
+        from skbig.estimators.joined_fit import JoinedFitRunner
+
         return JoinedFitRunner(Ranks(context, backend), estimator)
+    from skbig.estimators.launched_fit import LaunchedFitRunner
+
     return LaunchedFitRunner(backend, device_type)

@@ -32,8 +32,8 @@ from skbig.launch.worker_pool import WorkerPool
 T = TypeVar("T")
 
 JOB = "skbig.estimators.fit_worker:train_part"
-# Torch loads it when several processes begin a training: 800 modules, in two seconds.
-LOADED_ONCE = ("torch._dynamo",)
+# Before workers are forked: their job, and what torch loads when several processes begin a training, in two seconds.
+LOADED_ONCE = ("skbig.estimators.fit_worker", "torch._dynamo")
 
 # What lies in the mailbox of a launch. The caller writes ANSWERS and TERMINATE, rank 0 the others.
 RESULT = "result"

@@ -7,7 +7,7 @@ from collections.abc import Callable as Function
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import get_scorer_names
@@ -24,8 +24,10 @@ from skbig.components.param_groups import GroupFactors
 from skbig.components.penalties import Penalty
 from skbig.components.privacy import DPSGD
 from skbig.components.schedules.base import Schedule
-from skbig.distributed.backend import Backend
 from skbig.estimators.declaration import declared, estimator, parameter
+
+if TYPE_CHECKING:
+    from skbig.distributed.backend import Backend
 
 
 @dataclass(frozen=True)

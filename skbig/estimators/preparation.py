@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from skbig._utils.device import SingleDevice, choose_backend, plain_torch
 from skbig.data.folded_rows import folded
 from skbig.data.rows import Rows
 from skbig.data.tensor_rows import TensorRows
-from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 from skbig.engine.history import History, continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -50,6 +49,9 @@ from skbig.estimators.tensors import on_host
 from skbig.estimators.validation import Validation, validation_of
 from skbig.estimators.validation_sets import FOLDS, check_folds, checked_validation, held_out, left_out_by_members
 from skbig.networks.network import BuiltNetwork
+
+if TYPE_CHECKING:
+    from skbig.engine.checkpoint import Checkpoint, CheckpointDirectory
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from skbig.data.rows import Rows
 from skbig.data.streaming.lazy_rows import LazyRows
-from skbig.distributed.rank_processes import RankProcesses
-from skbig.distributed.ranks import Ranks
 from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -25,12 +23,17 @@ from skbig.estimators.prediction import blocks_of, raw_predictions
 from skbig.estimators.validation import Validation
 from skbig.exceptions import DivergenceError
 
+if TYPE_CHECKING:
+    from skbig.distributed.ranks import Ranks
+
 
 def train_as_rank(training: Training, ranks: Ranks, observers: Sequence[Observer], *, everywhere: bool = True) -> None:
     """Train as one of several ranks; observers are told in rank 0.
 
     Where ranks hold parts of the parameters, all of them, or rank 0 alone, have the whole in the end.
     """
+    from skbig.distributed.rank_processes import RankProcesses
+
     training.processes = RankProcesses(ranks)
     if isinstance(training.validation, Validation):
         training.validation = RankValidation(training, ranks)

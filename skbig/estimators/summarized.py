@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from skbig.estimators.exits import fitted_network
 from skbig.estimators.interface import EstimatorInterface
-from skbig.inference.network_summary import NetworkSummary, network_summary
+
+if TYPE_CHECKING:
+    from skbig.inference.network_summary import NetworkSummary
 
 
 class Summarized(EstimatorInterface):
@@ -46,6 +50,8 @@ class Summarized(EstimatorInterface):
         parameters: 67, float64
         memory: weights 536 B, and ... to train on; a row takes 120 B
         """
+        from skbig.inference.network_summary import network_summary
+
         fitted = fitted_network(self)
         kept = [self._progress[name] for name in ("state", "line_search", "tracker")]
         return network_summary(fitted, type(self).__name__, kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sklearn import get_config
@@ -22,6 +22,7 @@ from skbig.search.search_checkpoint import State
 from skbig.search.stack_scheduler import SearchInterrupted
 
 JOB = "skbig.search.search_worker:train_stacks"
+LOADED_ONCE = ("skbig.search.search_worker",)
 
 # What workers leave in the mailbox, each with the number of the evaluation, and one of its own.
 DELIVERY = "delivery"
@@ -85,7 +86,7 @@ class LaunchedSearchRunner:
     """
 
     def __init__(self, options: LaunchOptions) -> None:
-        self._options = options
+        self._options = replace(options, modules=LOADED_ONCE)
         self._states: dict[str, State] = {}
         self._pool: WorkerPool | None = None
 
