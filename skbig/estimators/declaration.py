@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import re
 import textwrap
+from collections.abc import Collection
 from typing import Any, TypeVar, dataclass_transform
 
 from skbig._utils.component import Component
@@ -74,7 +74,7 @@ def estimator(cls: E) -> E:
     """
     _take_over(cls)
     made: Any = dataclasses.dataclass(repr=False, eq=False, match_args=False)(cls)
-    made.__init__ = _hinting(made.__init__)
+    made.__init__ = _hinting(made.__init__, declared(made))
     made.__doc__ = _documented(made.__doc__ or "", declared(made))
     return cls
 
@@ -86,12 +86,17 @@ def _take_over(cls: Any) -> None:
     """
     cls._declares = frozenset(vars(cls).get("__annotations__", {}))
     taken = set(cls._declares)
+    inherited: dict[str, dataclasses.Field[Any]] = {}
+    for base in reversed(cls.__mro__[1:]):
+        inherited |= vars(base).get("__dataclass_fields__", {})
     for base in cls.__mro__[1:]:
         for name in vars(base).get("_declares", frozenset()) - taken:
+            taken.add(name)
             field = vars(base)["__dataclass_fields__"][name]
+            if inherited[name] is field:
+                continue
             setattr(cls, name, dataclasses.field(default=field.default, kw_only=field.kw_only, metadata=field.metadata))
             cls.__annotations__ = {**vars(cls).get("__annotations__", {}), name: field.type}
-            taken.add(name)
 
 
 def declared(cls: Any) -> dict[str, dataclasses.Field[Any]]:
@@ -124,9 +129,8 @@ def given_parameters(estimator: Any) -> dict[str, Any]:
     return {name: value for name, value in values if (name[0] != "_" and name[-1] != "_") or name == SETTINGS}
 
 
-def _hinting(init: Any) -> Any:
+def _hinting(init: Any, known: Collection[str]) -> Any:
     """Let a constructor answer an unknown keyword with a hint; its signature stays what it is."""
-    known = set(inspect.signature(init).parameters)
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
