@@ -19,19 +19,8 @@ from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import Tensor
 
-from skbig.components import (
-    LBFGS,
-    SGD,
-    Adam,
-    ElasticNet,
-    EpsilonInsensitive,
-    Huber,
-    InverseTime,
-    InvScaling,
-    Loss,
-    Optimizer,
-    Plateau,
-)
+from skbig import components
+from skbig.components import Loss, Optimizer, Schedule
 from skbig.components.losses.base import over_columns
 from skbig.data.targets import ClassTargets, RegressionTargets
 from skbig.estimators.initialize import initialize
@@ -146,11 +135,11 @@ def _mlp_parameters(estimator: Any) -> dict[str, Any]:
 
 def _mlp_optimizer(given: SimpleNamespace, estimator: Any) -> Optimizer:
     if given.solver == "adam":
-        return Adam(betas=(given.beta_1, given.beta_2), eps=given.epsilon, eps_hat=True)
+        return components.Adam(betas=(given.beta_1, given.beta_2), eps=given.epsilon, eps_hat=True)
     if given.solver == "sgd":
-        return SGD(momentum=given.momentum, nesterov=given.nesterovs_momentum, rate_in_velocity=True)
+        return components.SGD(momentum=given.momentum, nesterov=given.nesterovs_momentum, rate_in_velocity=True)
     if given.solver == "lbfgs":
-        return LBFGS(max_fun=given.max_fun)
+        return components.LBFGS(max_fun=given.max_fun)
     raise _refusal(estimator, "solver", "'adam', 'sgd' or 'lbfgs'")
 
 
@@ -158,7 +147,7 @@ def _mlp_schedule(given: SimpleNamespace, estimator: Any) -> Any:
     if given.learning_rate == "constant":
         return "constant"
     if given.learning_rate == "invscaling":
-        return InvScaling(power_t=given.power_t)
+        return components.InvScaling(power_t=given.power_t)
     if given.learning_rate == "adaptive":
         return _plateau(given.learning_rate_init, given.n_iter_no_change)
     raise _refusal(estimator, "learning_rate", "'constant', 'invscaling' or 'adaptive'")
@@ -197,8 +186,8 @@ def _sgd_parameters(estimator: Any) -> dict[str, Any]:
         "hidden_layer_sizes": (),
         "activation": "identity",
         "loss": _sgd_loss(given, estimator),
-        "penalty": ElasticNet(given.l1_ratio) if given.penalty == "elasticnet" else given.penalty,
-        "optimizer": SGD(momentum=0.0),
+        "penalty": components.ElasticNet(given.l1_ratio) if given.penalty == "elasticnet" else given.penalty,
+        "optimizer": components.SGD(momentum=0.0),
         "learning_rate": rate,
         "schedule": schedule,
         "batch_size": 1,
@@ -217,9 +206,9 @@ def _sgd_loss(given: SimpleNamespace, estimator: Any) -> Any:
     if given.loss == "huber":
         if given.epsilon == 0:
             raise _refusal(estimator, "epsilon", "greater than 0 with loss='huber'")
-        return Huber(delta=given.epsilon)
+        return components.Huber(delta=given.epsilon)
     if given.loss == "epsilon_insensitive":
-        return EpsilonInsensitive(epsilon=given.epsilon)
+        return components.EpsilonInsensitive(epsilon=given.epsilon)
     if given.loss == "squared_error":
         return given.loss
     raise _refusal(estimator, "loss", "'squared_error', 'huber' or 'epsilon_insensitive'")
@@ -234,12 +223,12 @@ def _sgd_rate(given: SimpleNamespace, estimator: Any, patience: int) -> tuple[fl
     if given.learning_rate == "invscaling":
         if given.power_t < 0:
             raise _refusal(estimator, "power_t", "at least 0")
-        return given.eta0, InvScaling(power_t=given.power_t, unit="step")
+        return given.eta0, components.InvScaling(power_t=given.power_t, unit="step")
     if given.learning_rate == "optimal":
         if given.alpha == 0:
             raise _refusal(estimator, "alpha", "greater than 0 with learning_rate='optimal'")
         # 1 / (alpha (t0 + t - 1)), with Bottou's t0 such that the first rate is alpha^(-1/4).
-        return given.alpha**-0.25, InverseTime(beta=given.alpha**0.75, unit="step")
+        return given.alpha**-0.25, components.InverseTime(beta=given.alpha**0.75, unit="step")
     raise _refusal(estimator, "learning_rate", "'constant', 'optimal', 'invscaling' or 'adaptive'")
 
 
@@ -272,12 +261,12 @@ def _shared_parameters(given: SimpleNamespace, *, early_stopping: bool) -> dict[
     return shared
 
 
-def _plateau(rate: float, patience: float) -> Plateau:
+def _plateau(rate: float, patience: float) -> Schedule:
     """Return scikit-learn's "adaptive": a fifth of the rate at a time, until it is at most 1e-6."""
     last = rate
     while last > 1e-6:
         last /= 5
-    return Plateau(factor=0.2, patience=patience, min_rate=last)
+    return components.Plateau(factor=0.2, patience=patience, min_rate=last)
 
 
 def _refusal(estimator: Any, name: str, wanted: str) -> ValueError:

@@ -8,32 +8,16 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from skbig.components import (
-    SGD,
-    AbsoluteError,
-    Adagrad,
-    Adam,
-    AdamW,
-    ClipNorm,
-    Clipping,
-    Cosine,
-    Exponential,
-    Huber,
-    LogLoss,
-    Loss,
-    NAdam,
-    Optimizer,
-    RMSprop,
-    Schedule,
-    SquaredError,
-    StepDecay,
-)
-from skbig.estimators.module import BigModuleClassifier, BigModuleRegressor
+from skbig import components
+from skbig.components import ClipNorm, Clipping, Loss, Optimizer, Schedule
+
+if TYPE_CHECKING:
+    from skbig.estimators.module import BigModuleClassifier, BigModuleRegressor
 
 _OWN_CODE = (
     *("get_loss", "infer", "forward", "forward_iter", "evaluation_step", "validation_step", "train_step"),
@@ -94,6 +78,8 @@ def from_skorch(net: Any) -> BigModuleClassifier | BigModuleRegressor:
             "from_skorch takes a NeuralNetClassifier, NeuralNetBinaryClassifier or NeuralNetRegressor. Got "
             f"{net!r:.200} instead."
         )
+    from skbig.estimators.module import BigModuleClassifier, BigModuleRegressor
+
     _check_code(net)
     given = _Given(net)
     big: Any = BigModuleClassifier if for_classes else BigModuleRegressor
@@ -187,12 +173,14 @@ def _loss(given: _Given, for_classes: bool) -> tuple[Loss, float]:
 
 
 _CRITERIA: dict[tuple[type[nn.Module], bool], Callable[[Any], tuple[Loss, float]]] = {
-    (nn.CrossEntropyLoss, True): lambda own: (LogLoss(label_smoothing=own.label_smoothing), 1.0),
-    (nn.BCEWithLogitsLoss, True): lambda own: (LogLoss(), 1.0),
-    (nn.MSELoss, False): lambda own: (SquaredError(), 2.0),
-    (nn.L1Loss, False): lambda own: (AbsoluteError(), 1.0),
-    (nn.HuberLoss, False): lambda own: (Huber(own.delta), 1.0),
-    (nn.SmoothL1Loss, False): lambda own: (Huber(own.beta), 1 / own.beta) if own.beta else (AbsoluteError(), 1.0),
+    (nn.CrossEntropyLoss, True): lambda own: (components.LogLoss(label_smoothing=own.label_smoothing), 1.0),
+    (nn.BCEWithLogitsLoss, True): lambda own: (components.LogLoss(), 1.0),
+    (nn.MSELoss, False): lambda own: (components.SquaredError(), 2.0),
+    (nn.L1Loss, False): lambda own: (components.AbsoluteError(), 1.0),
+    (nn.HuberLoss, False): lambda own: (components.Huber(own.delta), 1.0),
+    (nn.SmoothL1Loss, False): lambda own: (
+        (components.Huber(own.beta), 1 / own.beta) if own.beta else (components.AbsoluteError(), 1.0)
+    ),
 }
 
 
@@ -213,10 +201,11 @@ def _optimizer(given: _Given, scale: float) -> tuple[Optimizer, float, dict[str,
     settings = {name: value for name, value in given.of("optimizer").items() if name not in _WITHOUT_EFFECT}
     rate = given.rate = float(settings.pop("lr", given.lr))
     groups = settings.pop("param_groups", None)
-    ours = _OPTIMIZERS.get(given.optimizer)
-    if ours is None:
+    name = _OPTIMIZERS.get(given.optimizer)
+    if name is None:
         names = ", ".join(kind.__name__ for kind in _OPTIMIZERS)
         raise _refusal(f"optimizer={getattr(given.optimizer, '__name__', given.optimizer)!r}", f"use one of {names}")
+    ours: Any = getattr(components, name)
     if settings.pop("maximize", False):
         raise _refusal("optimizer__maximize", "minimise the loss")
     defaults = {name: default for name, default in _defaults(given.optimizer).items() if hasattr(ours(), name)}
@@ -226,24 +215,24 @@ def _optimizer(given: _Given, scale: float) -> tuple[Optimizer, float, dict[str,
     numbers = defaults | settings
     decay = float(numbers["weight_decay"])
     param_groups = _param_groups(groups, rate, decay)
-    if ours is SGD:
+    if name == "SGD":
         rate *= scale
     elif scale != 1:
         numbers["eps"] /= scale
     if "initial_accumulator_value" in numbers:
         numbers["initial_accumulator_value"] /= scale**2
-    if ours is not AdamW and not numbers.get("decoupled_weight_decay"):
+    if name != "AdamW" and not numbers.get("decoupled_weight_decay"):
         numbers["weight_decay"] = decay / scale
     return ours(**numbers), rate, param_groups
 
 
-_OPTIMIZERS: dict[type[torch.optim.Optimizer], Any] = {
-    torch.optim.SGD: SGD,
-    torch.optim.Adam: Adam,
-    torch.optim.AdamW: AdamW,
-    torch.optim.NAdam: NAdam,
-    torch.optim.RMSprop: RMSprop,
-    torch.optim.Adagrad: Adagrad,
+_OPTIMIZERS: dict[type[torch.optim.Optimizer], str] = {
+    torch.optim.SGD: "SGD",
+    torch.optim.Adam: "Adam",
+    torch.optim.AdamW: "AdamW",
+    torch.optim.NAdam: "NAdam",
+    torch.optim.RMSprop: "RMSprop",
+    torch.optim.Adagrad: "Adagrad",
 }
 
 
@@ -309,11 +298,11 @@ def _early_stopping(callback: Any, given: _Given) -> dict[str, Any]:
 def _schedule(callback: Any, given: _Given) -> Schedule:
     policy = callback.policy if isinstance(callback.policy, str) else callback.policy.__name__
     if callback.step_every == "epoch" and policy == "ExponentialLR":
-        return Exponential(callback.gamma)
+        return components.Exponential(callback.gamma)
     if callback.step_every == "epoch" and policy == "StepLR":
-        return StepDecay(callback.step_size, getattr(callback, "gamma", 0.1))
+        return components.StepDecay(callback.step_size, getattr(callback, "gamma", 0.1))
     if callback.step_every == "epoch" and policy == "CosineAnnealingLR" and callback.T_max == given.max_epochs:
-        return Cosine(end=getattr(callback, "eta_min", 0.0) / given.rate)
+        return components.Cosine(end=getattr(callback, "eta_min", 0.0) / given.rate)
     raise _refusal(f"LRScheduler(policy={policy!r})", "choose a schedule here, as schedule='cosine' or a function")
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from skbig._utils.component import _REGISTRY
 from skbig._utils.validation import Interval
 from skbig.components import (
     L2,
@@ -36,8 +35,9 @@ from skbig.components import (
     hyperparameter,
 )
 from skbig.testing import check_component
+from tests.shipped import shipped
 
-SHIPPED = [cls() for kind in _REGISTRY.values() for cls in kind.values() if cls.__module__.startswith("skbig.")]
+SHIPPED = [cls() for cls in shipped()]
 OF_FUNCTIONS = [
     FunctionLoss(lambda raw, y: (raw - y).pow(4)),
     ClassFunctionLoss(lambda raw, y: torch.nn.functional.multi_margin_loss(raw, y, reduction="none")),

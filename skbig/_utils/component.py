@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -21,6 +22,9 @@ from skbig._utils.validation import Constraint, check, plain, shown
 C = TypeVar("C", bound="Component")
 
 _REGISTRY: dict[str, dict[str, type[Component]]] = {}
+_LATE: dict[str, dict[str, tuple[str, str]]] = {}
+"""Of each kind the names that are known before their classes are loaded: module and class of each."""
+
 _registered: list[str] = []
 
 
@@ -52,8 +56,11 @@ class Component:
         super().__init_subclass__(**kwargs)
         cls.name, cls.recordable = name, recordable
         if name is not None:
+            late = _LATE.get(cls.kind, {}).get(name)
+            if late != (cls.__module__, cls.__name__):
+                registered(cls.kind, name)  # loads the class whose place this one takes, which would else come later
+                _registered.append(name)
             _REGISTRY.setdefault(cls.kind, {})[name] = cls
-            _registered.append(name)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the hyperparameters by name, as scikit-learn's ``get_params`` does."""
@@ -144,9 +151,36 @@ def _field_names(cls: Any, fixed: bool = False) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(cls) if not (fixed and f.metadata.get("varies", False)))
 
 
+def late_components(package: str, catalogue: Mapping[str, Mapping[str, Mapping[str, str]]]) -> dict[str, list[str]]:
+    """Make the components of a package known by their names, each of which is loaded when it is asked for.
+
+    Parameters
+    ----------
+    package : str
+    catalogue : mapping
+        By kind, and then by module within the package: the class of each name.
+
+    Returns
+    -------
+    homes : dict of list of str
+        The classes of each module.
+    """
+    homes = {}
+    for kind, modules in catalogue.items():
+        for module, classes in modules.items():
+            homes[module] = [*classes.values()]
+            late = {name: (f"{package}.{module}", each) for name, each in classes.items()}
+            _LATE.setdefault(kind, {}).update(late)
+    return homes
+
+
 def registered(kind: str, name: Any) -> Any:
     """Return the class of a registered name now; a class that is defined anew takes the place of the old one."""
-    return _REGISTRY.get(kind, {}).get(name) if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return None
+    found = _REGISTRY.get(kind, {}).get(name)
+    late = _LATE.get(kind, {}).get(name)
+    return found if found is not None or late is None else getattr(import_module(late[0]), late[1])
 
 
 def n_registered() -> int:
@@ -156,7 +190,7 @@ def n_registered() -> int:
 
 def names(kind: str) -> list[str]:
     """Return the registered names of a kind."""
-    return sorted(_REGISTRY.get(kind, {}))
+    return sorted({*_REGISTRY.get(kind, {}), *_LATE.get(kind, {})})
 
 
 def resolve(interface: type[C], value: Any, *, optional: bool = False) -> C | None:
@@ -168,8 +202,8 @@ def resolve(interface: type[C], value: Any, *, optional: bool = False) -> C | No
         return value
     if isinstance(value, type) and issubclass(value, interface):
         return value()
-    if isinstance(value, str) and value in _REGISTRY.get(interface.kind, {}):
-        return _REGISTRY[interface.kind][value]()  # type: ignore[return-value]
+    if (named := registered(interface.kind, value)) is not None:
+        return named()
     if value is None and optional:
         return None
     raise ValueError(_unresolved(interface, value, optional))

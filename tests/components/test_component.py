@@ -15,6 +15,7 @@ from skbig import networks
 from skbig._utils import component as registry
 from skbig._utils.component import Component, hyperparameter, names, place, resolve, stack, stack_values
 from skbig._utils.validation import Boolean, Each, Interval, Options
+from tests.shipped import shipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +46,7 @@ def toolbox(monkeypatch):
     monkeypatch.setitem(registry._REGISTRY, "tool", {"saw": Saw, "hammer": Hammer})
 
 
-SHIPPED = [cls for kind in registry._REGISTRY.values() for cls in kind.values() if cls.__module__.startswith("skbig.")]
-every_shipped = pytest.mark.parametrize("cls", SHIPPED, ids=lambda cls: f"{cls.kind}-{cls.name}")
+every_shipped = pytest.mark.parametrize("cls", shipped(), ids=lambda cls: f"{cls.kind}-{cls.name}")
 
 
 class TestResolve:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from skbig._utils.component import _REGISTRY, Component, place, stack
+from skbig._utils.component import Component, place, stack
 from skbig._utils.random import Noise, step_keys
 from skbig._utils.validation import Boolean, Each, Interval, Options
 from skbig.components.augmentations import Augmentation
@@ -31,11 +31,11 @@ from skbig.components.penalties import Penalty
 from skbig.components.schedules.base import Progress, Schedule
 from skbig.components.schedules.decays import Plateau
 from skbig.networks import Network, TrainingPass
+from tests.shipped import shipped
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 # Privacy is a law of whole steps, and has tests of its own.
-KINDS = [classes for kind, classes in _REGISTRY.items() if kind != "privacy"]
-SHIPPED = [cls for classes in KINDS for cls in classes.values() if cls.__module__.startswith("skbig.")]
+SHIPPED = shipped(without="privacy")
 ALL = slice(0, 3)
 
 

@@ -190,7 +190,8 @@ def test_what_a_hint_names_exists(name: str) -> None:
 def test_the_values_that_hints_propose_are_legal(parameter: str) -> None:
     """What a hint says a value is here can be written in Python, and an estimator takes it."""
     for meaning in hints._VALUES[parameter]:
-        value = eval(compile(ast.parse(meaning, mode="eval"), parameter, "eval"), vars(components).copy())
+        known = {each: getattr(components, each) for each in components.__all__}
+        value = eval(compile(ast.parse(meaning, mode="eval"), parameter, "eval"), known)
         for_classes = parameter != "loss" or resolve(components.Loss, value).for_classes
         resolve_choices((BigMLPClassifier if for_classes else BigMLPRegressor)(**{parameter: value}))
 

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 KINDS = ("optimizer", "schedule", "penalty", "clipping", "augmentation", "loss")
 NAMED = [(kind, name) for kind in KINDS for name in names(kind)]
-CLASSES = [kind for kind in vars(components).values() if isinstance(kind, type) and issubclass(kind, Component)]
+EXPORTED = [getattr(components, name) for name in components.__all__]
+CLASSES = [kind for kind in EXPORTED if isinstance(kind, type) and issubclass(kind, Component)]
 CLASS_OF = {(kind.kind, kind.name): kind for kind in CLASSES}
 POSITIVE = np.abs(VALUES) + 0.1
 
