@@ -33,6 +33,7 @@ class RankExecutor:
     """
 
     steps_at_once = 256
+    choice = None
 
     def __init__(self, members: Members, recipe: Recipe, mean_weight: float, ranks: Ranks, *, records: bool) -> None:
         self._members, self._recipe, self._mean_weight, self._ranks = members, recipe, mean_weight, ranks

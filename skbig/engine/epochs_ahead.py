@@ -72,13 +72,13 @@ class EpochsAhead(MiniBatchEpochs):
         self._n_given = 0
         self._goes_ahead = True
 
-    def run(self) -> EpochResult:
+    def _epoch(self) -> EpochResult:
         """Give the result of one epoch."""
         if not self._results and self._goes_ahead:
             self._block, self._n_given = None, 0
             self._goes_ahead = self._compute(self._n_epochs())
         if not self._results:
-            return super().run()
+            return super()._epoch()
         result, rows = self._results[0], self._members.rows + self._all.n_rows
         self._n_given += 1  # no call is between these, so that Ctrl-C is not, either
         self._members.steps += self._n_steps

@@ -104,14 +104,15 @@ def kept(form: Any, members: Members, bound: BoundViews) -> Replay | None:
     return None if recording is None else recording.bind(members, bound)
 
 
-def keep(form: Any, replay: Any, members: Members) -> None:
-    """Keep what has been recorded with some members."""
+def keep(form: Any, replay: Any, members: Members) -> bool:
+    """Keep what has been recorded with some members; return whether it can be: it writes to nothing but them."""
     recording = None if form is None else _without_members(replay, members)
     if recording is None:
-        return
+        return False
     if len(_kept) >= MOST:
         _kept.clear()
     _kept[form] = recording
+    return True
 
 
 def steps_taken(form: Any, n_steps: int) -> int:

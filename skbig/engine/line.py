@@ -24,12 +24,13 @@ class Value:
 
 @dataclass(eq=False)
 class Line:
-    """One operation: what it takes and what it makes."""
+    """One operation: what it takes and what it makes, and whether it is on one thread, whatever the others are on."""
 
     operation: Any
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
     results: list[Value | None]
+    on_one_thread: bool = False
 
     @property
     def changes_input(self) -> bool:

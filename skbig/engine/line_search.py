@@ -11,12 +11,12 @@ from functools import partial
 
 import numpy as np
 
+from skbig._utils.threads import thread_count
 from skbig.components.optimizers.lbfgs import LBFGS, Remembered
 from skbig.components.schedules.base import Progress
 from skbig.data.batch import Batch
 from skbig.data.rows import Rows
 from skbig.engine.epoch import Clock, EpochResult, column
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.kept_tables import form_of_tables, kept_table
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig._utils.threads import thread_count
 from skbig.components.schedules.base import Progress
 from skbig.data.batch import Batch
 from skbig.data.poisson_rows import PoissonRows
@@ -75,6 +76,11 @@ class MiniBatchEpochs:
 
     def run(self) -> EpochResult:
         """Train one epoch."""
+        choice = self.executor.choice
+        with thread_count(None if choice is None else choice.best):
+            return self._epoch()
+
+    def _epoch(self) -> EpochResult:
         members = self._members
         total, seen = np.zeros(members.n_members), np.zeros(1, dtype=int)
         for batches in self._steps(members.epochs):

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from skbig._utils.random import Noise
+from skbig._utils.threads import thread_count
 from skbig.components.optimizers.vectors import Vector, vector
 from skbig.data.batch import Batch
 from skbig.engine.executors.recorded import MIN_STEPS_TO_RECORD
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import form_of, tensors_of
 from skbig.engine.kept_recordings import form_of_step, form_of_training, keep, kept, steps_taken
 from skbig.engine.members import Members

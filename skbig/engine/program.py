@@ -60,10 +60,10 @@ class Program:
         self._n_constants += 1
         return Value(f"c{self._n_constants}", tensor, constant=True)
 
-    def add(self, operation: Any, args: Any, kwargs: Any, result: Any) -> None:
+    def add(self, operation: Any, args: Any, kwargs: Any, result: Any, on_one_thread: bool) -> None:
         """Add a recorded call, unless it does nothing."""
         arguments, keywords = self._values_in(args), self._values_in(kwargs)
-        line = Line(operation, arguments, keywords, [])
+        line = Line(operation, arguments, keywords, [], on_one_thread)
         if (same := self._same_as(line, result)) is not None:
             self._values[id(result)] = same
         else:

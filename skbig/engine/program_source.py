@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skbig._utils.threads import on_one_thread
 from skbig.engine.branches import Branches
 from skbig.engine.line import Line, Value
 
@@ -75,6 +76,8 @@ class _Writer:
         function = self._function(line.operation)
         arguments = [self.text(argument) for argument in line.arguments]
         arguments += [f"{key}={self.text(value)}" for key, value in line.keywords.items()]
+        if line.on_one_thread and not line.is_view:
+            arguments, function = [function, *arguments], self._name(on_one_thread, "on_one_thread")
         if branch is not None:
             arguments = [str(branch), function, *arguments]
             function = self._name(self._aside, "aside")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from skbig._utils.operations import DispatchMode, draws, looks
@@ -36,7 +37,7 @@ def record(
     """
     with _Recorder() as recorder:
         result = function(*inputs)
-    if any(looks(operation, args) or draws(operation, args, kwargs) for operation, args, kwargs, _ in recorder.calls):
+    if any(looks(operation, args) or draws(operation, args, kwargs) for operation, args, kwargs, *_ in recorder.calls):
         raise NotReplayable
     program = Program(inputs)
     for call in recorder.calls:
@@ -54,10 +55,11 @@ class _Recorder(DispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]] = []
+        self._n_threads = torch.get_num_threads()
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         result = operation(*args, **(kwargs or {}))
-        self.calls.append((operation, args, kwargs or {}, result))
+        self.calls.append((operation, args, kwargs or {}, result, torch.get_num_threads() < self._n_threads))
         return result

@@ -14,11 +14,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from skbig._utils.threads import thread_count
 from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
 from skbig.engine.epoch import ADVICE, Clock, EpochResult
 from skbig.engine.epochs_ahead import EpochsAhead, may_go_ahead
-from skbig.engine.executors.threads import thread_count, useful_threads
+from skbig.engine.executors.threads import useful_threads
 from skbig.engine.history import History
 from skbig.engine.line_search import LineSearchEpochs
 from skbig.engine.members import Members

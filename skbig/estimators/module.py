@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skbig._utils.device import SingleDevice, choose_backend
+from skbig._utils.threads import thread_count
 from skbig._utils.validation import Constraint, Each, Instance, Options
 from skbig.components.losses.base import Loss
 from skbig.data.array_rows import ArrayRows
@@ -23,7 +24,6 @@ from skbig.data.rows import as_tensor
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.streaming.reader import whole_numbers
 from skbig.data.tensor_rows import TensorRows, torch_dtype
-from skbig.engine.executors.threads import thread_count
 from skbig.estimators.attributes import ModuleAttributes
 from skbig.estimators.choices import Choices
 from skbig.estimators.classification import Classifier

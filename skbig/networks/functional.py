@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
+from skbig._utils.threads import on_one_thread
 from skbig.networks.layer import Total, itself
 
 EPSILON = 1e-5
@@ -50,7 +51,7 @@ def transposed_product(X: Tensor | SparseRows, gradient: Tensor) -> Tensor:
     if _prefers_onednn(X, gradient.shape[1]):
         return _onednn_product(X.t(), gradient.t())
     if _is_narrow(X, gradient.shape[1]):
-        return torch.mm(gradient.t(), X).t()
+        return on_one_thread(torch.mm, gradient.t(), X).t()
     return torch.mm(X.t(), gradient)
 
 
@@ -111,18 +112,21 @@ class _OneDnnAffine(torch.autograd.Function):
 
 
 class _NarrowAffine(torch.autograd.Function):
-    """The product with few outputs, computed as its transpose: where MKL is slow, three times as fast."""
+    """The product with few outputs, computed as its transpose: where MKL is slow, three times as fast.
+
+    Several threads would share the outputs so that the bits depend on how many there are.
+    """
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(X, weight)
-        return torch.addmm(bias.view(-1, 1), weight.t(), X.t()).t()
+        return on_one_thread(torch.addmm, bias.view(-1, 1), weight.t(), X.t()).t()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         X, weight = ctx.saved_tensors
         for_X = torch.mm(gradient, weight.t()) if ctx.needs_input_grad[0] else None
-        return for_X, torch.mm(gradient.t(), X).t(), gradient.sum(0, keepdim=True)
+        return for_X, on_one_thread(torch.mm, gradient.t(), X).t(), gradient.sum(0, keepdim=True)
 
 
 def _onednn_product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from sklearn import config_context, get_config
 
 from skbig._utils.device import plain_torch
-from skbig.engine.executors.threads import thread_count
+from skbig._utils.threads import thread_count
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.engine.train import EpochReport, Training

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from skbig._utils.extras import import_extra
-from skbig.engine.executors.threads import thread_count
+from skbig._utils.threads import thread_count
 from skbig.serving.app import Models, create_app
 from skbig.serving.limits import Limits
 from skbig.serving.trust import Trust

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import distributed
 
+from skbig._utils.threads import thread_count
 from skbig.components import AbsoluteError, ClipNorm, FunctionSchedule
 from skbig.distributed import deferred_allreduce
 from skbig.distributed.rank_processes import RankProcesses
 from skbig.distributed.ranks import Ranks
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.processes import ONE_PROCESS
 from skbig.engine.train import train
 from skbig.exceptions import DivergenceError

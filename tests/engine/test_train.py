@@ -13,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig._utils.threads import thread_count
 from skbig.components import LBFGS, SGD, Adam, AdamW, Mixup, Plateau
 from skbig.data.rows import place_rows
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.train import EpochReport, Validated, train
 from skbig.exceptions import DivergenceError
 from skbig.from_sklearn import from_sklearn

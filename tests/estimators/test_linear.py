@@ -10,8 +10,8 @@ from scipy import sparse
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 
 from skbig import BigGridSearchCV, BigLinearClassifier, BigLinearRegressor
+from skbig._utils.threads import thread_count
 from skbig.components import LBFGS
-from skbig.engine.executors.threads import thread_count
 from tests.searching import assert_same_search
 
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations")

@@ -22,9 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skbig import BigHalvingGridSearchCV, BigTabularClassifier, BigTabularRegressor
+from skbig._utils.threads import thread_count
 from skbig.components import Quantile
 from skbig.data import open_parquet
-from skbig.engine.executors.threads import thread_count
 from skbig.estimators.calibration import SPREAD
 from skbig.estimators.conformal import conformity
 from skbig.tables.encoding import TableEncoding

@@ -16,13 +16,13 @@ import psutil
 from scipy import sparse
 
 from skbig import DDP, FSDP, BigMLPClassifier, BigMLPRegressor, TensorParallel
+from skbig._utils.threads import thread_count
 from skbig.components import DPSGD, SGD, Mixup, Plateau
 from skbig.data.rows import DENSE_FEATURES
 from skbig.distributed.backend import Backend
 from skbig.distributed.ranks import Ranks
 from skbig.distributed.sharding import ShardedTraining
 from skbig.engine import train as loop
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.history import History
 from skbig.engine.stopping import StoppingTracker
 from skbig.engine.train import Training

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from skbig._utils.threads import thread_count
 from skbig.components import ClipNorm, Cosine, Mixup, Muon, NAdam
 from skbig.data.rows import place_rows
 from skbig.data.sources.array import ArraySource
@@ -18,7 +19,6 @@ from skbig.data.stacked_rows import StackedRows
 from skbig.data.streamed_rows import stream_rows
 from skbig.data.tensor_rows import TensorRows
 from skbig.engine.executors.cuda_graph import GraphedExecutor
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from skbig import BigMLPClassifier
+from skbig._utils.threads import thread_count
 from skbig.components import SGD, Adam, ClipNorm, ClipValue, FocalLoss, LogLoss
 from skbig.engine import kept_recordings
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.kept_recordings import forget
 from skbig.estimators.choices import resolve_choices

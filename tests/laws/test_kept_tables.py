@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from skbig._utils.component import names
+from skbig._utils.threads import thread_count
 from skbig.components import SGD
 from skbig.engine import kept_tables, minibatch
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.members import Members
 from tests.fitting import BINARY, X, fitted, small
 from tests.small import assert_close, factors, kept, mini_batches, new_members, recipe, rows

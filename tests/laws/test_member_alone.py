@@ -12,6 +12,7 @@ import torch
 from skbig import BigMLPClassifier, BigMLPRegressor
 from skbig._utils.component import place, stack
 from skbig._utils.random import member_seeds
+from skbig._utils.threads import thread_count
 from skbig.components import (
     L1,
     LBFGS,
@@ -36,7 +37,6 @@ from skbig.components import (
     SwapNoise,
 )
 from skbig.components.param_groups import ParamGroups
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe

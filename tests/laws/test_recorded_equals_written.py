@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from skbig import BigMLPRegressor
+from skbig._utils.threads import thread_count
 from skbig.components import L1, LBFGS, Adam, ClipNorm, GroupL1, Loss, Mixup, Muon
 from skbig.data.rank_rows import RankRows, RankSlice
 from skbig.data.rows import Rows
 from skbig.engine.executors.recorded import RecordedExecutor
-from skbig.engine.executors.threads import thread_count
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.recipe import Recipe
 from skbig.engine.step_inputs import inputs_of_steps

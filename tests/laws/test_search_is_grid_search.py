@@ -19,7 +19,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, PolynomialFeatures, StandardScaler
 
-from skbig.engine.executors.threads import thread_count
+from skbig._utils.threads import thread_count
 from tests.candidates import APART, STACKED
 from tests.fitting import BINARY, MULTICLASS, N_ROWS, TASKS, WORDS, X, target
 from tests.searching import (

@@ -20,8 +20,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from torch import distributed
 
 from skbig import DDP, BigGridSearchCV, BigHalvingGridSearchCV, BigRandomizedSearchCV
+from skbig._utils.threads import thread_count
 from skbig.distributed.ranks import Ranks
-from skbig.engine.executors.threads import thread_count
 from skbig.launch.worker_context import WorkerContext
 from tests.fitting import BINARY, N_ROWS, VALUES, WORDS, X, small, weights_of
 from tests.searching import last_of, seen

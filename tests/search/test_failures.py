@@ -9,8 +9,8 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 
 from skbig import BigGridSearchCV, BigMLPClassifier
+from skbig._utils.threads import thread_count
 from skbig.engine import population
-from skbig.engine.executors.threads import thread_count
 from tests.fitting import BINARY, MULTICLASS, X, target
 from tests.searching import (
     EARLY,

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skbig import BigGridSearchCV, BigHalvingGridSearchCV, BigMLPClassifier
-from skbig.engine.executors.threads import thread_count
+from skbig._utils.threads import thread_count
 from tests.fitting import WORDS, X, fitted, small, weights_of
 from tests.search.alike import assert_alike, piped
 from tests.searching import noting

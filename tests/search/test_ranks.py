@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import distributed
 
 from skbig import DDP, BigGridSearchCV, BigMLPClassifier
-from skbig.engine.executors.threads import thread_count
+from skbig._utils.threads import thread_count
 from skbig.exceptions import WorkerError
 from skbig.launch import worker_pool
 from skbig.launch.launch_options import LaunchOptions

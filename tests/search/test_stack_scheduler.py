@@ -24,7 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
 from skbig import BigGridSearchCV, BigHalvingGridSearchCV
-from skbig.engine.executors.threads import thread_count
+from skbig._utils.threads import thread_count
 from skbig.engine.population import Population
 from skbig.search.pipeline_cache import content_hash
 from tests.fitting import BINARY, WORDS, X, fitted, small, weights_of

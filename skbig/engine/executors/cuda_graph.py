@@ -49,6 +49,7 @@ class GraphedExecutor:
     """
 
     differentiate = None
+    choice = None
 
     def __init__(self, members: Members, recipe: Recipe, mean_weight: Any, capture: Capture) -> None:
         self._members, self._recipe, self._capture = members, recipe, capture

@@ -13,6 +13,7 @@ from skbig.data.batch import Batch
 from skbig.engine.executors.capture import CudaCapture
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.recorded import RecordedExecutor
+from skbig.engine.executors.thread_choice import ThreadChoice
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -33,6 +34,8 @@ class Executor(Protocol):
         Into how many parts a batch is split, to need less memory; the result is the same.
     differentiate : callable or None
         How a batch is differentiated; None: in this process alone.
+    choice : ThreadChoice or None
+        On how many threads a step is fastest, where that is a question.
     """
 
     @property
@@ -43,6 +46,9 @@ class Executor(Protocol):
 
     @property
     def differentiate(self) -> Differentiate | None: ...
+
+    @property
+    def choice(self) -> ThreadChoice | None: ...
 
     n_parts: int
 

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skbig._utils.threads import thread_count
 from skbig.data.batch import Batch
 from skbig.engine.branches import Branches
+from skbig.engine.executors.thread_choice import OnThreads, ThreadChoice, kept_choice
 from skbig.engine.executors.written import WrittenExecutor, form_of, tensors_of
 from skbig.engine.kept_recordings import BoundViews, form_of_step, form_of_training, keep, kept, steps_taken
 from skbig.engine.members import Members
@@ -38,6 +40,8 @@ class RecordedExecutor:
         As of `WrittenExecutor`; a batch in several parts is computed as written.
     records : bool
         Whether steps are recorded: until one has looked at the value of a tensor.
+    choice : ThreadChoice or None
+        On how many threads a replay is fastest, once it is a question.
     """
 
     differentiate = None
@@ -49,6 +53,8 @@ class RecordedExecutor:
         self._programs: dict[Any, Callable[..., Tensor]] = {}
         self._bound: BoundViews = {}
         self.records = True
+        self.choice: ThreadChoice | None = None
+        self._n_threads = torch.get_num_threads()
 
     @property
     def name(self) -> str:
@@ -80,11 +86,12 @@ class RecordedExecutor:
         program = self._programs.get(form)
         if program is not None:
             return program(*inputs)
-        whole = form_of_step(self._training, form, self._written.strength(batch), inputs)
-        program = kept(whole, self._members, self._bound)
-        if program is None:
-            return self._first(batch, numbers, whole)
-        self._programs[form] = program
+        with thread_count(self._n_threads):
+            whole = form_of_step(self._training, form, self._written.strength(batch), inputs)
+            program = kept(whole, self._members, self._bound)
+            if program is None:
+                return self._first(batch, numbers, whole)
+            program = self._programs[form] = self._on_threads(program, form)
         return program(*inputs)
 
     @cached_property
@@ -99,14 +106,23 @@ class RecordedExecutor:
 
     def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """The reference."""
-        return self._written.step_as_written(batch, numbers)
+        with thread_count(self._n_threads):
+            return self._written.step_as_written(batch, numbers)
+
+    def _on_threads(self, program: Callable[..., Tensor], form: Any) -> Callable[..., Tensor]:
+        """Let the clock choose the number of threads of a program that is kept, where there are several."""
+        if self._n_threads == 1 or self._members.flat.device.type != "cpu":
+            return program
+        if self.choice is None:
+            self.choice = kept_choice(self._training, form, self._n_threads)
+        return OnThreads(program, self._members, self.choice, form)
 
     def _record(self, batch: Batch, numbers: StepInputs, form: Any) -> Tensor:
         before = self._members.copy()
         try:
             loss, program = recorded(self._written, batch, numbers)
-            self._programs[form_of(batch)] = program
-            keep(form, program, self._members)
+            is_kept = keep(form, program, self._members)
+            self._programs[form_of(batch)] = self._on_threads(program, form_of(batch)) if is_kept else program
         except NotReplayable:
             self.records = False
             self._members.restore(before)

@@ -31,6 +31,7 @@ class WrittenExecutor:
     name = "written"
     differentiate = None
     steps_at_once = 256
+    choice = None
 
     def __init__(self, members: Members, recipe: Recipe, mean_weight: Any) -> None:
         self._members = members
