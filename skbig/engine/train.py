@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,13 +21,15 @@ from skbig.engine.epoch import ADVICE, Clock, EpochResult
 from skbig.engine.epochs_ahead import EpochsAhead, may_go_ahead
 from skbig.engine.executors.threads import useful_threads
 from skbig.engine.history import History
-from skbig.engine.line_search import LineSearchEpochs
 from skbig.engine.members import Members
 from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.engine.processes import ONE_PROCESS, AnyRows, Processes
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
 from skbig.exceptions import DivergenceError, InterruptedWarning
+
+if TYPE_CHECKING:
+    from skbig.engine.line_search import LineSearchEpochs
 
 
 @dataclass(frozen=True)
@@ -327,6 +329,8 @@ def epochs_of(
 ) -> MiniBatchEpochs | LineSearchEpochs:
     """Return the kind of epochs that the optimizer takes; where the weights are not watched, short ones go ahead."""
     if recipe.optimizer.full_batch:
+        from skbig.engine.line_search import LineSearchEpochs
+
         assert isinstance(rows, Rows) and failed is None, "members of a line search are not stacked"
         return LineSearchEpochs(members, rows, recipe, clock, first_epoch)
     alone = processes is ONE_PROCESS and failed is None and not watched

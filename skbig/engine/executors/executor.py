@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from skbig.data.batch import Batch
-from skbig.engine.executors.capture import CudaCapture
-from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.executors.thread_choice import ThreadChoice
 from skbig.engine.executors.written import WrittenExecutor
@@ -68,6 +66,9 @@ def choose_executor(members: Members, recipe: Recipe, mean_weight: Any, *, n_ste
         return WrittenExecutor(members, recipe, mean_weight)
     drawn_outside = recipe.privacy is not None and recipe.privacy.secure
     if device.type == "cuda" and not (drawn_outside or torch.cuda.is_current_stream_capturing()):
+        from skbig.engine.executors.capture import CudaCapture
+        from skbig.engine.executors.cuda_graph import GraphedExecutor
+
         return GraphedExecutor(members, recipe, mean_weight, CudaCapture(device))
     if device.type == "cpu":
         return RecordedExecutor(members, recipe, mean_weight, n_steps)
