@@ -60,7 +60,7 @@ from time import perf_counter
 start = perf_counter()
 import torch, sklearn.neural_network
 between = perf_counter()
-import skbig
+from skbig import BigMLPClassifier, BigMLPRegressor
 print(between - start, perf_counter() - between)
 """
 
@@ -81,8 +81,8 @@ SECTIONS = {
     "busy": PairSection(
         f"{MIDDLE}: {MIDDLE.size()}, on {N_THREADS} threads and on one, with {N_LOOPS} busy programs beside or none",
         {
-            "beside-loops": partial(second_thread, "beside-loops", N_LOOPS, 1 / LOST_AT_MOST),
             "quiet": partial(second_thread, "quiet", 0, 1.0),
+            "beside-loops": partial(second_thread, "beside-loops", N_LOOPS, 1 / LOST_AT_MOST),
         },
     ),
     "import": PairSection("the import", {"skbig": imported}),

@@ -9,6 +9,7 @@ where the numbers have the same bits on all of them, which is looked at first.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -25,11 +26,12 @@ STEPS_BEFORE = 4
 TIMED = 2
 """So many steps are timed, after one that wakes the threads."""
 
-SPENT_BETWEEN = 300
-"""Times the seconds of a step on some threads that pass until they are tried again."""
+SPENT_BETWEEN, AT_MOST, AT_LEAST = 300, 1.0, 100
+"""Times the seconds of a step on some threads that pass until they are tried again; or a second, if that is less, but
+not less than so many times."""
 
-NEWEST = 0.2
-"""The weight of the newest step in the mean."""
+NEWEST = 8
+"""The mean is that of so many steps that were timed last, but for the slowest: what happens once says nothing."""
 
 MOST = 128
 """So many choices are kept."""
@@ -51,7 +53,7 @@ class ThreadChoice:
     agrees : dict
         Of each form of a batch that has been looked at, whether its steps have the same bits on any of them.
     seconds : dict
-        The mean time of a step on so many threads, where newer ones count more; infinite, until some are timed.
+        The mean time of a step on so many threads, as it is now; infinite, until some are timed.
     best : int
         The count that is fastest.
     """
@@ -62,6 +64,7 @@ class ThreadChoice:
         self.seconds = dict.fromkeys(self.counts, math.inf)
         self.best = most
         self._timed_form = timed_form
+        self._newest = {count: deque[float](maxlen=NEWEST) for count in self.counts}
         self._tried_at = dict.fromkeys(self.counts, -math.inf)
         self._n_steps, self._spent = 0, 0.0
         self._tries, self._n_left = most, 0
@@ -91,7 +94,9 @@ class ThreadChoice:
     def _is_due(self, count: int) -> bool:
         if self.seconds[count] == math.inf:
             return True
-        return count != self.best and self._spent - self._tried_at[count] >= SPENT_BETWEEN * self.seconds[count]
+        step = self.seconds[count]
+        wait = min(SPENT_BETWEEN * step, max(AT_MOST, AT_LEAST * step))
+        return count != self.best and self._spent - self._tried_at[count] >= wait
 
     def took(self, form: Any, count: int, seconds: float) -> None:
         """Take in the time of a step."""
@@ -103,8 +108,9 @@ class ThreadChoice:
             self._n_left = max(0, self._n_left - 1)  # trainings on other threads may count, too
             self._tried_at[count] = self._spent
         if not wakes:
-            before = self.seconds[count]
-            self.seconds[count] = seconds if before == math.inf else before + NEWEST * (seconds - before)
+            newest = self._newest[count]
+            newest.append(seconds)
+            self.seconds[count] = (sum(newest) - max(newest)) / (len(newest) - 1) if len(newest) > 1 else seconds
             self.best = min(self.counts, key=self.seconds.__getitem__)
 
 
