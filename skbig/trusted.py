@@ -11,6 +11,7 @@ from skbig.components import DPSGD, Component
 from skbig.distributed.ddp import DDP
 from skbig.distributed.fsdp import FSDP
 from skbig.distributed.tensor import TensorParallel
+from skbig.engine.curve import Curve
 from skbig.estimators.conformal import Conformity
 from skbig.estimators.linear import BigLinearClassifier, BigLinearRegressor
 from skbig.estimators.mlp import BigMLPClassifier, BigMLPRegressor
@@ -62,7 +63,7 @@ def trusted_types() -> list[str]:
     >>> (loaded.predict(X) == model.predict(X)).all()
     np.True_
     """
-    ours = [*_ESTIMATORS, *_BACKENDS, BuiltNetwork, OneVersusRestLogLoss, DPSGD]
+    ours = [*_ESTIMATORS, *_BACKENDS, BuiltNetwork, Curve, OneVersusRestLogLoss, DPSGD]
     ours += [*_concrete(components), *_concrete(networks)]
     ours += [*(getattr(search, name) for name in search.__all__), EnsembleClassifier, EnsembleRegressor]
     splitters = [kind for kind in vars(model_selection).values() if isinstance(kind, type) and hasattr(kind, "split")]

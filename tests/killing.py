@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from skbig.engine import checkpoint as checkpoint_module
+from skbig.engine.curve import Curve
 from skbig.engine.line_search import LineSearchEpochs
 from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.exceptions import CheckpointWarning
@@ -76,7 +77,7 @@ def bits(value: Any) -> Any:
         return value.hex()
     if isinstance(value, Mapping):
         return {name: bits(item) for name, item in value.items()}
-    return [bits(item) for item in value] if isinstance(value, list | tuple) else value
+    return [bits(item) for item in value] if isinstance(value, list | tuple | Curve) else value
 
 
 def learnt(estimator: Any) -> dict[str, Any]:

@@ -5,10 +5,12 @@ Legend: M members.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from skbig.engine.curve import Curve
 
 MORE = "more/"
 """What the names of curves begin with that only some trainings have."""
@@ -20,8 +22,8 @@ class History:
 
     Attributes
     ----------
-    loss, rate, validation_loss, validation_score : list of ndarray
-    more : dict of list of ndarray
+    loss, rate, validation_loss, validation_score : Curve
+    more : dict of Curve
         What else is noted down of the validation rows, by name.
     stop_reason : str
         Why the training has ended.
@@ -29,30 +31,38 @@ class History:
         How its steps were executed, in the end.
     """
 
-    loss: list[np.ndarray] = field(default_factory=list)
-    rate: list[np.ndarray] = field(default_factory=list)
-    validation_loss: list[np.ndarray] = field(default_factory=list)
-    validation_score: list[np.ndarray] = field(default_factory=list)
-    more: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    loss: Curve = field(default_factory=Curve)
+    rate: Curve = field(default_factory=Curve)
+    validation_loss: Curve = field(default_factory=Curve)
+    validation_score: Curve = field(default_factory=Curve)
+    more: dict[str, Curve] = field(default_factory=dict)
     stop_reason: str = ""
     executor: str = ""
 
-    def curves(self) -> dict[str, list[np.ndarray]]:
+    def curves(self) -> dict[str, Curve]:
         """Return every curve by name."""
-        always = {name: value for name, value in vars(self).items() if isinstance(value, list)}
+        always = {name: value for name, value in vars(self).items() if isinstance(value, Curve)}
         return always | {f"{MORE}{name}": curve for name, curve in self.more.items()}
 
+    def take(self, curves: Mapping[str, Curve]) -> None:
+        """Have other curves, by their names."""
+        for name, curve in curves.items():
+            if name.startswith(MORE):
+                self.more[name.removeprefix(MORE)] = curve
+            else:
+                setattr(self, name, curve)
 
-def history_of(curves: Mapping[str, list[np.ndarray]]) -> History:
+
+def history_of(curves: Mapping[str, Iterable[np.ndarray]]) -> History:
     """Return a history of these curves, by the names that `History.curves` gives them."""
-    more = {name.removeprefix(MORE): curve for name, curve in curves.items() if name.startswith(MORE)}
-    always = {name: curve for name, curve in curves.items() if not name.startswith(MORE)}
-    return History(**always, more=more)  # type: ignore[arg-type]
+    history = History()
+    history.take({name: curve if isinstance(curve, Curve) else Curve(curve) for name, curve in curves.items()})
+    return history
 
 
-def continued_history(curves: Mapping[str, list[np.ndarray]], more: Sequence[str]) -> History:
+def continued_history(curves: Mapping[str, Iterable[np.ndarray]], more: Sequence[str]) -> History:
     """Return a history that goes on with the curves of an earlier training; what that had not noted is NaN."""
-    history = history_of({name: list(curve) for name, curve in curves.items()})
+    history = history_of(curves)
     unknown = [np.full_like(values, np.nan, dtype=float) for values in history.validation_loss]
-    history.more = {name: history.more.get(name, list(unknown)) for name in more}
+    history.more = {name: history.more.get(name, Curve(unknown)) for name in more}
     return history

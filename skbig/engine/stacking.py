@@ -16,6 +16,7 @@ from torch import Tensor
 from skbig._utils.component import Component, place, stack, stack_values
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows, same_rows
+from skbig.engine.curve import Curve
 from skbig.engine.history import History, history_of
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
@@ -94,8 +95,8 @@ def give_back(whole: Training, trainings: Sequence[Training]) -> None:
         own = slice(start, start + training.members.n_members)
         _give_members(whole.members, training.members, own)
         _give_tracker(whole.tracker, training.tracker, own)
-        for name, curve in whole.history.curves().items():
-            training.history.curves()[name][:] = [values[own].copy() for values in curve]
+        curves = whole.history.curves()
+        training.history.take({name: Curve(values[own].copy() for values in curve) for name, curve in curves.items()})
         training.history.executor = whole.history.executor
         start = own.stop
 

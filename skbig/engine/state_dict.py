@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from skbig.components.optimizers.vectors import stacked
+from skbig.engine.curve import Curve
 from skbig.engine.train import Training
 
 TRACKED = ("best_loss", "best_score", "stalled", "stopped")
@@ -64,8 +65,8 @@ def load_state_dict(training: Training, arrays: Mapping[str, np.ndarray], facts:
         setattr(tracker, name, None if values is None else torch.from_numpy(np.array(values)).to(members.flat))
     tracker.looks_again = facts["looks_again"]
     training.elapsed = facts["elapsed"]
-    for name, curve in training.history.curves().items():
-        curve[:] = [np.array(values) for values in arrays.get(f"history/{name}", ())]
+    stored = {name: arrays.get(f"history/{name}", ()) for name in training.history.curves()}
+    training.history.take({name: Curve(np.array(values) for values in curve) for name, curve in stored.items()})
     training.history.stop_reason = facts["stop_reason"]
     training.history.executor = facts.get("executor", "")
 

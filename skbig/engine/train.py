@@ -17,6 +17,7 @@ import numpy as np
 from skbig._utils.threads import thread_count
 from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
+from skbig.engine.curve import Curve
 from skbig.engine.epoch import ADVICE, Clock, EpochResult
 from skbig.engine.epochs_ahead import EpochsAhead, may_go_ahead
 from skbig.engine.executors.threads import useful_threads
@@ -272,13 +273,14 @@ class _Run:
     def _track(self, result: EpochResult) -> np.ndarray | None:
         """Validate, note down and judge an epoch; return its validation scores."""
         validated = None if self.validation is None else self.validation(self.members.shown, self.recipe)
-        self._note(self.history.loss, result.loss)
-        self._note(self.history.rate, result.rate)
+        history = self.history
+        history.loss = self._noted(history.loss, result.loss)
+        history.rate = self._noted(history.rate, result.rate)
         if validated is not None:
-            self._note(self.history.validation_loss, validated.loss)
-            self._note(self.history.validation_score, validated.score)
+            history.validation_loss = self._noted(history.validation_loss, validated.loss)
+            history.validation_score = self._noted(history.validation_score, validated.score)
             for name, values in validated.more.items():
-                self._note(self.history.more[name], values)
+                history.more[name] = self._noted(history.more[name], values)
             self._check_validated(validated, result)
         score = None if validated is None else validated.score
         self.tracker.see(result.loss, score, result.rate, result.converged)
@@ -296,10 +298,10 @@ class _Run:
                 f"weights of this epoch are kept. {ADVICE} X_val must be scaled as X is."
             )
 
-    def _note(self, curve: list[np.ndarray], values: np.ndarray) -> None:
-        """Add an epoch to a curve; a member that has stopped keeps the value it stopped with."""
+    def _noted(self, curve: Curve, values: np.ndarray) -> Curve:
+        """Return a curve with one more epoch; a member that has stopped keeps the value it stopped with."""
         stopped = self.tracker.stopped
-        curve.append(np.where(stopped, curve[-1], values) if curve and np.count_nonzero(stopped) else values)
+        return curve.and_then(np.where(stopped, curve[-1], values) if curve and np.count_nonzero(stopped) else values)
 
     def _report(
         self, epoch: int, result: EpochResult, score: np.ndarray | None, seconds: float, last: bool

@@ -1,6 +1,6 @@
 """What a fitted estimator has: the names and types of its attributes.
 
-Everything is NumPy, plain Python, or a component; nothing holds a torch object.
+Everything is NumPy, plain Python, a component, or a curve; nothing holds a torch object.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skbig.components.losses.base import Loss
+from skbig.engine.curve import Curve
 from skbig.networks.network import BuiltNetwork
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class TrainedAttributes:
     _network: BuiltNetwork
     _dtype: str
     _progress: dict[str, Any]
-    _curves: dict[str, list[np.ndarray]]
+    _curves: dict[str, Curve]
 
 
 class ClassifierAttributes:

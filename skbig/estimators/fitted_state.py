@@ -22,16 +22,6 @@ from skbig.engine.state_dict import storable
 from skbig.engine.stopping import StoppingTracker, everything, load_everything
 
 
-def curve_means(
-    curve: list[np.ndarray], old: Sequence[np.ndarray] = (), old_means: list[float] | None = None
-) -> list[float]:
-    """Return the mean over the members of each epoch; of a curve that goes on from an old one those are known."""
-    goes_on = len(old) > 0 and len(curve) >= len(old) and curve[len(old) - 1] is old[-1]
-    known = old_means if goes_on and old_means is not None and len(old_means) == len(old) else []
-    new = curve[len(known) :]
-    return known + [value.item() if value.size == 1 else float(value.mean()) for value in new]
-
-
 def export_progress(
     members: Members, tracker: StoppingTracker, recipe: Recipe, incremental: bool, *, shared: bool = False
 ) -> dict[str, Any]:

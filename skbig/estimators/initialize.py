@@ -12,6 +12,7 @@ from skbig._utils.device import SingleDevice, plain_torch
 from skbig._utils.validation import COUNT, Each, check
 from skbig.data.rows import place_rows
 from skbig.data.targets import ClassTargets, RegressionTargets
+from skbig.engine.curve import Curve
 from skbig.engine.history import History
 from skbig.engine.members import make_members
 from skbig.engine.stopping import StoppingTracker
@@ -144,7 +145,7 @@ def _keep(
         recipe=recipe,
         backend=backend,
         tracker=StoppingTracker(members, recipe),
-        history=History(loss=[np.full(len(seeds), value) for value in loss_curve]),
+        history=History(loss=Curve(np.full(len(seeds), value) for value in loss_curve)),
         validation=None,
         first_epoch=0,
         incremental=False,

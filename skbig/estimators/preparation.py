@@ -18,7 +18,7 @@ from skbig._utils.device import SingleDevice, choose_backend, plain_torch
 from skbig.data.folded_rows import folded
 from skbig.data.rows import Rows
 from skbig.data.tensor_rows import TensorRows
-from skbig.engine.history import History, continued_history
+from skbig.engine.history import continued_history
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.stopping import StoppingTracker
@@ -139,7 +139,7 @@ def _prepare(call: _Call, before: dict[str, Any]) -> Session:
     first_epoch = 0 if call.incremental else members.epochs
     judge = None if split.validation is None else _judge(call, checked, split, first_epoch)
     more: Sequence[str] = [] if judge is None else judge.more
-    history = continued_history(call.estimator._curves, more) if call.goes_on else History(more={n: [] for n in more})
+    history = continued_history(call.estimator._curves, more) if call.goes_on else continued_history({}, more)
     session = Session(
         estimator=call.estimator,
         before=before,

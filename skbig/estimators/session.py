@@ -21,7 +21,7 @@ from skbig.estimators.checkpointing import has_ended
 from skbig.estimators.estimator_training import EstimatorTraining
 from skbig.estimators.finite_predictions import check_predictions
 from skbig.estimators.fit_runners import LOCAL, FitRunner
-from skbig.estimators.fitted_state import curve_means, export_progress
+from skbig.estimators.fitted_state import export_progress
 from skbig.estimators.given import Given
 from skbig.estimators.private_fit import (
     Ledger,
@@ -111,18 +111,17 @@ class Session(EstimatorTraining):
         """Return every fitted attribute as training stands now; weights are not copied when it has ended `for_good`."""
         self.catch_up()
         history, network, tracker = self.history, self.recipe.network, self.tracker
-        loss = self._means("loss", "loss_curve_")
-        scores = self._means("validation_score", "validation_scores_")
+        loss, scores = history.loss.means(), history.validation_score.means()
         return {
             **self.estimator._public_weights(network, self.shown.arrays(shared=for_good)),
             "loss_curve_": loss,
             "loss_": loss[-1] if loss else np.nan,
             "best_loss_": None if self.recipe.keep_best or self.privacy else float(tracker.best_loss.mean()),
-            "validation_loss_curve_": self._means("validation_loss", "validation_loss_curve_") or None,
+            "validation_loss_curve_": history.validation_loss.means() or None,
             "validation_scores_": scores or None,
             "validation_curves_": None if self.validation is None else self._validation_curves(),
             "best_validation_score_": float(tracker.best_score.mean()) if scores else None,
-            "learning_rates_": self._means("rate", "learning_rates_"),
+            "learning_rates_": history.rate.means(),
             "n_iter_": self.members.epochs - self.first_epoch,
             "t_": self.members.rows,
             "n_outputs_": network.n_outputs,
@@ -134,7 +133,7 @@ class Session(EstimatorTraining):
             "_loss": self.recipe.loss,
             "_ledger": self._ledger() if self.ledger or self.privacy else None,
             "_progress": export_progress(self.members, tracker, self.recipe, self.incremental, shared=for_good),
-            "_curves": {name: list(curve) for name, curve in history.curves().items()},
+            "_curves": history.curves(),
             **self.estimator._describe(self.targets, self.recipe),
             **self.estimator._concluded(self, self.targets, self.held),
         }
@@ -149,10 +148,6 @@ class Session(EstimatorTraining):
     def _ledger(self) -> Ledger | None:
         n_steps = (self.members.steps - self.steps_before) * self.members.n_members
         return ledger_after(self.ledger, self.privacy, self.recipe, self.rows.n_rows, n_steps)
-
-    def _means(self, name: str, public: str) -> list[float]:
-        old = self.before.get("_curves", {}).get(name, [])
-        return curve_means(getattr(self.history, name), old, self.before.get(public))
 
     def _validation_curves(self) -> dict[str, dict[str, list[float]]] | None:
         validation = self.validation

@@ -26,7 +26,6 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.train import Training, Validated
 from skbig.estimators.device_scores import Score, device_scores
 from skbig.estimators.finite_predictions import are_finite
-from skbig.estimators.fitted_state import curve_means
 from skbig.estimators.given import Given
 from skbig.estimators.interface import EstimatorInterface
 from skbig.estimators.prediction import raw_predictions, raw_predictions_of_own
@@ -178,12 +177,12 @@ class Validation:
         """Return the curves of each set by name: its loss, and each of its scores."""
         first, metric = self.sets[0].name, self.sets[0].metrics[0]
         curves: dict[str, dict[str, list[float]]] = {one.name: {} for one in self.sets}
-        curves[first]["loss"] = curve_means(history.validation_loss)
+        curves[first]["loss"] = history.validation_loss.means()
         if metric.scorer is not None:
-            curves[first][metric.name] = curve_means(history.validation_score)
+            curves[first][metric.name] = history.validation_score.means()
         for name, (k, i) in self._places.items():
             own = self.sets[k]
-            curves[own.name]["loss" if i == 0 else own.metrics[i - 1].name] = curve_means(history.more[name])
+            curves[own.name]["loss" if i == 0 else own.metrics[i - 1].name] = history.more[name].means()
         return curves
 
 

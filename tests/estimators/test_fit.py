@@ -16,6 +16,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from skbig import BigMLPClassifier
 from skbig._utils.component import Component
+from skbig.engine.curve import Curve
 from skbig.estimators.mlp import LISTS
 from skbig.networks import BuiltNetwork
 from tests.fitting import (
@@ -86,7 +87,7 @@ def test_what_is_kept_is_numpy_and_plain_python(task: str) -> None:
     """No attribute, however deep, is an object of torch; a component is made of plain values."""
 
     def check(value: Any) -> None:
-        if isinstance(value, Component | BuiltNetwork):
+        if isinstance(value, Component | BuiltNetwork | Curve):
             value = value.__getstate__()
         assert isinstance(value, np.ndarray | bool | int | float | str | None | list | tuple | dict), type(value)
         for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():

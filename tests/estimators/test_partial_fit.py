@@ -273,6 +273,20 @@ def test_many_calls_are_as_one_curve() -> None:
     assert len(fitted(model, X, y).loss_curve_) == 3
 
 
+def test_long_curves_are_not_copied() -> None:
+    """A call costs as much after ten thousand others, and a copy of the model goes on by itself."""
+    model = small("binary").partial_fit(X, target("binary"), classes=[0, 1])
+    other = copy.copy(model)
+    model.partial_fit(X, target("binary"))
+    assert all(model._curves[name]._values is curve._values for name, curve in other._curves.items() if curve)
+    assert len(other._curves["loss"]) == 1
+    other.partial_fit(X[::2], target("binary")[::2])
+    assert len(other.loss_curve_) == len(other.learning_rates_) == 2
+    assert other.loss_curve_[0] == model.loss_curve_[0]
+    assert other.loss_curve_[1] != model.loss_curve_[1]
+    assert model.loss_curve_ == [float(values.mean()) for values in model._curves["loss"]]
+
+
 @pytest.mark.parametrize(("max_iter", "n_recorded"), [(7, 0), (8, 1)])
 def test_a_few_steps_are_not_recorded(max_iter: int, n_recorded: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """To record a step takes the time of several, so a short training, as a call of `partial_fit`, does not."""

@@ -185,8 +185,9 @@ def quiet(fit: Callable[[], Any]) -> Any:
 
 def learnt(estimator: Any) -> dict[str, Any]:
     """Return what a fit has come to, but for times, and for how its steps were executed."""
-    names = [name for name in vars(estimator) if name[-1] == "_" or name in ("_progress", "_curves")]
-    return {name: getattr(estimator, name) for name in names if name != "executor_"}
+    names = [name for name in vars(estimator) if name[-1] == "_" or name == "_progress"]
+    curves = {name: list(curve) for name, curve in estimator._curves.items()}
+    return {"_curves": curves} | {name: getattr(estimator, name) for name in names if name != "executor_"}
 
 
 # What has no counterpart in one process.
