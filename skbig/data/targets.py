@@ -105,9 +105,9 @@ class ClassTargets:
         """Return the labels of what has been chosen, an array or a tensor; names that are no numbers in an array."""
         if self.multilabel:
             return chosen
-        index = chosen[:, 0].clip(max=len(self.classes) - 1)
         if not isinstance(chosen, Tensor):
-            return self.classes[index]
+            return self.classes.take(chosen[:, 0], mode="clip")
+        index = chosen[:, 0].clip(max=len(self.classes) - 1)
         if self.classes.dtype not in INDEXED:
             labels = self.classes[index.cpu().numpy()]
             if labels.dtype.kind not in "biuf":

@@ -47,7 +47,7 @@ def _has_probabilities(estimator: Classifier) -> bool:
 
 def _largest(raw: torch.Tensor) -> torch.Tensor:
     """Return which raw prediction is the largest: (M, N, K) -> (M, N, 1); where they are, since it is one of K."""
-    return raw.argmax(-1, keepdim=True).int()
+    return raw.max(-1, keepdim=True).indices.int()  # `argmax` takes twenty times as long where classes lie apart
 
 
 @estimator

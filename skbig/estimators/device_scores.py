@@ -39,7 +39,7 @@ def _formula(metric: Metric, targets: Any) -> Score | None:
 def accuracy(raw: Tensor, y: Tensor, weight: Tensor | None, loss: Loss) -> Tensor:
     """Return the part of the rows whose class, or whose labels all, are right."""
     del loss  # the larger raw prediction has the larger probability
-    right = raw.argmax(-1) == y if y.dim() == 1 else ((raw > 0) == (y > 0)).all(-1)
+    right = raw.max(-1).indices == y if y.dim() == 1 else ((raw > 0) == (y > 0)).all(-1)
     right = right.double()
     return right.mean() if weight is None else (right * weight).sum() / weight.sum()
 

@@ -29,6 +29,10 @@ NARROW: list[Any] = [*WHOLE, np.uint16, np.uint32, np.uint64, np.float16]
 """Dtypes that large arrays keep in memory: rows are converted when they are read."""
 
 
+FEW = 4096
+"""Of so many numbers it is known as soon whether each is finite as whether their sum is."""
+
+
 def check_training_rows(
     estimator: BaseEstimator, X: Any, y: Any, dtypes: list[Any], *, reset: bool, numeric: bool
 ) -> Any:
@@ -90,6 +94,8 @@ def _is_target(y: Any, n_rows: int) -> bool:
 
 
 def _all_finite(values: np.ndarray) -> bool:
+    if values.size <= FEW:
+        return bool(np.isfinite(values).all())
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
