@@ -21,9 +21,12 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from skbig._utils.random import Noise
 from skbig._utils.sparse import SparseRows
+from skbig.distributed.activations import learn_activations
 from skbig.distributed.cuts import Cut
 from skbig.networks.layer import TrainingPass
 from skbig.networks.network import BuiltNetwork
+
+learn_activations()
 
 
 class TensorSplit:
