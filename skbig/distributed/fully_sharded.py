@@ -36,7 +36,8 @@ class FullySharded:
     Notes
     -----
     On a CPU, torch 2.6 takes a layer that the backward pass puts together a second time for one that was changed since
-    the forward pass. There, a layer stays whole from the one to the other.
+    the forward pass. There, a layer stays whole from the one to the other. And gradients of float32 are summed where
+    `fully_shard` asks for their mean.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FullySharded:
         self.n_penalized = sum(self.shapes[name][0] for name in whole.penalized)
         self.n_parted = sum(length for length, _ in self.shapes.values())
         self._model = _Model(whole, n_members, dtype)
+        self._n_ranks, self._dtype = n_ranks, dtype
         self._lets_go = mesh.device_type != "cpu" or cast(Any, torch.__version__) >= (2, 7)
         if not self._lets_go:
             _complete_cpu_streams()
@@ -87,12 +89,14 @@ class FullySharded:
         return raw if isinstance(X, SparseRows) and not halves else raw.to(X.dtype)
 
     def take_gradients(self) -> list[Tensor]:
-        """Return the gradients that a backward pass has left, (L,) or (M, L), in the order of `shapes`."""
+        """Return the mean gradients that a backward pass has left, (L,) or (M, L), in the order of `shapes`."""
         gradients = []
+        n_summed = self._n_ranks if self._dtype == torch.float32 and not self._lets_go else 1
         for name in self.shapes:
             parameter = self._sharded[name]
             own = self._own(parameter) if parameter.grad is None else self._own(parameter.grad)
-            gradients.append(torch.zeros_like(own) if parameter.grad is None else own)
+            own = torch.zeros_like(own) if parameter.grad is None else own
+            gradients.append(own if n_summed == 1 else own / n_summed)
             parameter.grad = None
         return gradients
 
