@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,10 @@ def thread_count(n_threads: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def on_one_thread(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
-    """Call a function that computes on one thread."""
-    with thread_count(1):
+def on_threads(n_threads: int, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    """Call a function that computes on so many threads."""
+    with thread_count(n_threads):
         return function(*args, **keywords)
+
+
+on_one_thread = partial(on_threads, 1)

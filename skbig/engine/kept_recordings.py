@@ -72,12 +72,15 @@ class KeptRecording:
         Names of what lies in the members' tensors, or in memory of its own.
     memory : tuple of (int, dtype)
         Sizes of that memory.
+    shares_sums : bool
+        As the function's.
     """
 
     code: Any
     names: dict[str, Any]
     views: dict[str, View]
     memory: Memory
+    shares_sums: bool
 
     def bind(self, members: Members, bound: BoundViews) -> Replay:
         """Return the recording as a function that changes other members.
@@ -94,8 +97,10 @@ class KeptRecording:
                     known[view] = view.of(sources)
         namespace = self.names | {name: known[view] for name, view in self.views.items()}
         exec(self.code, namespace)
-        replay: Replay = namespace.pop("replay")
-        return replay
+        replay: Any = namespace.pop("replay")
+        replay.shares_sums = self.shares_sums
+        bound_replay: Replay = replay
+        return bound_replay
 
 
 def kept(form: Any, members: Members, bound: BoundViews) -> Replay | None:
@@ -146,7 +151,8 @@ def _without_members(replay: Any, members: Members) -> KeptRecording | None:
     starts = [int(source.storage_offset()) for source in sources] + [0] * len(memory)
     views = {name: _view(tensor, places, starts) for name, tensor in tensors.items() if _place(tensor) in places}
     names = {name: item for name, item in replay.__globals__.items() if name not in (*views, "__builtins__")}
-    return KeptRecording(compile(replay.source, "<recording>", "exec"), names, views, tuple(memory))
+    code = compile(replay.source, "<recording>", "exec")
+    return KeptRecording(code, names, views, tuple(memory), replay.shares_sums)
 
 
 def _place(tensor: Tensor) -> int:

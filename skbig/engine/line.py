@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from skbig._utils.reduction import BLOCK, SHORT
+
 
 @dataclass(eq=False)
 class Value:
@@ -46,6 +48,14 @@ class Line:
         """Whether the result is a tuple, or a list, which may have one item."""
         returns = self.operation._schema.returns
         return len(returns) > 1 or (bool(returns) and returns[0].type.kind() == "ListType")
+
+    @property
+    def shares_a_sum(self) -> bool:
+        """Whether it makes one number of so many that threads may share them, each in its own order."""
+        if self.is_view or not any(value.tensor.numel() == 1 for value in [*self.made(), *self.changes()]):
+            return False
+        is_torchs = self.operation._schema.name in ("aten::sum", "aten::linalg_vector_norm", "aten::mean")
+        return any(value.tensor.numel() > (BLOCK if is_torchs else SHORT) for value in self.reads())
 
     def made(self) -> list[Value]:
         return [result for result in self.results if result is not None]

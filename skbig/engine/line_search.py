@@ -106,7 +106,7 @@ class _Single:
         self._point = self._member.flat.view(-1)
         self._member.anchor = None if members.anchor is None else members.anchor[own]
         self._objective = Objective(self._member, batch, recipe, mean_weight, parts)
-        self._remembered = Remembered(self._objective)
+        self._remembered = Remembered(self._objective, takes_vectors=True)
 
     @property
     def is_recorded(self) -> bool:
@@ -138,4 +138,4 @@ class _Single:
         own = [value if len(value) == 1 else value[self._m : self._m + 1] for value in numbers.augmentation]
         self._objective.begin(StepInputs(numbers.rate, keys, (), tuple(own)))
         if keys is not None:
-            self._remembered = Remembered(self._objective)
+            self._remembered = Remembered(self._objective, takes_vectors=True)

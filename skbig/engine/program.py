@@ -204,7 +204,8 @@ class Program:
     def compile(self, result: Tensor, branches: Branches | None = None) -> Callable[..., Tensor]:
         """Write the lines that matter as a Python function.
 
-        It tells its `source`, where the lasting memory lies that it writes to, `written`, and which is `buffers`.
+        It tells its `source`, where the lasting memory lies that it writes to, `written`, and which is `buffers`; and
+        whether threads may share the numbers of a sum, `shares_sums`.
         """
         last = self.value(result)
         lines = self._needed(last)
@@ -212,6 +213,7 @@ class Program:
         replay: Any = write(lines, last, len(self.inputs), branches, arranged)
         replay.written = {value.place for line in lines for value in line.changes() if value.constant}
         replay.buffers = {value.place for value in self.buffers}
+        replay.shares_sums = any(line.shares_a_sum for line in lines)
         compiled: Callable[..., Tensor] = replay
         return compiled
 

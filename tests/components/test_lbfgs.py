@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from skbig.components.optimizers import vectors
-from skbig.components.optimizers.lbfgs import LBFGS, Remembered, of_vectors
+from skbig.components.optimizers.lbfgs import LBFGS, Remembered
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +72,7 @@ def test_iterations_are_those_of_torch(n_iter: int, rate: float, history_size: i
     """Calls of one iteration each end where torch ends in one call, with no more evaluations."""
     ours, theirs, optimizer = LogisticRegression(dtype), LogisticRegression(dtype), LBFGS(history_size)
     point = ours.start.clone()
-    _, state = iterate(optimizer, Remembered(of_vectors(ours)), point, n_iter, rate=rate)
+    _, state = iterate(optimizer, Remembered(ours), point, n_iter, rate=rate)
     tolerance = {torch.float32: 1e-3, torch.float64: 1e-12}[dtype]  # torch's interpolates in the point's own dtype
     torch.testing.assert_close(point, torch_run(theirs, n_iter, rate, optimizer), rtol=tolerance, atol=tolerance)
     assert ours.n_calls <= theirs.n_calls
@@ -115,7 +115,7 @@ def test_a_stored_state_goes_on_exactly(n_before: int, dtype: torch.dtype) -> No
     """A search that is stored as NumPy arrays and put back takes the same iterations, bit for bit."""
     optimizer, problem = LBFGS(history_size=3), LogisticRegression(dtype)
     whole = problem.start.clone()
-    losses, end = iterate(optimizer, Remembered(of_vectors(problem)), whole, n_before + 4)
+    losses, end = iterate(optimizer, Remembered(problem), whole, n_before + 4)
     point = problem.start.clone()
     first, state = iterate(optimizer, problem, point, n_before)
     point, stored = torch.from_numpy(point.numpy().copy()), to_arrays(state)
@@ -150,7 +150,7 @@ def test_converged_is_where_the_gradient_vanishes(tol: float) -> None:
 def test_at_the_minimum_a_search_is_stalled() -> None:
     """Where nothing changes any more a search says so, whatever tolerance the gradient has."""
     optimizer, problem = LBFGS(), LogisticRegression(torch.float32)
-    _, state = iterate(optimizer, Remembered(of_vectors(problem)), problem.start, 30)
+    _, state = iterate(optimizer, Remembered(problem), problem.start, 30)
     assert state["stalled"]
     assert optimizer.converged(state, tol=0.0)
 
@@ -168,7 +168,7 @@ def test_a_start_without_slope_stays() -> None:
 def test_max_fun_bounds_the_evaluations() -> None:
     """The evaluations are exhausted once there are as many as allowed, and not before."""
     problem = LogisticRegression()
-    _, state = iterate(LBFGS(), Remembered(of_vectors(problem)), problem.start, 5)
+    _, state = iterate(LBFGS(), Remembered(problem), problem.start, 5)
     assert LBFGS(max_fun=problem.n_calls).exhausted(state)
     assert not LBFGS(max_fun=problem.n_calls + 1).exhausted(state)
 
@@ -211,7 +211,7 @@ def test_gradients_may_be_of_any_size(dtype: torch.dtype, scale: float) -> None:
         return float((weight * (point - target) ** 2).sum()), 2 * weight * (point - target)
 
     optimizer, point = LBFGS(tolerance_change=0.0), torch.zeros(3, dtype=dtype)
-    iterate(optimizer, Remembered(of_vectors(bowl)), point, 30)
+    iterate(optimizer, Remembered(bowl), point, 30)
     torch.testing.assert_close(point, target, rtol=1e-4, atol=1e-4)
 
 
@@ -228,7 +228,7 @@ def test_pairs_that_lead_nowhere_are_forgotten() -> None:
     """A search that an old curvature leads astray begins again, straight down."""
     problem, optimizer = LogisticRegression(), LBFGS()
     point = problem.start.clone()
-    _, state = iterate(optimizer, Remembered(of_vectors(problem)), point, 3)
+    _, state = iterate(optimizer, Remembered(problem), point, 3)
     before = problem(point)[0]
     astray = {**state, "moves": tuple(1e12 * move for move in state["moves"])}
     loss, state = optimizer.iterate(lambda at: problem(at), point, astray, 1.0)
@@ -245,7 +245,7 @@ def test_the_end_of_a_search_is_not_evaluated_again() -> None:
         calls.append(point.tolist())
         return float((point**2).sum()), torch.mul(point, 2, out=memory)
 
-    remembered, point = Remembered(of_vectors(evaluate)), torch.tensor([1.0, 2.0])
+    remembered, point = Remembered(evaluate), torch.tensor([1.0, 2.0])
     LBFGS().iterate(remembered, point, {}, 1.0)
     n_calls = len(calls)
     loss, gradient = remembered(point.clone())
@@ -254,6 +254,16 @@ def test_the_end_of_a_search_is_not_evaluated_again() -> None:
     assert torch.equal(gradient, 2 * point)
     remembered(point + 2**-22)
     assert calls[n_calls:] == [(point + 2**-22).tolist()]
+
+
+def test_a_look_elsewhere_changes_nothing() -> None:
+    """The steepest slope is that of the point at hand, whatever was evaluated since the last search."""
+    problem, optimizer = LogisticRegression(), LBFGS()
+    point, remembered = problem.start.clone(), Remembered(problem)
+    _, state = optimizer.iterate(remembered, point, {}, 1.0)
+    remembered(torch.full_like(point, 1000.0))
+    _, after = optimizer.iterate(remembered, point, state, 0.0)
+    assert after["max_gradient"] == state["max_gradient"]
 
 
 def test_a_fit_imports_no_compiler() -> None:

@@ -86,7 +86,7 @@ class LBFGS(Optimizer, name="lbfgs"):
             `stalled`, whether nothing changed; and from the first move on `n_iter`, and the `moves`, `changes`,
             `products` and `scale` of the `Curvature`.
         """
-        objective = evaluate if isinstance(evaluate, Remembered) else Remembered(of_vectors(evaluate))
+        objective = evaluate if isinstance(evaluate, Remembered) else Remembered(evaluate)
         with np.errstate(all="ignore"):  # what leaves the range of numbers is looked at
             return self._iterate(objective, vector(point), state, rate)
 
@@ -176,7 +176,9 @@ class Remembered:
     Parameters
     ----------
     evaluate : callable
-        Takes a vector (P,), and returns its loss and its gradient (P,), a vector of its own.
+        As that of `LBFGS.iterate`; it may use the memory of a gradient again.
+    takes_vectors : bool, default=False
+        Whether it takes a vector (P,) in place of a tensor, and returns a gradient that is a vector of its own.
 
     Attributes
     ----------
@@ -186,10 +188,10 @@ class Remembered:
         The largest magnitude in the gradient where a search starts, or the last one has ended.
     """
 
-    def __init__(self, evaluate: Callable[[Vector], tuple[float, Vector]]) -> None:
-        self._evaluate = evaluate
+    def __init__(self, evaluate: Callable[[Any], tuple[float, Any]], *, takes_vectors: bool = False) -> None:
+        self._evaluate = evaluate if takes_vectors else _of_vectors(evaluate)
         self._end: Probe | None = None
-        self.n_evaluations, self.steepest = 0, math.nan
+        self.n_evaluations, self.steepest, self._steepest_end = 0, math.nan, math.nan
 
     def __call__(self, point: Tensor) -> tuple[float, Tensor]:
         """Return the loss and the gradient at a point (P,), as any objective of tensors does."""
@@ -202,7 +204,7 @@ class Remembered:
             loss, gradient = self.evaluate(point)
             self.steepest = largest(gradient)
         else:
-            loss, gradient = self._end.loss, self._end.gradient
+            loss, gradient, self.steepest = self._end.loss, self._end.gradient, self._steepest_end
         return Probe(0.0, loss, math.nan, point, gradient)
 
     def evaluate(self, point: Vector) -> tuple[float, Vector]:
@@ -213,9 +215,10 @@ class Remembered:
     def remember(self, end: Probe) -> None:
         """Keep what was found where a search ends."""
         self._end, self.steepest = end, largest(end.gradient)
+        self._steepest_end = self.steepest
 
 
-def of_vectors(evaluate: Evaluate) -> Callable[[Vector], tuple[float, Vector]]:
+def _of_vectors(evaluate: Evaluate) -> Callable[[Vector], tuple[float, Vector]]:
     """Return an objective of tensors, which may use the memory of a gradient again, as one of vectors."""
 
     def evaluate_vector(point: Vector) -> tuple[float, Vector]:

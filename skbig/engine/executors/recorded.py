@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from skbig._utils.threads import thread_count
+from skbig._utils.threads import on_threads, thread_count
 from skbig.data.batch import Batch
 from skbig.engine.branches import Branches
 from skbig.engine.executors.thread_choice import OnThreads, ThreadChoice, kept_choice
@@ -109,20 +109,26 @@ class RecordedExecutor:
         with thread_count(self._n_threads):
             return self._written.step_as_written(batch, numbers)
 
-    def _on_threads(self, program: Callable[..., Tensor], form: Any) -> Callable[..., Tensor]:
-        """Let the clock choose the number of threads of a program that is kept, where there are several."""
-        if self._n_threads == 1 or self._members.flat.device.type != "cpu":
-            return program
+    def _on_threads(self, program: Any, form: Any) -> Callable[..., Tensor]:
+        """Let the clock choose the number of threads of a program that is kept, where the bits can be the same."""
+        alone = self._n_threads == 1 or self._members.flat.device.type != "cpu"
+        if alone or program.shares_sums:
+            return self._on_all_threads(program)
         if self.choice is None:
             self.choice = kept_choice(self._training, form, self._n_threads)
         return OnThreads(program, self._members, self.choice, form)
+
+    def _on_all_threads(self, program: Callable[..., Tensor], form: Any = None) -> Callable[..., Tensor]:
+        """Leave it to the number of threads that the training began with, whatever other forms are computed on."""
+        del form
+        return program if self._n_threads == 1 else partial(on_threads, self._n_threads, program)
 
     def _record(self, batch: Batch, numbers: StepInputs, form: Any) -> Tensor:
         before = self._members.copy()
         try:
             loss, program = recorded(self._written, batch, numbers)
-            is_kept = keep(form, program, self._members)
-            self._programs[form_of(batch)] = self._on_threads(program, form_of(batch)) if is_kept else program
+            chooses = self._on_threads if keep(form, program, self._members) else self._on_all_threads
+            self._programs[form_of(batch)] = chooses(program, form_of(batch))
         except NotReplayable:
             self.records = False
             self._members.restore(before)

@@ -3,7 +3,11 @@
 Threads wait for each other in every product. Beside programs that keep the cores busy several take longer than one, and
 on some machines a second one is of no use at all. Which it is shows only in the steps themselves, and may change while
 they are taken. So a few of them are timed on other numbers of threads than the best so far, from time to time; but only
-where the numbers have the same bits on all of them, which is looked at first.
+where the numbers have the same bits on all of them.
+
+That follows from the shapes of what is computed, not from the numbers, so it is looked at once, in a step that moves
+the weights: of many sums in another order some come to other bits. A single sum may come to the same by chance, so
+where threads would share one nothing is chosen.
 """
 
 from __future__ import annotations
@@ -32,6 +36,12 @@ not less than so many times."""
 
 NEWEST = 8
 """The mean is that of so many steps that were timed last, but for the slowest: what happens once says nothing."""
+
+MOVED = 0.5
+"""So large a part of the weights has to move in a step that is looked at."""
+
+LATER = 8
+"""So many times longer is waited for the next look, when nothing was to be seen."""
 
 MOST = 128
 """So many choices are kept."""
@@ -67,6 +77,7 @@ class ThreadChoice:
         self._newest = {count: deque[float](maxlen=NEWEST) for count in self.counts}
         self._tried_at = dict.fromkeys(self.counts, -math.inf)
         self._n_steps, self._spent = 0, 0.0
+        self._wait = STEPS_BEFORE * sum(most // count for count in self.counts)
         self._tries, self._n_left = most, 0
 
     @property
@@ -76,10 +87,17 @@ class ThreadChoice:
     def looks_at(self, form: Any) -> bool:
         """Count a step with a batch of a form; return whether it is time to look at its bits."""
         self._n_steps += 1
-        if form in self.agrees or self._n_steps <= STEPS_BEFORE * sum(self.most // count for count in self.counts):
+        if form in self.agrees or self._n_steps <= self._wait:
             return False
         self._n_steps = 0
         return True
+
+    def looked(self, form: Any, agrees: bool | None) -> None:
+        """Note down what a look has shown: nothing, and the next one comes later, if there was nothing to see."""
+        if agrees is None:
+            self._wait *= LATER
+        else:
+            self.agrees[form] = agrees
 
     def next(self, form: Any) -> int:
         """Return on how many threads the next step is computed."""
@@ -140,12 +158,22 @@ class OnThreads:
             self._members.restore(before)
             loss = self._on(count, inputs)
             ends.append([loss.clone(), *self._members.copy()])
-        self._choice.agrees[self._form] = all(_same_bits(end, ends[-1]) for end in ends)
+        _, weights, *_ = ends[-1]
+        agrees = all(_same_bits(end, ends[-1]) for end in ends) if _have_moved(before[0], weights) else None
+        self._choice.looked(self._form, agrees)
         return loss
 
 
+def _have_moved(before: Tensor, after: Tensor) -> bool:
+    return int((before != after).sum()) >= MOVED * before.numel()
+
+
 def _same_bits(one: list[Tensor], other: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    return all(torch.equal(_bits(a), _bits(b)) for a, b in zip(one, other, strict=True))
+
+
+def _bits(values: Tensor) -> Tensor:
+    return values.contiguous().view(-1).view(torch.uint8)
 
 
 _kept: dict[Any, ThreadChoice] = {}
