@@ -35,9 +35,11 @@ class Curve(Sequence[np.ndarray]):
 
     def means(self) -> list[float]:
         """Return the mean over the members of each epoch; what is known is not computed again."""
-        new = self._values[len(self._means) : self._n_epochs]
-        self._means += [value.item() if value.size == 1 else float(value.mean()) for value in new]
-        return self._means[: self._n_epochs]
+        means = self._means
+        for value in self._values[len(means) : self._n_epochs]:
+            mean = value.item() if value.size == 1 else float(value.mean())
+            means.append(means[-1] if means and means[-1] == mean else mean)  # a list of one object is sooner copied
+        return means[: self._n_epochs]
 
     def __len__(self) -> int:
         return self._n_epochs

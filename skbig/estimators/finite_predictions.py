@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skbig._utils.threads import thread_count
 from skbig.components.losses.base import Loss
 from skbig.data.rows import Rows
 from skbig.engine.epoch import ADVICE
@@ -60,7 +61,9 @@ def check_predictions(training: Training) -> None:
         return
     members = training.shown
     X = rows.features(slice(CHECKED_ROWS))
-    if has_plain_link(training.recipe.loss) and stay_finite(members, X):  # which is known sooner than they are computed
+    with thread_count(1):
+        is_known = has_plain_link(training.recipe.loss) and stay_finite(members, X)  # sooner than they are computed
+    if is_known:
         return
     raw = raw_predictions(members.network, members.parameters, members.statistics, X)
     if not are_finite(raw, training.recipe.loss):

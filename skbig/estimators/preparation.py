@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from skbig._utils.device import SingleDevice, choose_backend, plain_torch
+from skbig._utils.threads import thread_count
 from skbig.data.folded_rows import folded
 from skbig.data.rows import Rows
 from skbig.data.tensor_rows import TensorRows
@@ -133,7 +134,8 @@ def _prepare(call: _Call, before: dict[str, Any]) -> Session:
     split = _split(call, checked, start.seeds)
     recipe = _recipe(call, checked, split, start.ledger)
     rows = _rows(call, checked, split, recipe)
-    members, tracker = _members(call, checked, split, recipe, start.seeds)
+    with thread_count(1):  # numbers are only moved: beside other programs threads would wait for each other
+        members, tracker = _members(call, checked, split, recipe, start.seeds)
     if start.ledger is not None:
         recipe = replace(recipe, steps_forgotten=steps_forgotten(start.ledger, members))
     first_epoch = 0 if call.incremental else members.epochs
