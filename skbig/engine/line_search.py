@@ -75,10 +75,12 @@ class LineSearchEpochs:
         """Compute the numbers and the rates (M,) of the next iterations."""
         members, recipe = self._members, self._recipe
         changes = recipe.schedule.reacts or self._clock.max_time is not None
-        make = partial(inputs_of_steps, members, recipe, self._progress(1 if changes else AHEAD))
-        done = (members.epochs, members.steps, int(members.rows), self._first_epoch, self._rows.n_rows)
-        form = None if changes else form_of_tables(members, recipe)
-        table = make() if form is None else kept_table(form, (*done, recipe.schedule_epochs), make)
+        n_steps = 1 if changes else min(AHEAD, recipe.max_epochs)
+        make = partial(inputs_of_steps, members, recipe, self._progress(n_steps))
+        # What is looked up once, as by a call of `partial_fit`, is at a place that no other training comes to.
+        form = None if n_steps == 1 else form_of_tables(members, recipe)
+        place = (n_steps, members.epochs, members.steps, int(members.rows), self._first_epoch, self._rows.n_rows)
+        table = make() if form is None else kept_table(form, (*place, recipe.schedule_epochs), make)
         rates = table.rates.reshape(len(table), -1).expand(-1, members.n_members).numpy()
         self._inputs.extend(zip(table, rates, strict=True))
 

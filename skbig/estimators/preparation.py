@@ -141,7 +141,7 @@ def _prepare(call: _Call, before: dict[str, Any]) -> Session:
     first_epoch = 0 if call.incremental else members.epochs
     judge = None if split.validation is None else _judge(call, checked, split, first_epoch)
     more: Sequence[str] = [] if judge is None else judge.more
-    history = continued_history(call.estimator._curves, more) if call.goes_on else continued_history({}, more)
+    history = continued_history(call.estimator._curves if call.goes_on else {}, more)
     session = Session(
         estimator=call.estimator,
         before=before,

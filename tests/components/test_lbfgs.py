@@ -256,6 +256,21 @@ def test_the_end_of_a_search_is_not_evaluated_again() -> None:
     assert calls[n_calls:] == [(point + 2**-22).tolist()]
 
 
+@pytest.mark.parametrize("longest", [0, 4000])
+def test_a_move_without_end_is_not_made(longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the loss is finite at infinity, too, the point stays, and the loss that is returned says so."""
+    monkeypatch.setattr(vectors, "SHORT", longest)
+    state = {"moves": (torch.tensor([2.0**63]),), "changes": (torch.tensor([2.0**-63]),), "products": (1.0,)}
+    point = torch.zeros(1)
+
+    def cliff(at: Tensor) -> tuple[float, Tensor]:
+        return (1e38, -torch.ones(1)) if at == 0 else (0.0, torch.zeros(1))
+
+    loss, _ = LBFGS().iterate(cliff, point, {**state, "scale": 1.0}, 10.0)
+    assert math.isnan(loss)
+    assert torch.equal(point, torch.zeros(1))
+
+
 def test_a_look_elsewhere_changes_nothing() -> None:
     """The steepest slope is that of the point at hand, whatever was evaluated since the last search."""
     problem, optimizer = LogisticRegression(), LBFGS()

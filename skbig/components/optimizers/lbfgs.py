@@ -142,9 +142,8 @@ class LBFGS(Optimizer, name="lbfgs"):
                 end = search(_along(direction, start, objective), sloping, rate, self.tolerance_change)
                 if end.step:
                     return sloping, end, curvature
-        direction = (
-            -start.gradient / objective.steepest
-        )  # so that no product of two gradients leaves the range of numbers
+        # Divided, so that no product of two gradients leaves the range of numbers.
+        direction = -start.gradient / objective.steepest
         start = start._replace(slope=dot(direction, start.gradient))
         first = rate * objective.steepest * min(1.0, 1.0 / float(abs(start.gradient).sum()))
         end = search(_along(direction, start, objective), start, first, self.tolerance_change)

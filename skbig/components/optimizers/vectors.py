@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig._utils.reduction import SHORT
+
 Vector: TypeAlias = Any
 """A Tensor or an ndarray, whose operators do the same."""
-
-SHORT = 4000
-"""So many numbers are summed on one thread, by any library: the bits do not depend on how many there are."""
 
 
 def vector(tensor: Tensor) -> Vector:

@@ -118,17 +118,16 @@ class RecordedExecutor:
             self.choice = kept_choice(self._training, form, self._n_threads)
         return OnThreads(program, self._members, self.choice, form)
 
-    def _on_all_threads(self, program: Callable[..., Tensor], form: Any = None) -> Callable[..., Tensor]:
+    def _on_all_threads(self, program: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Leave it to the number of threads that the training began with, whatever other forms are computed on."""
-        del form
         return program if self._n_threads == 1 else partial(on_threads, self._n_threads, program)
 
     def _record(self, batch: Batch, numbers: StepInputs, form: Any) -> Tensor:
         before = self._members.copy()
         try:
             loss, program = recorded(self._written, batch, numbers)
-            chooses = self._on_threads if keep(form, program, self._members) else self._on_all_threads
-            self._programs[form_of(batch)] = chooses(program, form_of(batch))
+            own, is_kept = form_of(batch), keep(form, program, self._members)
+            self._programs[own] = self._on_threads(program, own) if is_kept else self._on_all_threads(program)
         except NotReplayable:
             self.records = False
             self._members.restore(before)
