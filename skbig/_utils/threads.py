@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -29,4 +28,8 @@ def on_threads(n_threads: int, function: Callable[..., Any], *args: Any, **keywo
         return function(*args, **keywords)
 
 
-on_one_thread = partial(on_threads, 1)
+def on_at_most(n_threads: int, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    """Call a function that computes on so many threads, or on fewer where there are no more."""
+    if torch.get_num_threads() <= n_threads:
+        return function(*args, **keywords)
+    return on_threads(n_threads, function, *args, **keywords)

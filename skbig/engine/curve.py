@@ -5,6 +5,7 @@ Legend: M members.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -36,10 +37,12 @@ class Curve(Sequence[np.ndarray]):
     def means(self) -> list[float]:
         """Return the mean over the members of each epoch; what is known is not computed again."""
         means = self._means
-        for value in self._values[len(means) : self._n_epochs]:
-            mean = value.item() if value.size == 1 else float(value.mean())
-            means.append(means[-1] if means and means[-1] == mean else mean)  # a list of one object is sooner copied
+        means += map(_mean, self._values[len(means) : self._n_epochs])
         return means[: self._n_epochs]
+
+    def latest(self) -> float:
+        """Return the mean of the last epoch; NaN, if there is none."""
+        return _mean(self._values[self._n_epochs - 1]) if self._n_epochs else math.nan
 
     def __len__(self) -> int:
         return self._n_epochs
@@ -63,3 +66,7 @@ class Curve(Sequence[np.ndarray]):
 
     def __setstate__(self, state: dict[str, list[np.ndarray]]) -> None:
         self.__init__(state["values"])  # type: ignore[misc]
+
+
+def _mean(value: np.ndarray) -> float:
+    return value.item() if value.size == 1 else float(value.mean())

@@ -26,13 +26,13 @@ class Value:
 
 @dataclass(eq=False)
 class Line:
-    """One operation: what it takes and what it makes, and whether it is on one thread, whatever the others are on."""
+    """One operation: what it takes and what it makes, and on how many threads it is at most, if it is so."""
 
     operation: Any
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
     results: list[Value | None]
-    on_one_thread: bool = False
+    max_threads: int | None = None
 
     @property
     def changes_input(self) -> bool:
@@ -42,6 +42,11 @@ class Line:
     def is_view(self) -> bool:
         returns = self.operation._schema.returns
         return bool(returns) and all(r.alias_info is not None for r in returns) and not self.changes_input
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it makes a product of matrices, in memory of its own."""
+        return self.operation._schema.name in _PRODUCTS and not self.changes_input
 
     @property
     def makes_several(self) -> bool:
@@ -76,3 +81,6 @@ def _leaves(item: Any) -> list[Any]:
     if isinstance(item, (tuple, list)):
         return [leaf for value in item for leaf in _leaves(value)]
     return [item]
+
+
+_PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "mkldnn::_linear_pointwise"}

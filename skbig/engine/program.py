@@ -60,10 +60,10 @@ class Program:
         self._n_constants += 1
         return Value(f"c{self._n_constants}", tensor, constant=True)
 
-    def add(self, operation: Any, args: Any, kwargs: Any, result: Any, on_one_thread: bool) -> None:
+    def add(self, operation: Any, args: Any, kwargs: Any, result: Any, max_threads: int | None) -> None:
         """Add a recorded call, unless it does nothing."""
         arguments, keywords = self._values_in(args), self._values_in(kwargs)
-        line = Line(operation, arguments, keywords, [], on_one_thread)
+        line = Line(operation, arguments, keywords, [], max_threads)
         if (same := self._same_as(line, result)) is not None:
             self._values[id(result)] = same
         else:
@@ -184,7 +184,7 @@ class Program:
         """
         n_readers = Counter(value for line in self.lines for value in line.reads())
         n_readers[self.value(result)] += 1
-        products = {value for line in self.lines if line.operation in _PRODUCTS for value in line.made()}
+        products = {value for line in self.lines if line.is_product for value in line.made()}
         for line in [line for line in self.lines if line.operation in _IN_PLACE]:
             read, (made,) = line.arguments[0], line.results
             if read not in products or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
@@ -287,7 +287,6 @@ _WITH_OUT = {
     _aten.bmm.default: _aten.bmm.out,
     _aten.sum.dim_IntList: _aten.sum.IntList_out,
 }
-_PRODUCTS = (_aten.mm.default, _aten.bmm.default, _aten.addmm.default, _aten.baddbmm.default)
 _IN_PLACE = {
     _aten.relu.default: (_aten.relu_.default, ""),
     _aten.tanh.default: (_aten.tanh_.default, ""),

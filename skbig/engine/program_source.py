@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skbig._utils.threads import on_one_thread
+from skbig._utils.threads import on_at_most
 from skbig.engine.branches import Branches
 from skbig.engine.line import Line, Value
 
@@ -76,8 +76,8 @@ class _Writer:
         function = self._function(line.operation)
         arguments = [self.text(argument) for argument in line.arguments]
         arguments += [f"{key}={self.text(value)}" for key, value in line.keywords.items()]
-        if line.on_one_thread and not line.is_view:
-            arguments, function = [function, *arguments], self._name(on_one_thread, "on_one_thread")
+        if line.max_threads is not None and not line.is_view:
+            arguments, function = [str(line.max_threads), function, *arguments], self._name(on_at_most, "on_at_most")
         if branch is not None:
             arguments = [str(branch), function, *arguments]
             function = self._name(self._aside, "aside")

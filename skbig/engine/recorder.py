@@ -55,11 +55,13 @@ class _Recorder(DispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]] = []
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any, int | None]] = []
         self._n_threads = torch.get_num_threads()
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         result = operation(*args, **(kwargs or {}))
-        self.calls.append((operation, args, kwargs or {}, result, torch.get_num_threads() < self._n_threads))
+        n_threads = torch.get_num_threads()
+        limit = n_threads if n_threads < self._n_threads else None
+        self.calls.append((operation, args, kwargs or {}, result, limit))
         return result

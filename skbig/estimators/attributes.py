@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 class TrainedAttributes:
     """What training leaves behind in every estimator."""
 
-    loss_curve_: list[float]
     loss_: float
     best_loss_: float | None
-    validation_loss_curve_: list[float] | None
-    validation_scores_: list[float] | None
-    validation_curves_: dict[str, dict[str, list[float]]] | None
     best_validation_score_: float | None
-    learning_rates_: list[float]
     n_iter_: int
     t_: int
     n_outputs_: int
@@ -45,6 +40,46 @@ class TrainedAttributes:
     _dtype: str
     _progress: dict[str, Any]
     _curves: dict[str, Curve]
+    _names_of_curves: dict[str, dict[str, str]] | None
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        return self._means("loss_curve_", "loss")
+
+    @property
+    def learning_rates_(self) -> list[float]:
+        return self._means("learning_rates_", "rate")
+
+    @property
+    def validation_loss_curve_(self) -> list[float] | None:
+        return self._means("validation_loss_curve_", "validation_loss") or None
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        return self._means("validation_scores_", "validation_score") or None
+
+    @property
+    def validation_curves_(self) -> dict[str, dict[str, list[float]]] | None:
+        sets = self._learnt("validation_curves_", "_names_of_curves")
+        if sets is None:
+            return None
+        return {
+            of_rows: {metric: self._means("validation_curves_", name) for metric, name in names.items()}
+            for of_rows, names in sets.items()
+        }
+
+    def _means(self, attribute: str, name: str) -> list[float]:
+        """Return a curve as a list of its own. A fit keeps none, which would take longer the longer it is."""
+        curve = self._learnt(attribute, "_curves")[name]
+        return (curve if isinstance(curve, Curve) else Curve(curve)).means()
+
+    def _learnt(self, attribute: str, name: str) -> Any:
+        try:
+            return vars(self)[name]
+        except KeyError:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {attribute!r}", name=attribute, obj=self
+            ) from None
 
 
 class ClassifierAttributes:

@@ -14,7 +14,6 @@ import torch
 
 from skbig.data.rows import Rows
 from skbig.data.streaming.lazy_rows import LazyRows
-from skbig.engine.history import History
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import Observer, Training, Validated, nothing
@@ -87,8 +86,8 @@ class RankValidation:
     def together(self, trainings: Sequence[Training]) -> AnyValidation:
         return self._validation.together(trainings)
 
-    def curves(self, history: History) -> dict[str, dict[str, list[float]]]:
-        return self._validation.curves(history)
+    def names_of_curves(self) -> dict[str, dict[str, str]]:
+        return self._validation.names_of_curves()
 
     def _predict(self, members: Members, rows: Rows) -> torch.Tensor | None:
         """Return the raw predictions (M, N, K) in rank 0."""

@@ -111,17 +111,11 @@ class Session(EstimatorTraining):
         """Return every fitted attribute as training stands now; weights are not copied when it has ended `for_good`."""
         self.catch_up()
         history, network, tracker = self.history, self.recipe.network, self.tracker
-        loss, scores = history.loss.means(), history.validation_score.means()
         return {
             **self.estimator._public_weights(network, self.shown.arrays(shared=for_good)),
-            "loss_curve_": loss,
-            "loss_": loss[-1] if loss else np.nan,
+            "loss_": history.loss.latest(),
             "best_loss_": None if self.recipe.keep_best or self.privacy else float(tracker.best_loss.mean()),
-            "validation_loss_curve_": history.validation_loss.means() or None,
-            "validation_scores_": scores or None,
-            "validation_curves_": None if self.validation is None else self._validation_curves(),
-            "best_validation_score_": float(tracker.best_score.mean()) if scores else None,
-            "learning_rates_": history.rate.means(),
+            "best_validation_score_": float(tracker.best_score.mean()) if history.validation_score else None,
             "n_iter_": self.members.epochs - self.first_epoch,
             "t_": self.members.rows,
             "n_outputs_": network.n_outputs,
@@ -134,6 +128,7 @@ class Session(EstimatorTraining):
             "_ledger": self._ledger() if self.ledger or self.privacy else None,
             "_progress": export_progress(self.members, tracker, self.recipe, self.incremental, shared=for_good),
             "_curves": history.curves(),
+            "_names_of_curves": self._names_of_curves(),
             **self.estimator._describe(self.targets, self.recipe),
             **self.estimator._concluded(self, self.targets, self.held),
         }
@@ -149,9 +144,9 @@ class Session(EstimatorTraining):
         n_steps = (self.members.steps - self.steps_before) * self.members.n_members
         return ledger_after(self.ledger, self.privacy, self.recipe, self.rows.n_rows, n_steps)
 
-    def _validation_curves(self) -> dict[str, dict[str, list[float]]] | None:
+    def _names_of_curves(self) -> dict[str, dict[str, str]] | None:
         validation = self.validation
-        return validation.curves(self.history) if isinstance(validation, Validation | RankValidation) else None
+        return validation.names_of_curves() if isinstance(validation, Validation | RankValidation) else None
 
     def conclude(self) -> None:
         """Warn of what the user should know of a training that has ended, or fail where it predicts no numbers."""

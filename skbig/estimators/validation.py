@@ -20,7 +20,7 @@ from skbig.data.rows import Rows, dense_if_small, place_rows
 from skbig.data.streaming.host_rows import fits, left_on_host
 from skbig.data.streaming.lazy_rows import LazyRows
 from skbig.data.tensor_rows import TensorRows
-from skbig.engine.history import History
+from skbig.engine.history import MORE
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.train import Training, Validated
@@ -173,17 +173,17 @@ class Validation:
         """Return the validation of a stack."""
         return StackedValidation(trainings)
 
-    def curves(self, history: History) -> dict[str, dict[str, list[float]]]:
-        """Return the curves of each set by name: its loss, and each of its scores."""
+    def names_of_curves(self) -> dict[str, dict[str, str]]:
+        """Return what a history calls the curves of each set by name: its loss, and each of its scores."""
         first, metric = self.sets[0].name, self.sets[0].metrics[0]
-        curves: dict[str, dict[str, list[float]]] = {one.name: {} for one in self.sets}
-        curves[first]["loss"] = history.validation_loss.means()
+        names: dict[str, dict[str, str]] = {one.name: {} for one in self.sets}
+        names[first]["loss"] = "validation_loss"
         if metric.scorer is not None:
-            curves[first][metric.name] = history.validation_score.means()
+            names[first][metric.name] = "validation_score"
         for name, (k, i) in self._places.items():
             own = self.sets[k]
-            curves[own.name]["loss" if i == 0 else own.metrics[i - 1].name] = history.more[name].means()
-        return curves
+            names[own.name]["loss" if i == 0 else own.metrics[i - 1].name] = f"{MORE}{name}"
+        return names
 
 
 class FoldedValidation(Validation):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
-from skbig._utils.threads import on_one_thread
+from skbig._utils.threads import on_at_most
 from skbig.networks.layer import Total, itself
 
 EPSILON = 1e-5
@@ -30,13 +31,11 @@ def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
         return _SparseProduct.apply(X, weight) + bias
     if X.device.type != "cpu":
         return _affine_on_device(X, weight, bias)
-    if X.dim() == 3:
-        return torch.baddbmm(bias, X, weight)
-    if _prefers_onednn(X, weight.shape[1]):
+    if _prefers_onednn(X, weight.shape[-1]):
         return _OneDnnAffine.apply(X, weight, bias)
-    if _is_narrow(X, weight.shape[1]):
+    if _is_narrow(X, weight.shape[-1]):
         return _NarrowAffine.apply(X, weight, bias)
-    return torch.addmm(bias, X, weight)
+    return torch.baddbmm(bias, X, weight) if X.dim() == 3 else torch.addmm(bias, X, weight)
 
 
 def transposed_product(X: Tensor | SparseRows, gradient: Tensor) -> Tensor:
@@ -46,13 +45,11 @@ def transposed_product(X: Tensor | SparseRows, gradient: Tensor) -> Tensor:
     """
     if isinstance(X, SparseRows):
         return X.transposed_times(gradient.contiguous())
-    if X.dim() == 3:
-        return torch.bmm(X.transpose(1, 2), gradient)
-    if _prefers_onednn(X, gradient.shape[1]):
-        return _onednn_product(X.t(), gradient.t())
-    if _is_narrow(X, gradient.shape[1]):
-        return on_one_thread(torch.mm, gradient.t(), X).t()
-    return torch.mm(X.t(), gradient)
+    if _mkl_takes_twice_as_long() and _prefers_onednn(X, gradient.shape[-1]):  # which first turns X
+        return _onednn_product(X.t().contiguous(), gradient.t())
+    if _is_narrow(X, gradient.shape[-1]):
+        return _turned_product(X, gradient)
+    return torch.bmm(_turned(X), gradient) if X.dim() == 3 else torch.mm(X.t(), gradient)
 
 
 def _affine_on_device(X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -97,7 +94,7 @@ class _SparseProduct(torch.autograd.Function):
 
 
 class _OneDnnAffine(torch.autograd.Function):
-    """The dense product by oneDNN. On CPUs of other makers than Intel, torch's default (MKL) takes twice as long."""
+    """The dense product by oneDNN, where torch's default (MKL) takes longer."""
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -108,25 +105,47 @@ class _OneDnnAffine(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         X, weight = ctx.saved_tensors
         for_X = _onednn_product(gradient, weight) if ctx.needs_input_grad[0] else None
-        return for_X, _onednn_product(X.t(), gradient.t()), gradient.sum(0, keepdim=True)
+        return for_X, transposed_product(X, gradient), gradient.sum(0, keepdim=True)
 
 
 class _NarrowAffine(torch.autograd.Function):
     """The product with few outputs, computed as its transpose: where MKL is slow, three times as fast.
 
-    Several threads would share the outputs so that the bits depend on how many there are.
+    More threads than members would share the outputs of one, so that the bits depend on how many there are.
     """
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(X, weight)
-        return on_one_thread(torch.addmm, bias.view(-1, 1), weight.t(), X.t()).t()
+        affine = torch.baddbmm if X.dim() == 3 else torch.addmm
+        return _turned(on_at_most(_n_products(X), affine, _turned(bias), _turned(weight), _turned(X)))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         X, weight = ctx.saved_tensors
-        for_X = torch.mm(gradient, weight.t()) if ctx.needs_input_grad[0] else None
-        return for_X, on_one_thread(torch.mm, gradient.t(), X).t(), gradient.sum(0, keepdim=True)
+        for_X = _wide_product(gradient, _turned(weight)) if ctx.needs_input_grad[0] else None
+        return for_X, _turned_product(X, gradient), gradient.sum(-2, keepdim=True)
+
+
+def _turned_product(X: Tensor, gradient: Tensor) -> Tensor:
+    """``X.T @ gradient`` of few outputs."""
+    product = torch.bmm if X.dim() == 3 else torch.mm
+    return _turned(on_at_most(_n_products(X), product, _turned(gradient), X))
+
+
+def _wide_product(gradient: Tensor, weight: Tensor) -> Tensor:
+    """``gradient @ weight`` of few outputs."""
+    if gradient.shape[-1] == 1:
+        return gradient * weight
+    return torch.bmm(gradient, weight) if gradient.dim() == 3 else torch.mm(gradient, weight)
+
+
+def _turned(X: Tensor) -> Tensor:
+    return X.transpose(1, 2) if X.dim() == 3 else X.t()
+
+
+def _n_products(X: Tensor) -> int:
+    return len(X) if X.dim() == 3 else 1
 
 
 def _onednn_product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -135,15 +154,16 @@ def _onednn_product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> 
 
 
 def _prefers_onednn(X: Tensor, n_out: int) -> bool:
-    # Below some million multiplications oneDNN's set-up costs more than it saves.
-    large = X.shape[0] * X.shape[1] * n_out >= 3_000_000
+    # With fewer multiplications oneDNN's set-up costs more than it saves.
+    large = X.dim() == 2 and X.numel() * n_out >= (3_000_000 if _mkl_takes_twice_as_long() else 16_000_000)
     return large and X.device.type == "cpu" and X.dtype == torch.float32 and _has_onednn() and _mkl_is_slow()
 
 
 def _is_narrow(X: Tensor, n_out: int) -> bool:
-    n_in = X.shape[1]
-    narrow = 1 < n_out <= 32 and n_in >= 2 * n_out and X.shape[0] * n_in * n_out >= 30_000
-    return narrow and X.device.type == "cpu" and _mkl_is_slow()
+    if n_out > 32 or X.numel() * n_out < 30_000 or X.device.type != "cpu" or not _mkl_is_slow():
+        return False
+    n_in = X.shape[-1]
+    return n_in >= max(n_out, 16) if X.dim() == 3 else 1 < n_out <= n_in // 2  # of a stack one output is slow, too
 
 
 def _has_onednn() -> bool:
@@ -154,6 +174,13 @@ def _has_onednn() -> bool:
 def _mkl_is_slow() -> bool:
     """Decide by the maker of the processor, not by a clock: the same machine must always give the same bits."""
     return platform.machine() in ("x86_64", "AMD64") and "GenuineIntel" not in _processor()
+
+
+@functools.cache
+def _mkl_takes_twice_as_long() -> bool:
+    """Whether it is an AMD processor whose vectors are as wide as Intel's, of Zen 5 on: MKL takes half of them."""
+    family = re.search(r"family\s*:?\s*(\d+)", _processor(), re.IGNORECASE)
+    return _mkl_is_slow() and family is not None and int(family[1]) >= 26
 
 
 def _processor() -> str:

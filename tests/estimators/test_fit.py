@@ -17,6 +17,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from skbig import BigMLPClassifier
 from skbig._utils.component import Component
 from skbig.engine.curve import Curve
+from skbig.estimators.attributes import TrainedAttributes
 from skbig.estimators.mlp import LISTS
 from skbig.networks import BuiltNetwork
 from tests.fitting import (
@@ -51,7 +52,9 @@ OUR_OWN = {*LISTS} - {"coefs_", "intercepts_"} | {
 
 def public(estimator: Any) -> dict[str, Any]:
     """Return the fitted attributes that a user sees."""
-    return {name: value for name, value in vars(estimator).items() if name.endswith("_") and name[0] != "_"}
+    made_on_demand = [name for name in vars(TrainedAttributes) if name[0] != "_"]
+    names = [name for name in vars(estimator) if name.endswith("_") and name[0] != "_"]
+    return {name: getattr(estimator, name) for name in [*names, *made_on_demand] if hasattr(estimator, name)}
 
 
 def scikit_learns(task: str, **parameters: Any) -> Any:

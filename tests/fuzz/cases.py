@@ -74,7 +74,7 @@ def run_calls(model: Any, given: dict[str, Any], calls: list[str], rng: np.rando
     """Make the calls one after the other; every law is looked at after each."""
     ended = "unfitted"
     for call in calls:
-        before, content = (state_of(model), vars(model).get("loss_curve_")), state_of(given)
+        before, content = (state_of(model), vars(model).get("_curves")), state_of(given)
         error = outcome_of(lambda call=call: _CALLS[call](model, given, rng, folder))
         if error is None:
             check_fitted(model, given["X"])

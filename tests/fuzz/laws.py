@@ -70,8 +70,8 @@ def check_failed(error: Exception, before: tuple[str, Any], estimator: Any, give
     """What has failed leaves the input as it was, and the estimator too, unless it had begun to learn."""
     if state_of(now) != given:
         raise Broken("the input was changed by a call that failed")
-    state, curve = before
-    learnt = isinstance(error, DivergenceError) or vars(estimator).get("loss_curve_") is not curve
+    state, curves = before
+    learnt = isinstance(error, DivergenceError) or vars(estimator).get("_curves") is not curves
     if not learnt and state_of(estimator) != state:
         raise Broken(f"the estimator was changed by a call that failed with {error!r}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from skbig._utils.sparse import sparse_rows
+from skbig._utils.threads import thread_count
 from skbig.networks import functional as ours
 from skbig.networks.functional import affine, batch_moments, batch_norm, layer_norm
 
@@ -67,56 +70,87 @@ def test_the_onednn_product_is_the_product(shape: tuple[int, int, int], needs_X:
         torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(17, 6, 3), (1, 6, 5), (64, 128, 32)], ids=str)
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one", "three"])
+@pytest.mark.parametrize("shape", [(17, 6, 3), (1, 6, 5), (17, 6, 1), (64, 128, 32)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("needs_X", [True, False])
-def test_the_transposed_product_is_the_product(shape: tuple[int, int, int], dtype: torch.dtype, needs_X: bool) -> None:
-    """For few outputs the transposed product gives the product and the gradients that addmm gives."""
+def test_the_transposed_product_is_the_product(
+    members: tuple[int, ...], shape: tuple[int, int, int], dtype: torch.dtype, needs_X: bool
+) -> None:
+    """For few outputs the transposed product gives the product and the gradients that torch gives."""
     rows, n_in, n_out = shape
-    X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=dtype)
+    X, weight, bias = tensors((*members, rows, n_in), (*members, n_in, n_out), (*members, 1, n_out), dtype=dtype)
     X = X if needs_X else X.detach()
     leaves = (X, weight, bias) if needs_X else (weight, bias)
     actual = gradients(ours._NarrowAffine.apply(X, weight, bias), *leaves)
-    torch.testing.assert_close(actual, gradients(torch.addmm(bias, X, weight), *leaves), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, gradients(X @ weight + bias, *leaves), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("slow", [True, False])
-def test_each_kernel_has_its_sizes(slow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("members", [(), (2,), (3,)], ids=["one", "two", "three"])
+def test_the_transposed_product_has_the_same_bits_on_any_number_of_threads(
+    members: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """What a stack predicts, and how it learns, does not depend on the cores."""
+    results = []
+    for n_threads in (1, 2, 4, 8):
+        X, weight, bias = tensors((*members, 64, 100), (*members, 100, 26), (*members, 1, 26), dtype=dtype)
+        with thread_count(n_threads):
+            results.append(gradients(ours._NarrowAffine.apply(X.detach(), weight, bias), weight, bias))
+    for result in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(result, results[0], strict=True))
+
+
+SIZES = {
+    "small": ((), 20, 30, 70),
+    "few outputs": ((), 200, 300, 3),
+    "one output": ((), 200, 300, 1),
+    "large": ((), 200, 300, 100),
+    "largest": ((), 300, 300, 200),
+    "small stack": ((2,), 20, 16, 3),
+    "stack": ((2,), 200, 300, 70),
+    "stack with few outputs": ((2,), 200, 300, 3),
+    "stack with one output": ((2,), 200, 300, 1),
+    "stack with few inputs": ((2,), 2000, 12, 3),
+}
+TURNED = {"few outputs": "turned", "stack with few outputs": "turned", "stack with one output": "turned"}
+PROCESSORS = {
+    "vendor_id : GenuineIntel\ncpu family : 6": {},
+    "vendor_id : AuthenticAMD\ncpu family : 25": TURNED | {"largest": "oneDNN"},
+    "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD": TURNED | {"largest": "oneDNN"},
+    "vendor_id : AuthenticAMD\ncpu family : 26": TURNED | {"large": "oneDNN", "largest": "oneDNN"},
+}
+
+
+@pytest.fixture(params=PROCESSORS)
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A processor that is looked at in place of the own one."""
+    known = (ours._mkl_is_slow, ours._mkl_takes_twice_as_long)
+    for answer in known:
+        answer.cache_clear()
+    monkeypatch.setattr(ours, "_processor", lambda: request.param)
+    monkeypatch.setattr(ours.platform, "machine", lambda: "x86_64")
+    yield request.param
+    for answer in known:
+        answer.cache_clear()
+
+
+@needs_onednn
+def test_each_kernel_has_its_sizes(processor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large products and those with few outputs take another kernel where torch's own is slow, to the same result."""
-    calls = []
-    for name in ("_OneDnnAffine", "_NarrowAffine"):
-        kernel = getattr(ours, name)
-        monkeypatch.setattr(
-            kernel, "apply", lambda *a, kernel=kernel, apply=kernel.apply: calls.append(kernel) or apply(*a)
-        )
-    monkeypatch.setattr(ours, "_mkl_is_slow", lambda: slow)
-    shapes = {
-        "small": (20, 30, 70),
-        "few outputs": (200, 300, 3),
-        "one output": (200, 300, 1),
-        "large": (200, 300, 200),
-    }
+    calls: list[str] = []
+    for kernel, name in {ours._OneDnnAffine: "oneDNN", ours._NarrowAffine: "turned"}.items():
+        apply = kernel.apply
+        monkeypatch.setattr(kernel, "apply", lambda *a, name=name, apply=apply: calls.append(name) or apply(*a))
     used = {}
-    for name, (rows, n_in, n_out) in shapes.items():
-        X, weight, bias = tensors((rows, n_in), (n_in, n_out), (1, n_out), dtype=torch.float32)
-        torch.testing.assert_close(affine(X, weight, bias), torch.addmm(bias, X, weight), rtol=1e-4, atol=1e-4)
-        used[name] = [kernel for kernel in calls if kernel is not None]
+    for name, (members, rows, n_in, n_out) in SIZES.items():
+        leaves = tensors((*members, rows, n_in), (*members, n_in, n_out), (*members, 1, n_out), dtype=torch.float32)
+        X, weight, bias = leaves
+        expected = gradients(X @ weight + bias, *leaves)
+        torch.testing.assert_close(gradients(affine(*leaves), *leaves), expected, rtol=1e-4, atol=1e-3)
+        used[name] = "".join(calls)
         calls.clear()
-    large = [ours._OneDnnAffine] if slow and ours._has_onednn() else []
-    narrow = [ours._NarrowAffine] if slow else []
-    assert used == {"small": [], "few outputs": narrow, "one output": [], "large": large}
-
-
-def test_the_kernel_is_chosen_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same machine always computes the same way; Intel's own library is left to Intel's processors."""
-    choices = {}
-    for name in ("GenuineIntel", "AuthenticAMD"):
-        ours._mkl_is_slow.cache_clear()
-        monkeypatch.setattr(ours, "_processor", lambda name=name: f"vendor_id : {name}")
-        monkeypatch.setattr(ours.platform, "machine", lambda: "x86_64")
-        choices[name] = ours._mkl_is_slow()
-    ours._mkl_is_slow.cache_clear()
-    assert choices == {"GenuineIntel": False, "AuthenticAMD": True}
+    assert {name: kernel for name, kernel in used.items() if kernel} == PROCESSORS[processor]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
