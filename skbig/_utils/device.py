@@ -58,18 +58,17 @@ class SingleDevice:
 @contextmanager
 def plain_torch() -> Iterator[None]:
     """Leave aside what a caller may have switched on: inference mode, autocast, a default device."""
-    with torch.inference_mode(False):
-        elsewhere = torch.empty(0).device.type != "cpu"  # torch 2.6 would not tell of `with torch.device(...)`
-        autocast = [kind for kind in ("cpu", "cuda", "mps") if torch.is_autocast_enabled(kind)]
-        if not (elsewhere or autocast):
-            yield
-            return
-        with ExitStack() as stack:
-            if elsewhere:
-                stack.enter_context(torch.device("cpu"))
-            for kind in autocast:
-                stack.enter_context(torch.autocast(kind, enabled=False))
-            yield
+    elsewhere = torch.empty(0).device.type != "cpu"  # torch 2.6 would not tell of `with torch.device(...)`
+    autocast = [kind for kind in ("cpu", "cuda", "mps") if torch.is_autocast_enabled(kind)]
+    if not (torch.is_inference_mode_enabled() or elsewhere or autocast):
+        yield
+        return
+    with torch.inference_mode(False), ExitStack() as stack:
+        if elsewhere:
+            stack.enter_context(torch.device("cpu"))
+        for kind in autocast:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 
-@contextmanager
-def thread_count(n_threads: int | None) -> Iterator[None]:
+class thread_count:
     """Compute on so many threads for a while; None leaves it as it is."""
-    before = torch.get_num_threads()
-    if n_threads is not None and n_threads != before:
-        torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
+
+    __slots__ = ("_before", "_n_threads")
+
+    def __init__(self, n_threads: int | None) -> None:
+        self._n_threads = n_threads
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        if self._n_threads is not None and self._n_threads != self._before:
+            torch.set_num_threads(self._n_threads)
+
+    def __exit__(self, *error: object) -> None:
+        if torch.get_num_threads() != self._before:
+            torch.set_num_threads(self._before)
 
 
 def on_threads(n_threads: int, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:

@@ -37,12 +37,12 @@ class Curve(Sequence[np.ndarray]):
     def means(self) -> list[float]:
         """Return the mean over the members of each epoch; what is known is not computed again."""
         means = self._means
-        means += map(_mean, self._values[len(means) : self._n_epochs])
+        means += map(mean_of, self._values[len(means) : self._n_epochs])
         return means[: self._n_epochs]
 
     def latest(self) -> float:
         """Return the mean of the last epoch; NaN, if there is none."""
-        return _mean(self._values[self._n_epochs - 1]) if self._n_epochs else math.nan
+        return mean_of(self._values[self._n_epochs - 1]) if self._n_epochs else math.nan
 
     def __len__(self) -> int:
         return self._n_epochs
@@ -68,5 +68,6 @@ class Curve(Sequence[np.ndarray]):
         self.__init__(state["values"])  # type: ignore[misc]
 
 
-def _mean(value: np.ndarray) -> float:
-    return value.item() if value.size == 1 else float(value.mean())
+def mean_of(values: np.ndarray) -> float:
+    """Return a mean over the members, of one, as mostly, without NumPy's detours."""
+    return values.item() if values.size == 1 else float(values.mean())

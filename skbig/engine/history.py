@@ -41,7 +41,7 @@ class History:
 
     def curves(self) -> dict[str, Curve]:
         """Return every curve by name."""
-        always = {name: value for name, value in vars(self).items() if isinstance(value, Curve)}
+        always = {name: value for name, value in vars(self).items() if type(value) is Curve}
         return always | {f"{MORE}{name}": curve for name, curve in self.more.items()}
 
     def take(self, curves: Mapping[str, Curve]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -65,7 +66,7 @@ class KeptRecording:
     Attributes
     ----------
     code : code object
-        Defines the function.
+        What the function does.
     names : dict
         What it names, and is the same for all members: operations and constants.
     views : dict of View
@@ -76,7 +77,7 @@ class KeptRecording:
         As the function's.
     """
 
-    code: Any
+    code: CodeType
     names: dict[str, Any]
     views: dict[str, View]
     memory: Memory
@@ -92,12 +93,12 @@ class KeptRecording:
                 memory = [torch.empty(size, dtype=dtype) for size, dtype in self.memory]
                 bound[self.memory] = [*members.held(), *memory], {}
             sources, known = bound[self.memory]
-            for view in self.views.values():
-                if view not in known:
-                    known[view] = view.of(sources)
-        namespace = self.names | {name: known[view] for name, view in self.views.items()}
-        exec(self.code, namespace)
-        replay: Any = namespace.pop("replay")
+            namespace = self.names.copy()
+            for name, view in self.views.items():
+                namespace[name] = known.get(view)
+                if namespace[name] is None:
+                    namespace[name] = known[view] = view.of(sources)
+        replay: Any = FunctionType(self.code, namespace)
         replay.shares_sums = self.shares_sums
         bound_replay: Replay = replay
         return bound_replay
@@ -151,8 +152,7 @@ def _without_members(replay: Any, members: Members) -> KeptRecording | None:
     starts = [int(source.storage_offset()) for source in sources] + [0] * len(memory)
     views = {name: _view(tensor, places, starts) for name, tensor in tensors.items() if _place(tensor) in places}
     names = {name: item for name, item in replay.__globals__.items() if name not in (*views, "__builtins__")}
-    code = compile(replay.source, "<recording>", "exec")
-    return KeptRecording(code, names, views, tuple(memory), replay.shares_sums)
+    return KeptRecording(replay.__code__, names, views, tuple(memory), replay.shares_sums)
 
 
 def _place(tensor: Tensor) -> int:

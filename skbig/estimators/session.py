@@ -14,6 +14,7 @@ import numpy as np
 
 from skbig._utils.device import plain_torch
 from skbig.components.privacy import DPSGD
+from skbig.engine.curve import mean_of
 from skbig.engine.privacy_ledger import Spent
 from skbig.engine.train import Observer
 from skbig.estimators.advice import warn_of_the_end
@@ -114,8 +115,8 @@ class Session(EstimatorTraining):
         return {
             **self.estimator._public_weights(network, self.shown.arrays(shared=for_good)),
             "loss_": history.loss.latest(),
-            "best_loss_": None if self.recipe.keep_best or self.privacy else float(tracker.best_loss.mean()),
-            "best_validation_score_": float(tracker.best_score.mean()) if history.validation_score else None,
+            "best_loss_": None if self.recipe.keep_best or self.privacy else mean_of(tracker.best_loss),
+            "best_validation_score_": mean_of(tracker.best_score) if history.validation_score else None,
             "n_iter_": self.members.epochs - self.first_epoch,
             "t_": self.members.rows,
             "n_outputs_": network.n_outputs,
