@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,3 +38,6 @@ def on_at_most(n_threads: int, function: Callable[..., Any], *args: Any, **keywo
     if torch.get_num_threads() <= n_threads:
         return function(*args, **keywords)
     return on_threads(n_threads, function, *args, **keywords)
+
+
+on_one_thread = partial(on_at_most, 1)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skbig._utils.threads import on_one_thread
 from skbig.components.averages import Average
 from skbig.components.optimizers.base import Optimizer
 from skbig.components.param_groups import ParamGroups
@@ -178,7 +179,7 @@ class Members:
 
     def all_finite(self) -> bool:
         """Whether all parameters of all members are finite."""
-        return self.reductions.all_finite(self.flat)
+        return bool(on_one_thread(self.reductions.all_finite, self.flat))
 
     def norm(self, gradient: Tensor) -> Tensor:
         """Return the 2-norm of each member's gradient (M, 1, P): (M, 1, 1)."""
@@ -191,7 +192,9 @@ class Members:
     def copy(self) -> Iterable[Tensor]:
         """Remember every tensor that a step changes; those of the beginning are copied only when they are asked for."""
         beginning, self.beginning = self.beginning, None
-        return [tensor.clone() for tensor in self.changing()] if beginning is None else _Later(beginning)
+        if beginning is not None:
+            return _Later(beginning)
+        return on_one_thread(list, map(torch.clone, self.changing()))
 
     def restore(self, copy: Iterable[Tensor]) -> None:
         """Go back to a `copy`, in place: recorded programs hold these very tensors.

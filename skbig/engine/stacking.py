@@ -124,6 +124,8 @@ def stack_members(parts: Sequence[Members], recipe: Recipe) -> Members:
     members.steps, members.epochs = first.steps, first.epochs
     members.rows = np.concatenate([np.broadcast_to(part.rows, part.n_members) for part in parts])
     members.rate_scale = np.concatenate([part.rate_scale for part in parts])
+    for part in parts:
+        part.beginning = None  # it will be given what the stack comes to
     return members
 
 

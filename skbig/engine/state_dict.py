@@ -52,6 +52,7 @@ def missing_from(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> 
 def load_state_dict(training: Training, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
     """Put a training where its state dict was taken; it must have been prepared with the same data and parameters."""
     members, tracker = training.members, training.tracker
+    members.beginning = None
     for name, tensor in _tensors(training).items():
         tensor.copy_(torch.from_numpy(np.array(arrays[f"members/{name}"])).view(tensor.shape))
     members.seeds[:] = facts["seeds"]

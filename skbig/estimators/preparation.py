@@ -262,7 +262,10 @@ def _members(
     estimator, choices, network, home = call.estimator, checked.choices, checked.network, checked.home
     if not call.goes_on:
         first = estimator._begun(network, network.first_values(seeds), split.rows, checked.targets, choices.loss)
-        members = new_members(recipe, home, seeds, first)
+        begin = partial(new_members, recipe, home, seeds, first)
+        members = begin()
+        if checked.runner is LOCAL:
+            members.beginning = lambda: begin().changing()
         return members, StoppingTracker(members, recipe)
     arrays, n_members = estimator._network_arrays(), choices["n_members"]
     make = partial(continued_members, recipe, home, arrays, estimator._progress, n_members, call.incremental)
