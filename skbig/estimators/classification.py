@@ -50,6 +50,11 @@ def _largest(raw: torch.Tensor) -> torch.Tensor:
     return raw.max(-1, keepdim=True).indices.int()  # `argmax` takes twenty times as long where classes lie apart
 
 
+def _positive(raw: torch.Tensor) -> torch.Tensor:
+    """Return whether each raw prediction is positive: (M, N, K) -> (M, N, K)."""
+    return (raw > 0.0).long()
+
+
 @estimator
 class Classifier(ScoredClassifier, ClassifierAttributes, NetworkEstimator):
     """What makes a classifier of a network estimator."""
@@ -162,9 +167,9 @@ class Classifier(ScoredClassifier, ClassifierAttributes, NetworkEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         self._check_fitted()
-        targets, n_members = self._class_targets(), len(self._progress["seeds"])
-        if targets.multiclass and n_members == 1:
-            chosen = self._raw(X, _largest)
+        targets = self._class_targets()
+        if len(self._progress["seeds"]) == 1:  # the larger raw prediction has the larger probability
+            chosen = self._raw(X, _largest if targets.multiclass else _positive)
         else:
             chosen = self._raw(X, lambda raw: self._chosen(raw, targets, self._loss)[None])
         return targets.named(as_the_rows(chosen, X)[0])

@@ -31,10 +31,11 @@ def affine(X: Tensor | SparseRows, weight: Tensor, bias: Tensor) -> Tensor:
         return _SparseProduct.apply(X, weight) + bias
     if X.device.type != "cpu":
         return _affine_on_device(X, weight, bias)
-    if _prefers_onednn(X, weight.shape[-1]):
-        return _OneDnnAffine.apply(X, weight, bias)
-    if _is_narrow(X, weight.shape[-1]):
-        return _NarrowAffine.apply(X, weight, bias)
+    if _is_worth_a_choice(X, weight.shape[-1]):
+        if _prefers_onednn(X, weight.shape[-1]):
+            return _OneDnnAffine.apply(X, weight, bias)
+        if _is_narrow(X, weight.shape[-1]):
+            return _NarrowAffine.apply(X, weight, bias)
     return torch.baddbmm(bias, X, weight) if X.dim() == 3 else torch.addmm(bias, X, weight)
 
 
@@ -45,10 +46,11 @@ def transposed_product(X: Tensor | SparseRows, gradient: Tensor) -> Tensor:
     """
     if isinstance(X, SparseRows):
         return X.transposed_times(gradient.contiguous())
-    if _mkl_takes_twice_as_long() and _prefers_onednn(X, gradient.shape[-1]):  # which first turns X
-        return _onednn_product(X.t().contiguous(), gradient.t())
-    if _is_narrow(X, gradient.shape[-1]):
-        return _turned_product(X, gradient)
+    if _is_worth_a_choice(X, gradient.shape[-1]):
+        if _mkl_takes_twice_as_long() and _prefers_onednn(X, gradient.shape[-1]):  # which first turns X
+            return _onednn_product(X.t().contiguous(), gradient.t())
+        if _is_narrow(X, gradient.shape[-1]):
+            return _turned_product(X, gradient)
     return torch.bmm(_turned(X), gradient) if X.dim() == 3 else torch.mm(X.t(), gradient)
 
 
@@ -153,17 +155,21 @@ def _onednn_product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> 
     return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
 
 
+def _is_worth_a_choice(X: Tensor, n_out: int) -> bool:
+    """Whether a product is so large, and of such a machine, that another kernel may be faster than torch's own."""
+    return X.numel() * n_out >= 30_000 and X.device.type == "cpu" and _mkl_is_slow()
+
+
 def _prefers_onednn(X: Tensor, n_out: int) -> bool:
     # With fewer multiplications oneDNN's set-up costs more than it saves.
     large = X.dim() == 2 and X.numel() * n_out >= (3_000_000 if _mkl_takes_twice_as_long() else 16_000_000)
-    return large and X.device.type == "cpu" and X.dtype == torch.float32 and _has_onednn() and _mkl_is_slow()
+    return large and X.dtype == torch.float32 and _has_onednn()
 
 
 def _is_narrow(X: Tensor, n_out: int) -> bool:
-    if n_out > 32 or X.numel() * n_out < 30_000 or X.device.type != "cpu" or not _mkl_is_slow():
-        return False
     n_in = X.shape[-1]
-    return n_in >= max(n_out, 16) if X.dim() == 3 else 1 < n_out <= n_in // 2  # of a stack one output is slow, too
+    narrow = n_in >= max(n_out, 16) if X.dim() == 3 else 1 < n_out <= n_in // 2  # of a stack one output is slow, too
+    return n_out <= 32 and narrow
 
 
 def _has_onednn() -> bool:
