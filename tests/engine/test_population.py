@@ -256,6 +256,22 @@ def test_little_is_redone(memory: dict[str, int]) -> None:
     assert_as_alone(trainings, specifications)
 
 
+def test_who_was_in_a_stack_goes_back_to_what_it_came_to() -> None:
+    """A training that goes on by itself, and fails, is not put back to where it was before it was stacked."""
+    trainings = [training(seeds) for seeds in ([0], [1], [2])]
+    for one in trainings:
+        first = list(one.members.copy())
+        one.members.beginning = lambda first=first: first
+    Population(trainings).train()
+    for one in trainings:
+        before = kept(one.members)
+        copy = one.members.copy()
+        for tensor in one.members.changing():
+            tensor.add_(1)
+        one.members.restore(copy)
+        assert all(np.array_equal(values, before[name]) for name, values in kept(one.members).items())
+
+
 def test_what_does_not_fit_alone_is_given_back(memory: dict[str, int]) -> None:
     """An ensemble that does not fit by itself is left to be repeated alone; the others are trained."""
     specifications = [{"seeds": [0]}, {"seeds": [1, 2, 3]}, {"seeds": [4, 5]}]

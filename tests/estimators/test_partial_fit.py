@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -320,12 +321,9 @@ def test_what_a_call_leaves_is_not_changed_by_the_next(task: str, optimizer: str
     assert weights_of(model).tobytes() != weights_of(shallow).tobytes()
 
 
-@pytest.mark.parametrize("forms", ["known", "unknown"])
-def test_a_call_that_runs_out_of_memory_begins_anew_in_parts(forms: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights of its beginning are brought back, though half of a step had been taken."""
-    expected, model = (once(trained("binary", batch_size=len(X)), "binary") for _ in range(2))
-    if forms == "unknown":
-        forget()
+@pytest.fixture
+def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Have whole batches run out of memory from now on, after half of a step."""
     run = recorded.RecordedExecutor.run
 
     def spoilt(self: Any, batches: Any, *args: Any) -> Any:
@@ -335,10 +333,30 @@ def test_a_call_that_runs_out_of_memory_begins_anew_in_parts(forms: str, monkeyp
             raise torch.OutOfMemoryError(f"{len(batches)} batches are too many")
         return run(self, batches, *args)
 
+    return lambda: monkeypatch.setattr(recorded.RecordedExecutor, "run", spoilt)
+
+
+@pytest.mark.parametrize("forms", ["known", "unknown"])
+def test_a_call_that_runs_out_of_memory_begins_anew_in_parts(forms: str, spoil: Callable[[], None]) -> None:
+    """The weights of its beginning are brought back, though half of a step had been taken."""
+    expected, model = (once(trained("binary", batch_size=len(X)), "binary") for _ in range(2))
+    if forms == "unknown":
+        forget()
     once(expected, "binary")
-    monkeypatch.setattr(recorded.RecordedExecutor, "run", spoilt)
+    spoil()
     with pytest.warns(UserWarning, match="parts"):
         once(model, "binary")
+    np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("changes", [{}, {"n_members": 2}, {"average": "ema"}, {"early_stopping": True}], ids=str)
+def test_a_fit_that_runs_out_of_memory_begins_anew_in_parts(changes: Any, spoil: Callable[[], None]) -> None:
+    """The first weights are brought back, which nobody has copied, and all that goes with them."""
+    expected, model = (small("binary", batch_size=40, max_iter=3, **changes) for _ in range(2))
+    fitted(expected, X, target("binary"))
+    spoil()
+    with pytest.warns(UserWarning, match="parts"):
+        fitted(model, X, target("binary"))
     np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-12, atol=1e-14)
 
 
