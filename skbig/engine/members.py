@@ -238,7 +238,8 @@ def make_members(
     """Put named arrays (M, *shape) of parameters and running statistics on a device; the arrays are copied."""
     n_members = len(seeds)
     rows = [np.asarray(arrays[name]).reshape(n_members, 1, -1) for name in network.shapes]
-    flat = torch.from_numpy(np.concatenate(rows, axis=2)).to(device=device, dtype=dtype)
+    numbers = np.float32 if dtype == torch.float32 else np.float64  # rounded while they are copied
+    flat = torch.from_numpy(np.concatenate(rows, axis=2, dtype=numbers, casting="same_kind")).to(device, dtype)
     statistics = {name: placed(arrays[name], device, dtype) for name in network.statistics_shapes}
     if n_members == 1:
         statistics = {name: value.squeeze(0) for name, value in statistics.items()}
