@@ -132,7 +132,7 @@ def _plain_function(operation: Any) -> Any:
     """The builtin of an operation: calling it costs a microsecond less than calling the operation object."""
     name = operation._schema.name.split("::")[1]
     if operation._schema.name.startswith("aten::"):
-        for home in (torch.Tensor,) if name.endswith("_") else (torch, torch._C._nn, torch.Tensor):
+        for home in (torch.Tensor, torch) if name.endswith("_") else (torch, torch._C._nn, torch.Tensor):
             if hasattr(home, name) and name not in _ONLY_AS_OPERATION:
                 return getattr(home, name)
     return getattr(operation, "_op", operation)
