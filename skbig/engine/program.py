@@ -76,7 +76,7 @@ class Program:
         made = line.results[0]
         if made is None:
             return
-        if line.operation is _aten.t.default:
+        if _turns(line):
             self._transposed[made] = line.arguments[0]
         passed_on = line.operation in (_aten.expand.default, _aten.unsqueeze.default, *_VIEWS)
         if line.operation is _aten.ones_like.default or (passed_on and line.arguments[0] in self._ones):
@@ -104,7 +104,7 @@ class Program:
             return line.arguments[0]
         if line.operation in _VIEWS:
             return line.arguments[0] if _lies_as(line.arguments[0].tensor, result) else None
-        if line.operation is _aten.t.default:
+        if _turns(line):
             return self._transposed.get(line.arguments[0])
         if line.operation is _aten.mul.Tensor and self._ones.intersection(line.reads()):
             return self._factor_beside_ones(line, result)
@@ -224,6 +224,14 @@ class Program:
                 kept.append(line)
                 needed.update(line.reads())
         return kept[::-1]
+
+
+def _turns(line: Line) -> bool:
+    """Whether a line swaps the last two axes."""
+    if line.operation is not _aten.transpose.int:
+        return line.operation is _aten.t.default
+    X, *axes = line.arguments
+    return {axis % X.tensor.dim() for axis in axes} == {X.tensor.dim() - 2, X.tensor.dim() - 1}
 
 
 def _lies_as(one: Tensor, other: Tensor) -> bool:

@@ -11,10 +11,10 @@ from torch import Tensor
 from skbig._utils.component import hyperparameter
 from skbig._utils.sparse import SparseRows
 from skbig._utils.validation import Boolean
-from skbig.networks.functional import affine
 from skbig.networks.layer import Layer, Parameter, TrainingPass
 from skbig.networks.network import Network
 from skbig.networks.product_tap import tap_of_product
+from skbig.networks.products import affine
 from skbig.networks.row_gradients import Tap
 
 

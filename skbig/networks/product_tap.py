@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
-from skbig.networks.functional import affine, transposed_product
+from skbig.networks.products import affine, transposed_product
 from skbig.networks.row_gradients import squared_norms
 
 

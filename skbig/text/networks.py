@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from skbig._utils.component import hyperparameter
 from skbig._utils.sparse import SparseRows
 from skbig._utils.validation import Interval
-from skbig.networks.functional import affine
 from skbig.networks.initialization import glorot_uniform
 from skbig.networks.layer import Layer, Parameter, TrainingPass
 from skbig.networks.modules.copies import ModuleCopies
@@ -26,6 +25,7 @@ from skbig.networks.modules.layer import numbers
 from skbig.networks.modules.naming import parameters_of
 from skbig.networks.network import Network
 from skbig.networks.product_tap import tap_of_product
+from skbig.networks.products import affine
 from skbig.networks.row_gradients import NamedTap, Tap
 from skbig.pretrained.base import Base
 from skbig.pretrained.pooling import pooled

@@ -161,7 +161,7 @@ def test_every_kernel(
     case: tuple[str, dict[str, Any]], slow: bool, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Large layers, and those with few outputs, are recorded with the kernels that some processors have for them."""
-    monkeypatch.setattr("skbig.networks.functional._mkl_is_slow", lambda: slow)
+    monkeypatch.setattr("skbig.networks.products._mkl_is_slow", lambda: slow)
     replayed = trained(case, torch.float32, 1, records=True)
     assert len(written) == 2
     assert_close(replayed, trained(case, torch.float32, 1, records=False), 1e-6)
