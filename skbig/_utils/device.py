@@ -57,13 +57,13 @@ class SingleDevice:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Leave aside what a caller may have switched on: inference mode, autocast, a default device."""
+    """Leave aside what a caller may have switched: gradients off, inference mode, autocast, a default device."""
     elsewhere = torch.empty(0).device.type != "cpu"  # torch 2.6 would not tell of `with torch.device(...)`
     autocast = [kind for kind in ("cpu", "cuda", "mps") if torch.is_autocast_enabled(kind)]
-    if not (torch.is_inference_mode_enabled() or elsewhere or autocast):
+    if torch.is_grad_enabled() and not (torch.is_inference_mode_enabled() or elsewhere or autocast):
         yield
         return
-    with torch.inference_mode(False), ExitStack() as stack:
+    with torch.inference_mode(False), ExitStack() as stack:  # which switches gradients on, too
         if elsewhere:
             stack.enter_context(torch.device("cpu"))
         for kind in autocast:

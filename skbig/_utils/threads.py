@@ -10,7 +10,7 @@ import torch
 
 
 class thread_count:
-    """Compute on so many threads for a while; None leaves it as it is."""
+    """Compute on so many threads for a while; None leaves it as it is. Each one is entered once."""
 
     __slots__ = ("_before", "_n_threads")
 

@@ -36,8 +36,9 @@ class Curve(Sequence[np.ndarray]):
 
     def means(self) -> list[float]:
         """Return the mean over the members of each epoch; what is known is not computed again."""
-        means = self._means
-        means += map(mean_of, self._values[len(means) : self._n_epochs])
+        means, known = self._means, len(self._means)
+        more = [mean_of(value) for value in self._values[known : self._n_epochs]]
+        means[known : known + len(more)] = more  # in their places, where another thread may just have put the same
         return means[: self._n_epochs]
 
     def latest(self) -> float:

@@ -151,7 +151,7 @@ def _without_members(replay: Any, members: Members) -> KeptRecording | None:
             memory.append((tensor.untyped_storage().nbytes() // tensor.itemsize, tensor.dtype))
     starts = [int(source.storage_offset()) for source in sources] + [0] * len(memory)
     views = {name: _view(tensor, places, starts) for name, tensor in tensors.items() if _place(tensor) in places}
-    names = {name: item for name, item in replay.__globals__.items() if name not in (*views, "__builtins__")}
+    names = {name: item for name, item in replay.__globals__.items() if name not in views}
     return KeptRecording(replay.__code__, names, views, tuple(memory), replay.shares_sums)
 
 

@@ -44,22 +44,27 @@ class TrainedAttributes:
 
     @property
     def loss_curve_(self) -> list[float]:
+        """The training loss of each epoch."""
         return self._means("loss_curve_", "loss")
 
     @property
     def learning_rates_(self) -> list[float]:
+        """The rate of each epoch's last step."""
         return self._means("learning_rates_", "rate")
 
     @property
     def validation_loss_curve_(self) -> list[float] | None:
+        """The loss of the validation rows after each epoch; None without any."""
         return self._means("validation_loss_curve_", "validation_loss") or None
 
     @property
     def validation_scores_(self) -> list[float] | None:
+        """The score of the validation rows after each epoch; None without any."""
         return self._means("validation_scores_", "validation_score") or None
 
     @property
     def validation_curves_(self) -> dict[str, dict[str, list[float]]] | None:
+        """By the name of each validation set, and then of each metric: its value after each epoch."""
         sets = self._learnt("validation_curves_", "_names_of_curves")
         if sets is None:
             return None

@@ -161,7 +161,7 @@ def _mkl_is_slow() -> bool:
 
 @functools.cache
 def _mkl_takes_twice_as_long() -> bool:
-    """Whether it is an AMD processor whose vectors are as wide as Intel's, of Zen 5 on: MKL takes half of them."""
+    """Whether the vectors of such a processor are as wide as Intel's, as AMD's since Zen 5: MKL takes half of them."""
     family = re.search(r"family\s*:?\s*(\d+)", _processor(), re.IGNORECASE)
     return _mkl_is_slow() and family is not None and int(family[1]) >= 26
 

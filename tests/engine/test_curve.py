@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -61,3 +64,25 @@ def test_a_copy_has_what_the_curve_has(copied) -> None:  # type: ignore[no-untyp
     start.and_then(np.array([3.0])).means()
     assert copied(start).means() == [1.5, 2.5]
     assert pickle.dumps(start) == before
+
+
+def test_threads_may_ask_for_it_at_once() -> None:
+    """Means are noted down once, whoever computes them meanwhile."""
+    interval = sys.getswitchinterval()
+    values = [np.array([float(i), i + 1.0]) for i in range(5000)]
+    expected = [value.mean() for value in values]
+    together = threading.Barrier(4)
+
+    def means_of(curve: Curve) -> list[float]:
+        together.wait()
+        return curve.means()
+
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(10):
+                curve = Curve(values)
+                assert all(means == expected for means in pool.map(means_of, [curve] * 4))
+                assert curve.and_then(np.array([-1.0])).means() == [*expected, -1.0]
+    finally:
+        sys.setswitchinterval(interval)

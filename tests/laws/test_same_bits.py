@@ -6,7 +6,8 @@ import hashlib
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from skbig import BigMLPClassifier, BigMLPRegressor
+from skbig import BigMLPClassifier, BigMLPRegressor, BigModuleClassifier
 from skbig._utils.component import names, resolve
 from skbig._utils.device import SingleDevice
 from skbig.components import Penalty
+from skbig.engine.kept_recordings import forget
 from skbig.estimators.mlp import LISTS
 from skbig.exceptions import DivergenceError
 from tests.small import data
@@ -120,21 +124,62 @@ def test_a_penalty_on_any_number_of_threads(name: str, dtype: torch.dtype, two_t
     assert len(set(values)) == 1
 
 
-def test_in_modes_of_others() -> None:
-    """A caller's gradient mode, default dtype, default device or autocast is neither used nor changed."""
-    expected = digest("noisy")
-    with torch.no_grad():
-        assert digest("noisy") == expected
-    with torch.inference_mode():
-        assert digest("noisy") == expected
-        assert torch.is_inference_mode_enabled()
-    torch.set_default_dtype(torch.float64)
+class Small(torch.nn.Sequential):
+    def __init__(self, n_features: int, n_outputs: int, width: int) -> None:
+        super().__init__(torch.nn.Linear(n_features, width), torch.nn.Tanh(), torch.nn.Linear(width, n_outputs))
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
     try:
-        assert digest("noisy") == expected
+        yield
     finally:
-        torch.set_default_dtype(torch.float32)
-    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
-        assert digest("noisy") == expected
+        torch.set_default_dtype(before)
+
+
+class OwnFunctions(TorchFunctionMode):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
+MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
+    "float64": lambda: default_dtype(torch.float64),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "meta": lambda: torch.device("meta"),
+    "a function mode": OwnFunctions,
+    "a dispatch mode": lambda: FlopCounterMode(display=False),
+}
+
+
+@pytest.mark.parametrize("name", ["plain", "noisy", "line search"])
+@pytest.mark.parametrize("mode", MODES)
+def test_in_modes_of_others(name: str, mode: str) -> None:
+    """A caller's gradient mode, default dtype, default device or autocast is neither used nor changed.
+
+    The first fit records its steps, and later ones take the recording.
+    """
+    forget()
+    expected = digest(name)
+    with MODES[mode]():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+        assert digest(name) == expected
+        forget()
+        assert digest(name) == expected
+        assert before == (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype())
+
+
+@pytest.mark.parametrize("mode", sorted(MODES.keys() - {"float64"}))  # in which its author's torch draws other numbers
+def test_a_module_in_modes_of_others(mode: str) -> None:
+    """A module of one's own, seen for the first time, is differentiated, whatever the caller has switched off."""
+    X, y = data("multiclass")
+    model = BigModuleClassifier(Small, module__width=len(mode), max_iter=2, random_state=0)
+    with MODES[mode]():
+        predicted = model.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(predicted, model.fit(X, y).predict_proba(X))
 
 
 def test_beside_the_new_name_of_tf32() -> None:

@@ -80,7 +80,7 @@ def test_the_transposed_product_is_the_product(
 def test_the_transposed_product_has_the_same_bits_on_any_number_of_threads(
     members: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    """What a stack predicts, and how it learns, does not depend on the cores."""
+    """The outputs, and the gradients of weight and bias, do not depend on the cores."""
     results = []
     for n_threads in (1, 2, 4, 8):
         X, weight, bias = tensors((*members, 64, 100), (*members, 100, 26), (*members, 1, 26), dtype=dtype)
