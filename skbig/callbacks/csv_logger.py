@@ -35,7 +35,7 @@ class CSVLogger(EpochCallback):
     >>> X, y = load_iris(return_X_y=True)
     >>> model = BigMLPClassifier((8,), max_iter=20, schedule="cosine", random_state=0)
     >>> model = model.set_callbacks(CSVLogger("iris.csv")).fit(X, y)
-    >>> log = pd.read_csv("iris.csv")
+    >>> log = pd.read_csv("iris.csv", float_precision="round_trip")
     >>> (log["loss"] == model.loss_curve_).all()
     np.True_
     """
