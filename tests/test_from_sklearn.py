@@ -309,8 +309,9 @@ def test_fitted_attributes_are_there(estimator: Any, task: str) -> None:
     assert {name for name in vars(fitted) if name.endswith("_")} <= {name for name in vars(ours) if name.endswith("_")}
     assert ours.n_iter_ == theirs.n_iter_
     assert ours.n_features_in_ == 4
-    if hasattr(theirs, "loss_curve_"):
-        assert ours.loss_curve_ == theirs.loss_curve_
+    assert ours.loss_curve_ == list(getattr(theirs, "loss_curve_", []))
+    assert ours.validation_scores_ is ours.validation_loss_curve_ is ours.validation_curves_ is None
+    assert ours.learning_rates_ == []  # of which scikit-learn notes none
     for name in {"classes_", "out_activation_", "n_outputs_", "n_layers_", "t_"} & vars(theirs).keys():
         if name != "t_" or hasattr(theirs, "coefs_"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))

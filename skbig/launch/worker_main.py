@@ -52,6 +52,7 @@ def main(job: str, folder: Path, device_type: str, timeout: float, n_workers: in
         heartbeat.run()
         function(folder, context)
         if distributed.is_initialized():
+            _group = distributed.group.WORLD  # torch 2.6 may wait for ever for a thread of one that is freed here
             distributed.destroy_process_group()
     except BaseException as error:
         # This ends also a process whose end hangs.

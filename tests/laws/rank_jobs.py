@@ -185,7 +185,7 @@ def quiet(fit: Callable[[], Any]) -> Any:
 
 def learnt(estimator: Any) -> dict[str, Any]:
     """Return what a fit has come to, but for times, and for how its steps were executed."""
-    names = [name for name in vars(estimator) if name[-1] == "_" or name == "_progress"]
+    names = [name for name in vars(estimator) if name[-1] == "_" or name in ("_progress", "_names_of_curves")]
     curves = {name: list(curve) for name, curve in estimator._curves.items()}
     return {"_curves": curves} | {name: getattr(estimator, name) for name in names if name != "executor_"}
 
