@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from skbig.networks.dense import Dense
-from skbig.networks.functional import EPSILON
 from skbig.networks.layer import Layer
 from skbig.networks.linear import LinearLayer
+from skbig.networks.normalization import EPSILON
 
 
 def is_affine(layer: Layer) -> bool:

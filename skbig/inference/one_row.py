@@ -14,9 +14,9 @@ from scipy.special import erf, expit
 from skbig.inference.affine import affine_of
 from skbig.inference.fitted_network import FittedNetwork
 from skbig.networks.dense import Dense
-from skbig.networks.functional import EPSILON
 from skbig.networks.layer import Layer
 from skbig.networks.linear import LinearLayer
+from skbig.networks.normalization import EPSILON
 
 OfRow = Callable[[np.ndarray], np.ndarray]
 

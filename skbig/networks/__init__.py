@@ -1,8 +1,9 @@
 """The networks: what is trained.
 
 Read `network.py` first: what a network is, declared (`Network`) and for the shape of the data (`BuiltNetwork`). A
-network is a list of layers (`layer.py`); `dense.py` is one, and `mlp.py` the network that is made of it. What layers
-compute is in `functional.py`, their first weights in `initialization.py`.
+network is a list of layers (`layer.py`); `dense.py` is one, and `mlp.py` the network that is made of it. The
+products of layers are in `products.py`, how they normalise in `normalization.py`, their first weights in
+`initialization.py`.
 """
 
 from typing import TYPE_CHECKING

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from skbig._utils.sparse import SparseRows
 from skbig.networks.activations import ACTIVATIONS
-from skbig.networks.functional import batch_moments, batch_norm, layer_norm
 from skbig.networks.initialization import glorot_uniform
 from skbig.networks.layer import Layer, Parameter, TrainingPass
+from skbig.networks.normalization import batch_moments, batch_norm, layer_norm
 from skbig.networks.product_tap import tap_of_product
 from skbig.networks.products import affine
 from skbig.networks.row_gradients import Tap, copies

@@ -17,10 +17,10 @@ from skbig.inference.affine import affine_of
 from skbig.networks.columns import Columns
 from skbig.networks.dense import Dense
 from skbig.networks.embedding import Embedding, OneHot
-from skbig.networks.functional import EPSILON
 from skbig.networks.layer import Layer
 from skbig.networks.linear import LinearLayer
 from skbig.networks.monotonic import MonotonicDense
+from skbig.networks.normalization import EPSILON
 from skbig.networks.periodic import Periodic
 from skbig.networks.piecewise import PiecewiseLinear
 from skbig.onnx.graph import Graph

@@ -22,6 +22,7 @@ from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.recipe import Recipe
 from skbig.engine.step_inputs import inputs_of_steps
 from skbig.engine.train import train
+from skbig.networks import products
 from tests.small import (
     assert_close,
     data,
@@ -151,19 +152,33 @@ def test_everything_at_once() -> None:
     assert_close(*results, 1e-6)
 
 
-@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("processor", ["Intel", "AMD", "AMD since Zen 5"])
 @pytest.mark.parametrize(
-    "case",
-    [("regression", {"hidden_layer_sizes": (800, 700)}), ("multiclass", {"hidden_layer_sizes": (900,)})],
+    ("case", "is_large"),
+    [
+        (("regression", {"hidden_layer_sizes": (800, 700)}), False),
+        (("regression", {"hidden_layer_sizes": (1400, 1000)}), True),
+        (("multiclass", {"hidden_layer_sizes": (900,)}), None),
+    ],
     ids=str,
 )
 def test_every_kernel(
-    case: tuple[str, dict[str, Any]], slow: bool, written: list[int], monkeypatch: pytest.MonkeyPatch
+    case: tuple[str, dict[str, Any]],
+    is_large: bool | None,
+    processor: str,
+    written: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Large layers, and those with few outputs, are recorded with the kernels that some processors have for them."""
-    monkeypatch.setattr("skbig.networks.products._mkl_is_slow", lambda: slow)
+    by_onednn: list[int] = []
+    product = products._onednn_product
+    monkeypatch.setattr(products, "_mkl_is_slow", lambda: processor != "Intel")
+    monkeypatch.setattr(products, "_mkl_takes_twice_as_long", lambda: processor == "AMD since Zen 5")
+    monkeypatch.setattr(products, "_onednn_product", lambda *each: by_onednn.append(1) or product(*each))
     replayed = trained(case, torch.float32, 1, records=True)
     assert len(written) == 2
+    takes_it = {"Intel": False, "AMD": bool(is_large), "AMD since Zen 5": is_large is not None}[processor]
+    assert bool(by_onednn) == (takes_it and products._has_onednn())
     assert_close(replayed, trained(case, torch.float32, 1, records=False), 1e-6)
 
 

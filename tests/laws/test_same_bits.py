@@ -139,6 +139,12 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextmanager
+def autocast_on_meta() -> Iterator[None]:
+    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+        yield
+
+
 class OwnFunctions(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return function(*args, **(kwargs or {}))
@@ -150,6 +156,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "float64": lambda: default_dtype(torch.float64),
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "meta": lambda: torch.device("meta"),
+    "autocast on meta": autocast_on_meta,
     "a function mode": OwnFunctions,
     "a dispatch mode": lambda: FlopCounterMode(display=False),
 }

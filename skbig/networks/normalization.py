@@ -1,7 +1,7 @@
-"""What layers compute, as functions of tensors.
+"""How layers normalise, as functions of tensors.
 
-Legend: M members, R rows, I inputs, O outputs, W width. A plain fit (M = 1) runs the same lines without the members
-axis: every formula looks at the last two axes only.
+Legend: M members, R rows, W width. A plain fit (M = 1) runs the same lines without the members axis: every formula
+looks at the last two axes only.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from skbig.networks.functional import batch_moments, batch_norm, layer_norm
+from skbig.networks.normalization import batch_moments, batch_norm, layer_norm
 from tests.networks.leaves import gradients, tensors
 
 
