@@ -25,12 +25,12 @@ def norm(tensor: Tensor, order: float = 2) -> Tensor:
     return blocks[0] if len(blocks) == 1 else torch.linalg.vector_norm(torch.cat(blocks, 2), order, dim=2, keepdim=True)
 
 
-def sum_of_squares(tensor: Tensor) -> Tensor:
+def half_sum_of_squares(tensor: Tensor) -> Tensor:
     """Return that of each member, (M, 1, P) -> (M, 1, 1)."""
     if len(tensor) == 1 and tensor.shape[2] <= SHORT and tensor.device.type == "cpu":
         row = tensor.view(-1)
-        return torch.dot(row, row).view(1, 1, 1)
-    return norm(tensor).square()
+        return (torch.dot(row, row) * 0.5).view(1, 1, 1)
+    return norm(tensor).square() * 0.5
 
 
 def all_finite(values: Tensor) -> bool:

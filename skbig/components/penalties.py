@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skbig._utils.component import Component, hyperparameter
-from skbig._utils.reduction import BLOCK, norm, sum_of_squares
+from skbig._utils.reduction import BLOCK, half_sum_of_squares, norm
 from skbig._utils.validation import Interval
 
 N_NEWTON_STEPS = 5
@@ -197,7 +197,7 @@ class GroupL1(Penalty, name="group_l1", recordable=True):
 
 
 def _half_square(weight: Tensor) -> Tensor:
-    return sum_of_squares(_row(weight)) * 0.5
+    return half_sum_of_squares(_row(weight))
 
 
 def _sum_of_sizes(weight: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from skbig._utils.component import form_of
+from skbig.engine.line import place_of
 from skbig.engine.members import Members
 from skbig.engine.recipe import Recipe
 from skbig.engine.reductions import WHOLE
@@ -140,27 +141,23 @@ def forget() -> None:
 def _without_members(replay: Any, members: Members) -> KeptRecording | None:
     """Return a recording that names no tensor of its members, or None where it writes to memory of somebody else."""
     sources = members.held()
-    places = {_place(tensor): i for i, tensor in enumerate(sources)}
+    places = {place_of(tensor): i for i, tensor in enumerate(sources)}
     if replay.written - replay.buffers - places.keys():
         return None
     tensors = {name: item for name, item in replay.__globals__.items() if isinstance(item, Tensor)}
     memory: list[tuple[int, torch.dtype]] = []
     for tensor in tensors.values():
-        if _place(tensor) in replay.buffers and _place(tensor) not in places:
-            places[_place(tensor)] = len(sources) + len(memory)
+        if place_of(tensor) in replay.buffers and place_of(tensor) not in places:
+            places[place_of(tensor)] = len(sources) + len(memory)
             memory.append((tensor.untyped_storage().nbytes() // tensor.itemsize, tensor.dtype))
     starts = [int(source.storage_offset()) for source in sources] + [0] * len(memory)
-    views = {name: _view(tensor, places, starts) for name, tensor in tensors.items() if _place(tensor) in places}
+    views = {name: _view(tensor, places, starts) for name, tensor in tensors.items() if place_of(tensor) in places}
     names = {name: item for name, item in replay.__globals__.items() if name not in views}
     return KeptRecording(replay.__code__, names, views, tuple(memory), replay.shares_sums)
 
 
-def _place(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
 def _view(tensor: Tensor, places: dict[int, int], starts: list[int]) -> View:
-    source = places[_place(tensor)]
+    source = places[place_of(tensor)]
     return View(source, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()) - starts[source])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from skbig._utils.reduction import BLOCK, SHORT
@@ -12,16 +13,26 @@ from skbig._utils.reduction import BLOCK, SHORT
 
 @dataclass(eq=False)
 class Value:
-    """A tensor of the program: an input, a lasting one (`constant`), or one that a line makes."""
+    """A tensor of the program: an input, a lasting one (`constant`), or one that a line makes.
+
+    Attributes
+    ----------
+    name : str
+    tensor : Tensor
+    constant : bool
+    anew : bool
+        Whether the line makes it in memory of its own, where nothing of what it takes lies.
+    """
 
     name: str
     tensor: Tensor
     constant: bool = False
+    anew: bool = False
 
     @property
     def place(self) -> int:
         """What tells its memory from that of others."""
-        return self.tensor.untyped_storage()._cdata
+        return place_of(self.tensor)
 
 
 @dataclass(eq=False)
@@ -44,11 +55,6 @@ class Line:
         return bool(returns) and all(r.alias_info is not None for r in returns) and not self.changes_input
 
     @property
-    def is_product(self) -> bool:
-        """Whether it makes a product of matrices, in memory of its own."""
-        return self.operation._schema.name in _PRODUCTS and not self.changes_input
-
-    @property
     def makes_several(self) -> bool:
         """Whether the result is a tuple, or a list, which may have one item."""
         returns = self.operation._schema.returns
@@ -67,20 +73,23 @@ class Line:
 
     def reads(self) -> list[Value]:
         """Return all that it takes, what it changes included."""
-        return [leaf for leaf in _leaves((self.arguments, list(self.keywords.values()))) if isinstance(leaf, Value)]
+        return [leaf for leaf in leaves((self.arguments, list(self.keywords.values()))) if isinstance(leaf, Value)]
 
     def changes(self) -> list[Value]:
         """Return what it takes and writes to."""
         declared = self.operation._schema.arguments
         taken = dict(zip((argument.name for argument in declared), self.arguments, strict=False)) | self.keywords
         written = [taken.get(a.name) for a in declared if a.alias_info is not None and a.alias_info.is_write]
-        return [leaf for leaf in _leaves(written) if isinstance(leaf, Value)]
+        return [leaf for leaf in leaves(written) if isinstance(leaf, Value)]
 
 
-def _leaves(item: Any) -> list[Any]:
+def place_of(tensor: Tensor) -> int:
+    """Return what tells the memory of a tensor from that of others; a sparse one lies nowhere in particular, at 0."""
+    return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else 0
+
+
+def leaves(item: Any) -> list[Any]:
+    """Return what lists and tuples hold, however deep."""
     if isinstance(item, (tuple, list)):
-        return [leaf for value in item for leaf in _leaves(value)]
+        return [leaf for value in item for leaf in leaves(value)]
     return [item]
-
-
-_PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "mkldnn::_linear_pointwise"}

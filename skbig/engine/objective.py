@@ -88,7 +88,7 @@ class Objective:
         """Scale the loss where the member is for the curve, but not its penalty."""
         if self._scale == 1:
             return loss
-        none = torch.zeros(1, dtype=self._point.dtype, device=self._point.device)
+        none = torch.zeros((), dtype=self._point.dtype, device=self._point.device)
         penalty = with_penalty(none, penalty_values(self._member, self._recipe), self._strength)
         added = with_proximal_term(penalty, self._member, self._recipe).item()
         return (loss - added) * self._scale + added

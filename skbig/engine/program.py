@@ -8,6 +8,7 @@ Legend: M members, P parameters of one member.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from skbig.engine.branches import Branches, arrange
-from skbig.engine.line import Line, Value
+from skbig.engine.line import Line, Value, leaves, place_of
 from skbig.engine.program_source import write
 
 _aten = torch.ops.aten
@@ -43,6 +44,7 @@ class Program:
     buffers: list[Value] = field(default_factory=list)
     _values: dict[int, Value] = field(default_factory=dict)
     _transposed: dict[Value, Value] = field(default_factory=dict)
+    _viewed: dict[Value, Value] = field(default_factory=dict)
     _ones: set[Value] = field(default_factory=set)
     _n_constants: int = 0
 
@@ -63,21 +65,26 @@ class Program:
     def add(self, operation: Any, args: Any, kwargs: Any, result: Any, max_threads: int | None) -> None:
         """Add a recorded call, unless it does nothing."""
         arguments, keywords = self._values_in(args), self._values_in(kwargs)
+        if operation in _VIEWS:  # of what was viewed, where it is a view already
+            arguments = (self._viewed.get(arguments[0], arguments[0]), *arguments[1:])
         line = Line(operation, arguments, keywords, [], max_threads)
         if (same := self._same_as(line, result)) is not None:
             self._values[id(result)] = same
         else:
-            line.results = [self._made(tensor) for tensor in _as_list(result)]
+            taken = {place_of(leaf) for leaf in leaves((args, list(kwargs.values()))) if isinstance(leaf, Tensor)}
+            line.results = [self._made(tensor, taken) for tensor in _as_list(result)]
             self.lines.append(line)
             self._note(line)
 
     def _note(self, line: Line) -> None:
-        """Remember which values are transposes and which are ones."""
+        """Remember which values are transposes, which are views, and which are ones."""
         made = line.results[0]
         if made is None:
             return
         if _turns(line):
             self._transposed[made] = line.arguments[0]
+        if line.operation in _VIEWS:
+            self._viewed[made] = line.arguments[0]
         passed_on = line.operation in (_aten.expand.default, _aten.unsqueeze.default, *_VIEWS)
         if line.operation is _aten.ones_like.default or (passed_on and line.arguments[0] in self._ones):
             self._ones.add(made)
@@ -91,11 +98,12 @@ class Program:
             return type(item)(self._values_in(value) for value in item)
         return item
 
-    def _made(self, tensor: Any) -> Value | None:
+    def _made(self, tensor: Any, taken: set[int]) -> Value | None:
+        """The value that a call makes of what lies in some places, which its schema need not tell that it shares."""
         if not isinstance(tensor, Tensor):
             return None
         if id(tensor) not in self._values:
-            self._values[id(tensor)] = Value(f"v{len(self._values)}", tensor)
+            self._values[id(tensor)] = Value(f"v{len(self._values)}", tensor, anew=place_of(tensor) not in taken)
         return self._values[id(tensor)]
 
     def _same_as(self, line: Line, result: Any) -> Value | None:
@@ -116,6 +124,10 @@ class Program:
         return others[0] if others and _lies_as(others[0].tensor, result) else None
 
     # What can be left out.
+
+    def drop_unneeded(self, result: Tensor) -> None:
+        """Leave out what nobody reads."""
+        self.lines = self._needed(self.value(result))
 
     def gather_gradients_in_place(self) -> None:
         """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less."""
@@ -166,6 +178,38 @@ class Program:
                         value.tensor, value.constant = tensor, True
                 self.lines.remove(line)
 
+    def scale_while_adding(self, result: Tensor) -> None:
+        """Turn ``add(x, y * 0.5, alpha=a)`` into ``add(x, y, alpha=a * 0.5)``: a power of two rounds nothing."""
+        n_readers = self._n_readers(result)
+        makers = {line.results[0]: line for line in self.lines if line.operation is _aten.mul.Tensor}
+        for line in [line for line in self.lines if line.operation is _aten.add.Tensor]:
+            scaled = makers.get(line.arguments[1])
+            if scaled is None or not _is_power_of_two(scaled.arguments[1]) or n_readers[line.arguments[1]] > 1:
+                continue
+            whole = scaled.arguments[0]
+            if whole.anew and n_readers[whole] == 1 and _replaces(whole.tensor, line.arguments[1].tensor):
+                line.arguments = (line.arguments[0], whole)
+                line.keywords = {"alpha": line.keywords.get("alpha", 1) * scaled.arguments[1]}
+                self.lines.remove(scaled)
+
+    def _n_readers(self, result: Tensor) -> Counter[Value]:
+        """How often each value is read, by lines and as the result."""
+        readers = Counter(value for line in self.lines for value in line.reads())
+        readers[self.value(result)] += 1
+        return readers
+
+    def take_numbers_once(self) -> None:
+        """Let a number that an operation takes in place of a tensor be one, which torch would make in every replay."""
+        numbers: dict[tuple[Any, torch.dtype], Value] = {}
+        for line in [line for line in self.lines if line.operation in _OF_TWO]:
+            tensor, number, *others = line.arguments
+            if isinstance(number, Value) or not _rounds_numbers(line, tensor.tensor):
+                continue
+            key = (repr(number), tensor.tensor.dtype)
+            if key not in numbers:
+                numbers[key] = self._constant(torch.tensor(number, dtype=tensor.tensor.dtype))
+            line.arguments = (tensor, numbers[key], *others)
+
     def activate_within_products(self) -> None:
         """Turn ``relu(addmm(vector, ...))`` into one operation, which on a GPU is one pass over the result less."""
         n_readers = Counter(value for line in self.lines for value in line.reads())
@@ -177,20 +221,18 @@ class Program:
             line.operation, line.arguments = _aten._addmm_activation.default, product.arguments
             self.lines.remove(product)
 
-    def activate_in_place(self, result: Tensor) -> None:
-        """Turn ``relu(mm(...))`` into ``relu_(mm(...))``, and gradients likewise, where nobody else reads the product.
+    def work_in_place(self, result: Tensor) -> None:
+        """Turn ``relu(mm(...))`` into ``relu_(mm(...))``, and the like, where nobody else reads what it takes.
 
         On a CPU it is faster to write to memory that lies in the cache.
         """
-        n_readers = Counter(value for line in self.lines for value in line.reads())
-        n_readers[self.value(result)] += 1
-        products = {value for line in self.lines if line.is_product for value in line.made()}
+        n_readers = self._n_readers(result)
         for line in [line for line in self.lines if line.operation in _IN_PLACE]:
             read, (made,) = line.arguments[0], line.results
-            if read not in products or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
+            if not read.anew or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
                 continue
             line.operation, written = _IN_PLACE[line.operation]
-            line.keywords, line.results = ({written: read} if written else {}), []
+            line.keywords, line.results = line.keywords | ({written: read} if written else {}), []
             self._put(read, made)
             n_readers[read] = n_readers[made]
 
@@ -263,6 +305,16 @@ def _all_plain(sources: list[Value], makers: dict[Value, Line]) -> bool:
     return own and all(s in makers and s.tensor.is_contiguous() and not makers[s].changes_input for s in sources)
 
 
+def _rounds_numbers(line: Line, tensor: Tensor) -> bool:
+    """Whether an operation of a tensor and a number begins by rounding the number to the dtype of the tensor."""
+    made = [value.tensor.dtype for value in [*line.made(), *line.changes()]]
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64) and made == [tensor.dtype]
+
+
+def _is_power_of_two(number: Any) -> bool:
+    return isinstance(number, float) and math.frexp(number)[0] == 0.5
+
+
 def _adds_vector(product: Line) -> bool:
     return product.arguments[0].tensor.dim() == 1 and not product.keywords
 
@@ -288,6 +340,10 @@ def _as_list(item: Any) -> list[Any]:
 
 
 _VIEWS = (_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default)
+_OF_TWO = (
+    *(_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor),
+    *(_aten.add_.Tensor, _aten.sub_.Tensor, _aten.mul_.Tensor, _aten.div_.Tensor),
+)
 _COPIES = (_aten.clone.default, _aten._to_copy.default)
 _COUNTERS = (_aten.arange.default, _aten.arange.start, _aten.arange.start_step)
 _WITH_OUT = {
@@ -299,7 +355,10 @@ _IN_PLACE = {
     _aten.relu.default: (_aten.relu_.default, ""),
     _aten.tanh.default: (_aten.tanh_.default, ""),
     _aten.sigmoid.default: (_aten.sigmoid_.default, ""),
+    _aten.add.Tensor: (_aten.add_.Tensor, ""),
+    _aten.sub.Tensor: (_aten.sub_.Tensor, ""),
     _aten.mul.Tensor: (_aten.mul_.Tensor, ""),
+    _aten.div.Tensor: (_aten.div_.Tensor, ""),
     _aten.threshold_backward.default: (_aten.threshold_backward.grad_input, "grad_input"),
     _aten.tanh_backward.default: (_aten.tanh_backward.grad_input, "grad_input"),
     _aten.sigmoid_backward.default: (_aten.sigmoid_backward.grad_input, "grad_input"),

@@ -44,9 +44,12 @@ def record(
         program.add(*call)
     program.gather_gradients_in_place()
     program.take_views_once()
+    program.drop_unneeded(result)
+    program.scale_while_adding(result)
+    program.take_numbers_once()
     program.activate_within_products()
     if branches is None:  # lines run one after another
-        program.activate_in_place(result)
+        program.work_in_place(result)
     return result, program.compile(result, branches)
 
 

@@ -220,21 +220,22 @@ def forward(
 
 
 def penalty_values(members: Members, recipe: Recipe) -> list[Tensor]:
-    """Return the values of the penalty, (M,) each, which a device may compute beside the network's own."""
+    """Return the values of the penalty, (M,) or () for one member, which a device may compute beside the network."""
     penalty = recipe.active_penalty
     if penalty is None:
         return []
-    return [members.reductions.total(penalty.value(w).view(-1)) for w in members.weight_tensors(penalty.elementwise)]
+    of_members = () if members.n_members == 1 else (members.n_members,)
+    values = [penalty.value(weight).view(of_members) for weight in members.weight_tensors(penalty.elementwise)]
+    return [members.reductions.total(value) for value in values]
 
 
 def with_penalty(loss: Tensor, values: Sequence[Tensor], strength: Tensor | float) -> Tensor:
-    """Return the loss of each member with its penalty added, (M,)."""
-    loss = loss.view(-1)
+    """Return the loss of each member, (M,) or () for one, with its penalty added, (M,)."""
     for value in values:
         loss = (
             torch.add(loss, value, alpha=strength) if isinstance(strength, float) else loss + value * strength.view(-1)
         )
-    return loss
+    return loss.view(-1)
 
 
 def add_penalty_gradient(members: Members, recipe: Recipe, gradient: Tensor, strength: Tensor | float) -> None:

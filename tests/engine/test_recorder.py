@@ -41,6 +41,20 @@ def beside_its_activation(product: Tensor) -> Tensor:
     return torch.tanh(product) + product
 
 
+def a_half_of_what_changes(X: Tensor, weight: Tensor) -> Tensor:
+    product = X @ weight
+    half = product * 0.5
+    product.add_(1)
+    return torch.add(X, half, alpha=0.3) + product
+
+
+def a_part_of_what_is_read(X: Tensor, weight: Tensor) -> Tensor:
+    """Of parts that `unsafe_split` makes torch does not say that they lie in the memory of the whole."""
+    product = X @ weight
+    first, *_ = torch.unsafe_split(product, 2, 0)
+    return torch.tanh(first) + product[:2]
+
+
 FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a product": lambda X, weight: X @ weight,
     "views": lambda X, weight: X.t().reshape(-1, 2).t().contiguous().view(-1)[:3] + weight.flatten()[:3],
@@ -72,6 +86,23 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a product changed and read again": lambda X, weight: beside_its_activation((X @ weight) * X[:, :1]),
     "a product of another dtype than what it becomes": lambda X, weight: (X.float() @ weight.float()) * X,
     "a product times itself": lambda X, weight: beside_its_activation(X @ weight) * (X @ weight),
+    "a difference with a factor": lambda X, weight: torch.sub(X @ weight, X, alpha=2.0) / (X.exp() + X),
+    "a part of what is read": a_part_of_what_is_read,
+    "numbers": lambda X, weight: ((X.float() * 0.1 + 1 / 3) / 3 - 16_777_217) * math.inf + X / 3 - 2 * X.bfloat16(),
+    "numbers beside integers": lambda X, weight: (X > 0).long() * 3 + (X > 0).long() * 0.5 + X * True,
+    "a complex number": lambda X, weight: (X * 1j + 0.5).abs(),
+    "a half that is added": lambda X, weight: torch.add(X, (X @ weight) * 0.5, alpha=0.3),
+    "a third that is added": lambda X, weight: torch.add(X, (X @ weight) * 0.3, alpha=0.3),
+    "a half that is added and read": lambda X, weight: torch.add(X, half := (X @ weight) * 0.5, alpha=0.3) * half,
+    "a half of an input": lambda X, weight: torch.add(X, X * 0.5, alpha=0.3),
+    "a half of integers": lambda X, weight: torch.add(X.float(), (X > 0).long() * 0.5, alpha=0.3),
+    "a half of a row": lambda X, weight: torch.add(X, (X[:1] @ weight) * 0.25) + torch.add(X, X[:1] * -0.5),
+    "a half of what changes": a_half_of_what_changes,
+    "views of views": lambda X, weight: (X @ weight).view(2, 6).view(-1).view(4, 3)[:2].t().reshape(-1).view(3, 2),
+    "views of what has gaps": lambda X, weight: (X[:, :2].view(4, 1, 2).view(2, 2, 2) * 2).view(2, 4).view(8),
+    "an input that is one factor of a product with ones": lambda X, weight: (
+        torch.tanh((torch.ones_like(X) * X).unsqueeze(0)) + X
+    ),
     "an activation of another layout": lambda X, weight: torch.relu((X @ weight).t()).t(),
 }
 
@@ -112,6 +143,22 @@ def test_lasting_tensors_change_once_per_call() -> None:
     torch.testing.assert_close(result, 2 * X.view(2, 3).sum(0))
     torch.testing.assert_close(replay(X), 4 * X.view(2, 3).sum(0))
     torch.testing.assert_close(total, 2 * X.flatten())
+
+
+def test_lasting_tensors_are_read_before_they_change() -> None:
+    """A half of a lasting tensor is that of what it was, though it is added after a view has changed it."""
+    total = torch.ones(6)
+    view = total.view(2, 3)
+
+    def function(X: Tensor) -> Tensor:
+        half = total * 0.5
+        view.add_(1)
+        return torch.add(X, half, alpha=0.5)
+
+    (X,) = tensors((6,), dtype=torch.float32)
+    result, replay = record(function, [X])
+    torch.testing.assert_close(result, X + 0.25)
+    torch.testing.assert_close(replay(X), X + 0.5)
 
 
 def test_lasting_tensors_are_read_anew() -> None:
@@ -180,3 +227,19 @@ def test_products_are_activated_where_they_lie() -> None:
     assert re.search(r"^ *tanh_\d+\(v", replay.source, re.M)  # type: ignore[attr-defined]
     _, replay = record(FUNCTIONS["a product read beside its activation"], tensors((4, 3), (3, 3)))
     assert re.search(r"= tanh_\d+\(v", replay.source)  # type: ignore[attr-defined]
+
+
+def test_what_torch_makes_of_numbers_is_made_once() -> None:
+    """A factor is no tensor that every replay makes anew; a half is one with the factor it is added by."""
+    _, replay = record(lambda X: X.sin() * 0.1 - 0.1, tensors((4, 3)))
+    assert "0.1" not in replay.source  # type: ignore[attr-defined]
+    _, replay = record(FUNCTIONS["a half that is added"], tensors((4, 3), (3, 3)))
+    assert "alpha=0.15" in replay.source and "mul" not in replay.source  # type: ignore[attr-defined]
+
+
+def test_a_view_of_a_view_is_one() -> None:
+    """A replay takes one view where a function takes several, and none where they end where they began."""
+    _, replay = record(lambda X: (X + 1).view(2, 6).view(12).view(1, 12), tensors((4, 3)))
+    assert replay.source.count("view") == 1  # type: ignore[attr-defined]
+    _, replay = record(lambda X: (X + 1).view(2, 6).view(4, 3), tensors((4, 3)))
+    assert "view" not in replay.source  # type: ignore[attr-defined]

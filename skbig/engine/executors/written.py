@@ -84,6 +84,9 @@ def form_of(batch: Batch) -> tuple[Any, ...]:
 def tensors_of(batch: Batch, numbers: StepInputs) -> list[Tensor]:
     """All that a step reads besides the members, as the inputs of a program."""
     assert isinstance(batch.X, Tensor)
-    drawn = [tensor for tensor in (numbers.keys, numbers.private_noise) if tensor is not None]
-    own = (numbers.rate, *drawn, *numbers.optimizer, *numbers.augmentation, *numbers.average)
-    return [batch.X, batch.y, batch.share, *own]
+    inputs = [batch.X, batch.y, batch.share, numbers.rate]
+    if numbers.keys is not None:
+        inputs.append(numbers.keys)
+    if numbers.private_noise is not None:
+        inputs.append(numbers.private_noise)
+    return [*inputs, *numbers.optimizer, *numbers.augmentation, *numbers.average]
