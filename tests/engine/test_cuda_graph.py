@@ -73,11 +73,30 @@ def failing(error: BaseException, at: int) -> CpuCapture:
     [
         (RuntimeError("CUDA error: operation not permitted\nmore"), "cannot capture it: CUDA error: operation not"),
         (torch.OutOfMemoryError("CUDA out of memory"), "too little memory"),
+        (AssertionError(), "cannot capture it: AssertionError"),
     ],
 )
 def test_a_capture_that_fails(at: int, error: Exception, match: str) -> None:
     """A graph that cannot be captured, the first or a later one, leaves no trace but a warning that says why."""
     assert_falls_back(failing(error, at), match)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [(RuntimeError("CUDA error: no"), "CUDA error: no"), (torch.OutOfMemoryError("no"), "too little memory")],
+)
+def test_a_first_launch_that_fails(at: int, error: Exception, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does a graph that was captured and cannot be launched."""
+    capture, launch = CpuCapture(), CpuGraph.__call__
+
+    def fail(self: CpuGraph) -> None:
+        if self.n_replays == 0 and len(capture.graphs) == at + 1:
+            raise error
+        launch(self)
+
+    monkeypatch.setattr(CpuGraph, "__call__", fail)
+    assert_falls_back(capture, match)
 
 
 def test_a_step_that_looks_at_values() -> None:

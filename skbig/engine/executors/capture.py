@@ -11,6 +11,9 @@ import torch
 
 from skbig.engine.branches import N_BRANCHES, Branches
 
+TELL_OF_THE_END = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool", "_cuda_releasePool")
+"""What the allocator is told by when a capture is over; the second is the name of the first in torch 2.6."""
+
 
 class Capture(Protocol):
     """Turns a function of tensors into a graph of what it does to them, always at the same addresses.
@@ -102,9 +105,9 @@ class CudaCapture:
     def _put_right(self) -> None:
         """Let allocator and generator know of the end of a capture, which torch does not tell them when it fails."""
         index = torch.cuda.current_device()
-        for tell in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
-            with suppress(RuntimeError):
-                tell(index, self._pool)
+        for name in TELL_OF_THE_END:
+            with suppress(AttributeError, RuntimeError):
+                getattr(torch._C, name)(index, self._pool)
         number = torch.zeros((), device=self._device)
         another = torch.cuda.CUDAGraph()
         another.capture_begin(capture_error_mode="thread_local")

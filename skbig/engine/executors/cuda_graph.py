@@ -8,7 +8,6 @@ Legend: M members, S steps, k steps of a graph.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby, pairwise
 from math import inf
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skbig._utils.user_warning import warn_user
 from skbig.data.batch import Batch
 from skbig.data.steps import ResidentSteps
 from skbig.engine.executors.agreement import agree, tolerance_of
@@ -150,8 +150,8 @@ class GraphedExecutor:
             return "it looks at the value of a tensor"
         except torch.OutOfMemoryError:
             return "the device has too little memory for it"
-        except RuntimeError as error:
-            return f"torch cannot capture it: {str(error).partition(chr(10))[0]}"
+        except Exception as error:  # whatever it is: as written the step has just been taken
+            return f"torch cannot capture it: {str(error).partition(chr(10))[0] or type(error).__name__}"
         tolerance = tolerance_of(self._recipe, members.flat.dtype, k)
         alike = agree(before, members.changing(), after, (launched, losses), tolerance)
         return "" if alike else "its result is not that of the step as written"
@@ -159,11 +159,10 @@ class GraphedExecutor:
     def _give_up(self, reason: str) -> None:
         self._gave_up = True
         self._loops.clear()
-        warnings.warn(
+        warn_user(
             f"A training step does not run as a CUDA graph, since {reason}. Steps are run as written, which gives the "
             "same result and is slower for small networks.",
             ExecutorWarning,
-            stacklevel=2,
         )
 
 

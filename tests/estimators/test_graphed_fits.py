@@ -1,0 +1,213 @@
+"""Fits whose steps are graphs are those whose steps are recorded: whatever is chosen, and whatever ends them.
+
+The graphs are those of `tests.capturing`, on a CPU; tests/gpu says the same of a card.
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skbig import BigGridSearchCV
+from skbig.engine import processes
+from skbig.engine.executors.cuda_graph import GraphedExecutor
+from skbig.engine.executors.graph_loop import GraphLoop
+from skbig.engine.executors.recorded import RecordedExecutor
+from skbig.exceptions import ExecutorWarning, InterruptedWarning, MemorySplitWarning
+from tests.capturing import CpuCapture, CpuGraph
+from tests.fitting import ANY_TASK, MULTICLASS, X, fitted, small, target, weights_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+SETTINGS: dict[str, Any] = {"batch_size": 16, "device": "cpu"}
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let steps of this machine be graphs, as those of a card are, and epochs run one after another."""
+    choose = processes.choose_executor
+
+    def graphed(members: Any, recipe: Any, mean_weight: Any, **facts: Any) -> Any:
+        chosen = choose(members, recipe, mean_weight, **facts)
+        is_recorded = isinstance(chosen, RecordedExecutor)
+        return GraphedExecutor(members, recipe, mean_weight, CpuCapture()) if is_recorded else chosen
+
+    monkeypatch.setattr(processes, "choose_executor", graphed)
+    monkeypatch.setattr("skbig.engine.train.may_go_ahead", lambda *_: False)
+
+
+def both(monkeypatch: pytest.MonkeyPatch, task: str, **parameters: Any) -> tuple[Any, Any]:
+    """Return a model that was trained by graphs, and one that was not."""
+    graphed = fitted(small(task, **SETTINGS | parameters), X, target(task))
+    monkeypatch.undo()
+    return graphed, fitted(small(task, **SETTINGS | parameters), X, target(task))
+
+
+HELD_OUT = {"early_stopping": True, "validation_fraction": 0.25}
+CHOICES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "an ensemble": {"n_members": 3},
+    "early stopping": HELD_OUT | {"n_iter_no_change": 2, "max_iter": 20},
+    "early stopping of an ensemble": HELD_OUT | {"n_members": 3, "n_iter_no_change": 2, "max_iter": 20},
+    "by the loss": HELD_OUT | {"scoring": "loss"},
+    "patience": {"n_iter_no_change": 2, "tol": 1.0, "max_iter": 20},
+    "a time limit": {"max_time": 60.0},
+    "one batch": {"batch_size": "full"},
+    "all at once": {"dropout": 0.3, "normalization": "batch", "augmentation": "mixup", "clipping": "norm"},
+    "plateau": {"schedule": "plateau", "max_iter": 20},
+    "an average": {"average": "ema"},
+    "bfloat16": {"precision": "bf16"},
+}
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is chosen, graphs come to the same weights and curves, and the model says that they were used."""
+    graphed, recorded = both(monkeypatch, "multiclass", **CHOICES[name])
+    assert (graphed.executor_, recorded.executor_) == ("graphed", "recorded")
+    assert (graphed.n_iter_, graphed.stop_reason_) == (recorded.n_iter_, recorded.stop_reason_)
+    np.testing.assert_allclose(weights_of(graphed), weights_of(recorded), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(graphed.loss_curve_, recorded.loss_curve_, rtol=1e-9)
+    if "early_stopping" in CHOICES[name]:
+        np.testing.assert_allclose(graphed.validation_scores_, recorded.validation_scores_, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("graphs")
+@ANY_TASK
+def test_tasks(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is of every task."""
+    graphed, recorded = both(monkeypatch, task)
+    np.testing.assert_allclose(weights_of(graphed), weights_of(recorded), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("graphs")
+def test_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """partial_fit and warm_start go on from where graphs have ended."""
+    results = []
+    for _ in range(2):
+        model = small("multiclass", **SETTINGS)
+        for _ in range(3):
+            model.partial_fit(X, MULTICLASS, classes=[0, 1, 2])
+        results.append(weights_of(fitted(model.set_params(warm_start=True), X, MULTICLASS)))
+        monkeypatch.undo()
+    np.testing.assert_allclose(*results, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("options", [{}, {"n_members": 2}, HELD_OUT], ids=str)
+def test_a_search(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates of a stack are graphed together, and have the scores that they have without graphs."""
+    grid = {"learning_rate": [1e-3, 1e-2], "alpha": [1e-4, 1e-2]}
+    graphed = fitted(BigGridSearchCV(small("multiclass", **SETTINGS | options), grid, cv=3), X, MULTICLASS)
+    assert graphed.best_estimator_.executor_ == "graphed"
+    monkeypatch.undo()
+    recorded = fitted(BigGridSearchCV(small("multiclass", **SETTINGS | options), grid, cv=3), X, MULTICLASS)
+    for name in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(graphed.cv_results_[name], recorded.cv_results_[name], rtol=1e-9)
+
+
+@pytest.mark.usefixtures("graphs")
+def test_two_threads() -> None:
+    """Fits in two threads at once come to what they come to one after the other."""
+
+    def work(seed: int) -> tuple[np.ndarray, str]:
+        model = small("multiclass", **SETTINGS | {"random_state": seed}).fit(X, MULTICLASS)
+        return weights_of(model), model.executor_
+
+    alone = [work(seed)[0] for seed in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        for (weights, executor), expected in zip(pool.map(work, range(4)), alone, strict=True):
+            assert executor == "graphed"
+            np.testing.assert_array_equal(weights, expected)
+
+
+@pytest.mark.usefixtures("graphs")
+def test_time_runs_out() -> None:
+    """A time limit ends a training of graphs within an epoch of some steps."""
+    endless = {"max_iter": 10**6, "max_time": 0.3, "n_iter_no_change": 10**6}
+    model = fitted(small("multiclass", **SETTINGS | endless), X, MULTICLASS)
+    assert (model.stop_reason_, model.executor_) == ("max_time", "graphed")
+
+
+@pytest.mark.usefixtures("graphs")
+def test_graphs_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a fit nothing of its graphs is left, and none of it waits for the collector of garbage."""
+    fitted(small("multiclass", **SETTINGS), X, MULTICLASS)  # the first has torch load what it needs
+    made: list[weakref.ref[Any]] = []
+    for kind in (CpuGraph, GraphLoop):
+        begin = kind.__init__
+
+        def noted(self: Any, *args: Any, begin: Any = begin) -> None:
+            begin(self, *args)
+            made.append(weakref.ref(self))
+
+        monkeypatch.setattr(kind, "__init__", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        model = fitted(small("multiclass", **SETTINGS), X, MULTICLASS)
+    finally:
+        gc.enable()
+    assert model.executor_ == "graphed" and len(made) == 5  # of two, of one and of the last batch; and two loops
+    assert not any(reference() is not None for reference in made)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, kind: type, number: int, error: BaseException) -> None:
+    """Let a capture, or a launch, fail: that of a number."""
+    call, n_calls = kind.__call__, 0  # type: ignore[operator]
+
+    def fail(self: Any, *args: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == number:
+            raise error
+        return call(self, *args)
+
+    monkeypatch.setattr(kind, "__call__", fail)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_capture_that_fails(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fit goes on as written, and one warning says why, at the line of the fit."""
+    failing(monkeypatch, CpuCapture, number, RuntimeError("CUDA error: operation not permitted"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ExecutorWarning)
+        model, expected = both(monkeypatch, "multiclass")
+    (only,) = [warning for warning in caught if warning.category is ExecutorWarning]
+    assert "since torch cannot capture it: CUDA error: operation not permitted." in str(only.message)
+    assert only.filename.endswith("tests/fitting.py")
+    assert model.executor_ == "written"
+    np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("number", [3, 8, 11])
+def test_memory_that_runs_out_at_a_launch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a later launch finds no memory, batches are computed in parts, with the same result."""
+    failing(monkeypatch, CpuGraph, number, torch.OutOfMemoryError("no"))
+    with pytest.warns(MemorySplitWarning):
+        model, expected = both(monkeypatch, "multiclass")
+    assert model.executor_ == "written"
+    np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize(("number", "n_epochs"), [(1, 0), (6, 0), (9, 1), (11, 2)])
+def test_an_interrupt_between_launches(number: int, n_epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C keeps the model of the last whole epoch, from which the fit goes on to what it would have come to."""
+    failing(monkeypatch, CpuGraph, number, KeyboardInterrupt())
+    model = small("multiclass", **SETTINGS)
+    with pytest.warns(InterruptedWarning):
+        model.fit(X, MULTICLASS)
+    assert (model.stop_reason_, model.n_iter_) == ("interrupted", n_epochs)
+    if n_epochs:
+        expected = fitted(small("multiclass", **SETTINGS | {"max_iter": n_epochs}), X, MULTICLASS)
+        np.testing.assert_array_equal(weights_of(model), weights_of(expected))
