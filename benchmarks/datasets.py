@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from sklearn.model_selection import train_test_split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEST_FRACTION = 0.2
 
@@ -45,6 +48,8 @@ class DataSet:
 
 def load(folder: Path) -> DataSet:
     """Read one data set."""
+    import pandas as pd  # `make gpu` runs where it is not installed
+
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     table = pd.read_csv(folder / meta["files"][0])
     X = table[meta["numeric"] + meta["categorical"]].copy()

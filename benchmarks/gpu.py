@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -35,10 +37,13 @@ class Report:
     folder : Path
     deadline : float
         On the clock of `time.monotonic`.
+    section : str
+        What is being done.
     """
 
     folder: Path
     deadline: float
+    section: str = "tests"
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,15 +62,23 @@ class Report:
     def keep(self, name: str, value: Any) -> None:
         """Add what a section has found."""
         self.found[name] = value
-        (self.folder / "gpu.json").write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+        whole = self.folder / "gpu.new"
+        whole.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+        whole.replace(self.folder / "gpu.json")  # who is stopped while he writes leaves what was there
+
+    def stop(self) -> None:
+        """End this process at once: a section does not look at the clock, and may wait for the card."""
+        self.say(f"[{self.section}] was stopped, and what comes after it was left out: no time was left.")
+        os._exit(0)
 
 
 def run_tests(report: Report) -> None:
     """Run the tests in a process of their own, which no failure of theirs can take along."""
     seconds = report.seconds_left * SHARE_OF_TESTS
     command = [sys.executable, "-m", "benchmarks.gpu_tests", "--seconds", f"{seconds:.0f}"]
+    limit = min(seconds + 60, report.seconds_left)
     try:
-        subprocess.run([*command, "--out", str(report.folder)], timeout=seconds + 60, check=False)
+        subprocess.run([*command, "--out", str(report.folder)], timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         report.say("The tests were stopped: one of them takes too long.")
     file = report.folder / "gpu-tests.json"
@@ -79,7 +92,7 @@ def run_tests(report: Report) -> None:
 
 def run_section(report: Report, name: str, section: Callable[[float, bool], Any], quick: bool) -> None:
     """Run a section and print what it has found, or how it failed."""
-    began = time.monotonic()
+    began, report.section = time.monotonic(), name
     try:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -101,11 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not given.no_tests:
         run_tests(report)
+    end = threading.Timer(report.seconds_left, report.stop)
+    end.daemon = True
+    end.start()
     for name in given.only or SECTIONS:
-        if report.seconds_left < 0:
-            report.say(f"[{name}] was left out: no time was left.")
-            continue
         run_section(report, name, SECTIONS[name], given.quick)
+    end.cancel()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ from benchmarks import (
     environment,
     federation,
     gpu,
+    gpu_speed,
     increments,
     pairs,
     privacy,
@@ -710,6 +712,63 @@ def test_without_a_card_the_report_says_so(tmp_path: Path, capsys: pytest.Captur
     assert "There is no CUDA device." in capsys.readouterr().out
     assert (tmp_path / "gpu.txt").read_text().endswith("There is no CUDA device.\n")
     assert list(gpu.SECTIONS) == ["ceilings", "small", "large", "predict", "search", "phases"]
+
+
+def test_a_report_of_a_card_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section that fails is told of, one that takes too long is stopped, and what was found is kept."""
+    stopped = threading.Event()
+
+    def fails(seconds_left: float, quick: bool) -> Any:
+        raise RuntimeError("no kernel")
+
+    def hangs(seconds_left: float, quick: bool) -> Any:
+        assert stopped.wait(60)
+        raise RuntimeError("after its end")
+
+    sections = {"fails": fails, "works": lambda seconds_left, quick: gpu_speed.Facts({"rate": 5}), "hangs": hangs}
+    monkeypatch.setattr(gpu, "SECTIONS", sections)
+    monkeypatch.setattr(gpu, "machine", lambda: {"card": "none"})
+    monkeypatch.setattr(gpu.os, "_exit", lambda code: stopped.set())
+    for name, stand_in in {"is_available": lambda: True, "reset_peak_memory_stats": lambda: None}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    gpu.main(["--out", str(tmp_path), "--no-tests", "--minutes", "0.02"])
+    text = (tmp_path / "gpu.txt").read_text()
+    failed, worked = text.index("RuntimeError: no kernel"), text.index("rate: 5")
+    assert failed < worked < text.index("[hangs] was stopped, and what comes after it was left out")
+    assert json.loads((tmp_path / "gpu.json").read_text()) == {"machine": {"card": "none"}, "works": {"rate": 5}}
+
+
+@pytest.mark.parametrize("seconds", [100, -1])
+def test_tests_of_a_card_end_by_themselves(tmp_path: Path, seconds: int) -> None:
+    """Each failure is printed and kept; when the time is over no more tests are begun, by pytest-xdist, either."""
+    (tmp_path / "conftest.py").write_text("from tests.gpu.conftest import pytest_runtest_setup\n")
+    (tmp_path / "test_some.py").write_text("def test_good(): pass\ndef test_bad(): assert 1 == 2\n")
+    code = (
+        "from pathlib import Path\n"
+        "from benchmarks import gpu_tests\n"
+        f"gpu_tests.TESTS, gpu_tests.N_PROCESSES = Path({str(tmp_path)!r}), 1\n"
+        f"gpu_tests.main(['--seconds', '{seconds}', '--out', {str(tmp_path)!r}])\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=stream.ROOT, timeout=120, check=True)
+    found = json.loads((tmp_path / "gpu-tests.json").read_text())
+    assert found["counts"] == ({"passed": 1, "failed": 1} if seconds > 0 else {"skipped": 2})
+    assert [result["test"].endswith("test_bad") for result in found["failed"]] == [True] * (seconds > 0)
+    assert ("assert 1 == 2" in done.stdout) is (seconds > 0)
+
+
+def test_speeds_of_a_card_need_no_installation() -> None:
+    """What `make gpu` runs is imported where torch, scikit-learn and pytest are, and none of our other extras."""
+    missing = ("pandas", "polars", "pyarrow", "skorch", "optuna", "matplotlib", "psutil", "tqdm", "rich", "h5py")
+    code = (
+        "import sys, importlib.util as util\n"
+        f"missing, find = {missing}, util.find_spec\n"
+        "sys.modules.update(dict.fromkeys(missing))\n"
+        "util.find_spec = lambda name, *package: None if name in missing else find(name, *package)\n"
+        "import benchmarks.gpu, benchmarks.gpu_tests, tests.gpu.test_estimators, tests.gpu.test_steps\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=stream.ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_federation_is_beside_central_training() -> None:
