@@ -33,6 +33,13 @@ FORBIDDEN = {
     _aten.randn.default: "draws from a generator",
     _aten.randperm.default: "draws from a generator",
     _aten.multinomial.default: "draws from a generator",
+    _aten.rand_like.default: "draws from a generator",
+    _aten.randn_like.default: "draws from a generator",
+    _aten.randint.default: "draws from a generator",
+    _aten.exponential_.default: "draws from a generator",
+    _aten.bincount.default: "makes a shape of values",
+    _aten.unique_consecutive.default: "makes a shape of values",
+    _aten.repeat_interleave.Tensor: "makes a shape of values",
 }
 
 
@@ -51,7 +58,8 @@ class Forbidding(TorchDispatchMode):
         kwargs = kwargs or {}
         self.check(operation, args, kwargs)
         result = operation(*args, **kwargs)
-        devices = {leaf.device.type for leaf in _tensors((args, kwargs, result)) if leaf.dim()}
+        copies = operation in (_aten._to_copy.default, _aten.copy_.default)  # others take a number of the host as it is
+        devices = {leaf.device.type for leaf in _tensors((args, kwargs, result)) if leaf.dim() or copies}
         if len(devices) > 1:
             raise NotCapturable(f"{REFUSED}: {operation} copies between {sorted(devices)}")
         return result

@@ -45,6 +45,10 @@ class CardTensor(Tensor):
         del tensor_contents
         return f"CardTensor(shape={tuple(self.shape)}, dtype={self.dtype})"
 
+    def data_ptr(self) -> int:
+        """Where its numbers are; torch says 0 of every subclass, as if all were at one place."""
+        return self.memory.data_ptr()
+
     def tolist(self) -> Any:
         """As of any tensor; torch refuses it of subclasses."""
         return self.cpu().tolist()
@@ -148,5 +152,5 @@ _LIBRARY.fallback(_run, "PrivateUse1")
 
 
 def choose(real: Callable[[str], torch.device]) -> Callable[[str], torch.device]:
-    """Return what chooses a device as before, but for "auto", which is this one."""
-    return lambda name: CARD if name == "auto" else real(name)
+    """Return what chooses a device as before, but for "auto" and its name, which are this one."""
+    return lambda name: CARD if name in ("auto", str(CARD)) else real(name)

@@ -35,6 +35,7 @@ from skbig import (
 from skbig.components import DPSGD, Loss, Quantile
 from skbig.estimators import base, choices, preparation, validation
 from skbig.networks import MLP
+from skbig.search.fit_task import FitTask
 from tests.pretended_card import CARD, choose, on_card, watched
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -640,3 +641,40 @@ def test_a_search_is_of_arrays() -> None:
     search = BigGridSearchCV(BigMLPClassifier(**SMALL), grid, cv=2).fit(on_card(X), Y)
     expected = BigGridSearchCV(BigMLPClassifier(**SMALL), grid, cv=2).fit(X, Y)
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])
+
+
+@pytest.mark.parametrize("devices", [["card:0"], ["cpu", "card:0"]], ids=str)
+def test_stacks_of_a_search_take_turns(devices: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacks are trained on one device after another, as on several cards, and find what they find on a CPU."""
+    model = BigMLPClassifier(**SMALL | {"device": "cpu", "precision": "float64", "learning_rate": 0.03, "max_iter": 4})
+    grid = {"alpha": [1e-4, 1e-2], "learning_rate": [1e-3, 3e-2]}
+    expected = BigGridSearchCV(model, grid, cv=3).fit(X, TARGETS["multiclass"])
+    used = []
+    prepare = FitTask.prepare
+
+    def noted(task: FitTask, cache: Any, device: str | None = None, *args: Any) -> None:
+        used.append(device)
+        prepare(task, cache, device, *args)
+
+    monkeypatch.setattr(FitTask, "prepare", noted)
+    monkeypatch.setattr("skbig.search.work_queue.devices_of", lambda tasks: devices)
+    monkeypatch.setattr("skbig.search.work_queue.side_by_side", lambda tasks, n_threads: len(devices))
+    search = BigGridSearchCV(model, grid, cv=3).fit(X, TARGETS["multiclass"])
+    assert set(used) == set(devices)
+    for name in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(search.cv_results_[name], expected.cv_results_[name], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "most"), [({}, 2), ({"n_members": 3}, 2), (HELD_OUT, 3), (HELD_OUT | {"scoring": "loss"}, 3)], ids=str
+)
+@pytest.mark.parametrize("batch_size", [100, 10])
+def test_few_numbers_come_back_of_an_epoch(options: dict[str, Any], most: int, batch_size: int) -> None:
+    """However many steps an epoch has, the host waits for its losses, whether all is finite, and for one score."""
+    returned = []
+    for max_iter in (2, 6):
+        settings = SMALL | options | {"max_iter": max_iter, "n_iter_no_change": 10, "batch_size": batch_size}
+        with watched() as traffic:
+            BigMLPClassifier(**settings).fit(on_card(X), on_card(TARGETS["multiclass"]))
+        returned.append(len(traffic.returned))
+    assert returned[1] - returned[0] == 4 * most

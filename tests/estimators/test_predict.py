@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit, logsumexp, softmax
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 
 from skbig import BigMLPClassifier, BigMLPRegressor
-from skbig.estimators.prediction import PREDICT_BYTES
+from skbig.estimators import prediction
+from skbig.estimators.prediction import DEVICE_BYTES, MIN_BLOCK_ROWS, PREDICT_BYTES, block_rows
 from tests.fitting import ANY_TASK, BINARY, MULTICLASS, VALUES, X, fitted, small, target, trained, weights_of
 from tests.live_bytes import most_bytes
 
@@ -191,3 +194,34 @@ def test_blocks_predict_the_same_bits(monkeypatch: pytest.MonkeyPatch, task: str
         blocks = getattr(model, method)(rows)
         assert blocks.dtype == whole.dtype and blocks.shape == whole.shape
         assert blocks.tobytes() == whole.tobytes(), method
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_blocks_are_halved_when_memory_runs_out(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit at once is predicted in smaller blocks, to the same bits; the smallest must fit."""
+    model, rows = trained(task), np.random.RandomState(1).normal(size=(1500, 4))
+    expected, forward, asked = model.predict(rows), prediction.forward, []
+    limit = 300
+
+    def limited(network: Any, parameters: Any, statistics: Any, block: Any) -> Any:
+        asked.append(block.shape[-2])
+        if asked[-1] > limit:
+            raise torch.OutOfMemoryError("no")
+        return forward(network, parameters, statistics, block)
+
+    monkeypatch.setattr(prediction, "forward", limited)
+    assert model.predict(rows).tobytes() == expected.tobytes()
+    assert asked == [1500, 750, 375, *[256] * 5, 220]
+    limit = MIN_BLOCK_ROWS - 1
+    with pytest.raises(torch.OutOfMemoryError):
+        model.predict(rows)
+
+
+@pytest.mark.parametrize(("free", "n_bytes"), [(2**40, DEVICE_BYTES), (2**27, 2**24), (0, 0)])
+def test_blocks_of_a_card_are_sized_by_its_free_memory(
+    free: int, n_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block's activations take at most an eighth of what is free."""
+    like: Any = SimpleNamespace(device=torch.device("cuda"), element_size=lambda: 4)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    assert block_rows(like, 100) == max(MIN_BLOCK_ROWS, n_bytes // 400 // 64 * 64)

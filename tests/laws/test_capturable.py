@@ -5,6 +5,7 @@ Torch's fake tensors stand for those of a card: they have a form and a device, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.stacking import stack_recipes
 from skbig.engine.step import StepInputs, augmented, step, weighted_loss
 from skbig.engine.step_inputs import inputs_of_steps
-from tests.capturing import Forbidding
+from tests.capturing import Forbidding, NotCapturable
 from tests.laws.test_member_alone import STACKS
 from tests.small import BATCH_SIZE, factors, mini_batches, networks, new_members, recipe, rows, weights
 
@@ -104,3 +105,25 @@ def test_members_that_differ(task: str, choices: dict[str, list[Any]], device: s
         own = {name: values[m] for name, values in choices.items()}
         each.append(recipe(task, **own))
     take_steps(each, task, device)
+
+
+ROWS = torch.ones(3, 2)
+REFUSED: dict[str, Callable[[], Any]] = {
+    "a value": lambda: bool(ROWS.sum() > 0),
+    "a mask": lambda: ROWS[ROWS > 0],
+    "places": lambda: ROWS.nonzero(),
+    "values that differ": lambda: ROWS.unique_consecutive(),
+    "a number of the host": lambda: torch.tensor(1.0),
+    "dropout": lambda: torch.nn.functional.dropout(ROWS, 0.5),
+    "noise": lambda: torch.randn_like(ROWS),
+    "an order": lambda: torch.randperm(3),
+    "rows of the host": lambda: ROWS.to("meta"),
+    "one number of the host": lambda: ROWS.sum().to("meta"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_capture_allows(name: str) -> None:
+    """What a step must not do is noticed where it does it."""
+    with Forbidding(), pytest.raises(NotCapturable, match="not permitted when stream is capturing"):
+        REFUSED[name]()
