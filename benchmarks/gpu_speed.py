@@ -32,6 +32,9 @@ QUICK = Task(20, (32, 32), 64, n_rows=640, n_epochs=2, device="cuda")
 MANY_TIMES = 8
 """A contender that should be so many times slower is trained once: its time is long, and so varies little."""
 
+SHARE_OF_PRODUCTS = 0.55
+"""Of the rate of a card's bfloat16 products, what a training of a large network should come to."""
+
 Train = Callable[[Task, np.ndarray, np.ndarray], float]
 
 
@@ -237,7 +240,13 @@ def large(seconds_left: float, quick: bool) -> Speeds:
         "skbig, bf16": (lambda task, X, y: train_skbig(task, X, y, "bf16"), None),
         "lean torch, fused, bf16": (lambda task, X, y: train_lean_fused(task, X, y, bf16=True), 0.97),
     }
-    return compared(task, contenders, "bf16", 1 if quick else 3, f"{torch.cuda.get_device_name()}, bf16: ")
+    found = compared(task, contenders, "bf16", 1 if quick else 3, f"{torch.cuda.get_device_name()}, bf16: ")
+    share = found.facts.get("skbig, bf16", {}).get("share of the product rate", 0.0)
+    judgement = "ok" if share >= SHARE_OF_PRODUCTS else "short"
+    note = (
+        f"skbig, bf16: {share:.0%} of the card's product rate, of which {SHARE_OF_PRODUCTS:.0%} are wanted: {judgement}"
+    )
+    return replace(found, notes=[*found.notes, note])
 
 
 def search(seconds_left: float, quick: bool) -> Table:

@@ -89,8 +89,8 @@ class _Noting(Forbidding):
                 whole = _whole(tensor)
                 self._before[place] = whole, whole.clone()
         result = super().__torch_dispatch__(operation, types, args, kwargs)
-        if not operation._schema.is_mutable and not _is_view(operation):
-            given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
+        if not operation._schema.is_mutable:
+            given = _places((args, kwargs))
             for tensor in _tensors(result):
                 if (place := tensor.untyped_storage().data_ptr()) not in given:
                     self._made[place] = tensor
@@ -110,7 +110,7 @@ class CpuGraph:
     """What was captured; a call repeats it."""
 
     def __init__(self, calls: list[tuple[Any, Any, Any, Any]]) -> None:
-        self._calls = [call for call in calls if not _is_view(call[0])]
+        self._calls = [call for call in calls if not _is_view(*call)]
         self.n_replays = 0
 
     def __call__(self) -> None:
@@ -198,9 +198,15 @@ def _whole(tensor: Tensor) -> Tensor:
     return torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
 
 
-def _is_view(operation: Any) -> bool:
+def _is_view(operation: Any, args: Any, kwargs: Any, result: Any) -> bool:
+    """Whether nothing was computed; `to` says of itself that it is a view, and is one only of the same dtype."""
     returns = operation._schema.returns
-    return bool(returns) and all(r.alias_info is not None for r in returns) and not operation._schema.is_mutable
+    declared = bool(returns) and all(r.alias_info is not None for r in returns) and not operation._schema.is_mutable
+    return declared and _places(result) <= _places((args, kwargs))
+
+
+def _places(item: Any) -> set[int]:
+    return {tensor.untyped_storage().data_ptr() for tensor in _tensors(item)}
 
 
 def _tensors(item: Any) -> list[Tensor]:

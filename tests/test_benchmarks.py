@@ -738,6 +738,18 @@ def test_a_report_of_a_card_ends_by_itself(tmp_path: Path, monkeypatch: pytest.M
     assert json.loads((tmp_path / "gpu.json").read_text()) == {"machine": {"card": "none"}, "works": {"rate": 5}}
 
 
+@pytest.mark.parametrize(("share", "judgement"), [(0.551, "55% are wanted: ok"), (0.5, "55% are wanted: short")])
+def test_the_rate_of_products_is_judged(monkeypatch: pytest.MonkeyPatch, share: float, judgement: str) -> None:
+    """Of a large network it is not only compared how fast others are, but what the card can do."""
+    facts = {"skbig, bf16": {"share of the product rate": share}}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(
+        gpu_speed, "compared", lambda *_: gpu_speed.Speeds("large", 1, "step", [], ["first"], facts=facts)
+    )
+    first, last = gpu_speed.large(1.0, quick=True).notes
+    assert first == "first" and last.endswith(judgement)
+
+
 @pytest.mark.parametrize("seconds", [100, -1])
 def test_tests_of_a_card_end_by_themselves(tmp_path: Path, seconds: int) -> None:
     """Each failure is printed and kept; when the time is over no more tests are begun, by pytest-xdist, either."""

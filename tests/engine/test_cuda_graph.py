@@ -226,3 +226,11 @@ def test_agreement() -> None:
     broken[..., 7] = torch.nan
     assert not is_alike(broken)
     assert agree([before], [broken], [broken.clone()], (losses, losses), 1e-4)
+
+
+@pytest.mark.parametrize("wrong", [-1, 0, 1])
+@pytest.mark.parametrize("start", [0, 10**6])
+def test_counts_agree_exactly(start: int, wrong: int) -> None:
+    """Of whole numbers, as modules count their batches by, one too many is another result."""
+    before, losses = torch.full((2,), start), torch.rand(16, 1)
+    assert agree([before], [before + 16 + wrong], [before + 16], (losses, losses), 16 * 1e-4) is (wrong == 0)

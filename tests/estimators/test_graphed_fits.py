@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from skbig import BigGridSearchCV
+from skbig import BigGridSearchCV, BigModuleClassifier
 from skbig.engine import processes
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.graph_loop import GraphLoop
@@ -85,6 +86,33 @@ def test_tasks(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So it is of every task."""
     graphed, recorded = both(monkeypatch, task)
     np.testing.assert_allclose(weights_of(graphed), weights_of(recorded), rtol=1e-9, atol=1e-12)
+
+
+class Normed(nn.Module):
+    """Counts its batches, in whole numbers, and draws noise."""
+
+    def __init__(self, n_features: int, n_outputs: int) -> None:
+        super().__init__()
+        self.hidden, self.norm, self.out = nn.Linear(n_features, 6), nn.BatchNorm1d(6), nn.Linear(6, n_outputs)
+
+    def forward(self, X: Tensor) -> Tensor:
+        noisy = nn.functional.dropout(self.norm(self.hidden(X)).relu(), 0.2, self.training)
+        result: Tensor = self.out(noisy)
+        return result
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_modules(n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of one's own is graphed, with all that it keeps of its batches."""
+    models = []
+    for _ in range(2):
+        settings = SETTINGS | {"max_iter": 3, "random_state": 0, "n_members": n_members}
+        models.append(fitted(BigModuleClassifier(Normed, **settings), X, MULTICLASS))
+        monkeypatch.undo()
+    graphed, recorded = models
+    assert (graphed.executor_, recorded.executor_) == ("graphed", "recorded")
+    np.testing.assert_allclose(graphed.predict_proba(X), recorded.predict_proba(X), rtol=1e-9)
 
 
 @pytest.mark.usefixtures("graphs")

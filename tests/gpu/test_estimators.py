@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from skbig import DDP, FSDP, BigGridSearchCV, BigMLPClassifier
+from skbig import DDP, FSDP, BigGridSearchCV, BigMLPClassifier, BigModuleClassifier
 from skbig.exceptions import DivergenceError, MemorySplitWarning
+from tests.estimators.test_graphed_fits import Normed
 from tests.fitting import ANY_TASK, BINARY, MULTICLASS, VALUES, X, fitted, small, target, weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -73,6 +74,18 @@ def test_choices(name: str, task: str) -> None:
     np.testing.assert_allclose(weights_of(card), weights_of(cpu), rtol=1e-5, atol=1e-7)
     if card.validation_scores_ is not None:
         np.testing.assert_allclose(card.validation_scores_, cpu.validation_scores_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_a_module(n_members: int) -> None:
+    """So does a module of one's own, whose batch norm counts its batches and whose dropout draws."""
+    settings: dict[str, Any] = {"precision": "float64", "batch_size": 16, "max_iter": 3, "random_state": 0}
+    card, cpu = (
+        fitted(BigModuleClassifier(Normed, device=name, n_members=n_members, **settings), X, MULTICLASS)
+        for name in ("cuda", "cpu")
+    )
+    assert card.executor_ == "graphed"
+    np.testing.assert_allclose(card.predict_proba(X), cpu.predict_proba(X), rtol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])

@@ -32,7 +32,7 @@ def agree(
     rounding, and that takes a whole step to this or to that side, counts no more than others.
     """
     checks = [_close(*losses, losses[1].abs().sum(), tol)]
-    for start, a, b in zip(before, one, other, strict=True):
+    for start, a, b in zip(map(_as_floats, before), map(_as_floats, one), map(_as_floats, other), strict=True):
         rounding = torch.finfo(b.dtype).eps * b.abs().sum()
         checks.append(_close(a, b, (b - start).abs().sum() + rounding / tol, tol))
     return bool(torch.stack(checks).all())
@@ -42,6 +42,11 @@ def _rounds_to_tf32() -> bool:
     switch = torch.backends.cuda.matmul
     # The new name since torch 2.9, which refuses to tell the old one where a caller has used the new.
     return bool(switch.fp32_precision == "tf32" if hasattr(switch, "fp32_precision") else switch.allow_tf32)
+
+
+def _as_floats(tensor: Tensor) -> Tensor:
+    """Return whole numbers, such as those by which a module counts its batches, as floats."""
+    return tensor if tensor.is_floating_point() else tensor.double()
 
 
 def _close(one: Tensor, other: Tensor, size: Tensor, tol: float) -> Tensor:
