@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,27 @@ def test_the_same_addresses() -> None:
         addresses.append([tensor.data_ptr() for tensor in members.changing()])
     assert addresses == addresses[:1] * N_EPOCHS
     assert [graph.n_replays for graph in capture.graphs] == [3, 1 + N_EPOCHS, 1 + N_EPOCHS]
+
+
+def test_what_is_captured_was_taken_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an operation loads at its first call is loaded aside, where a card captures, and before it does."""
+    told: list[Any] = []
+
+    class Telling(CpuCapture):
+        @contextmanager
+        def aside(self) -> Iterator[None]:
+            told.append("aside")
+            yield
+            told.append("back")
+
+        def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+            told.append("capture")
+            return super().__call__(function)
+
+    take = graph_loop.GraphLoop._take
+    monkeypatch.setattr(graph_loop.GraphLoop, "_take", lambda loop, k: (told.append(k), take(loop, k)))
+    graphed(Telling())[1].run()
+    assert told == [each for k in (1, 2, 1) for each in ("aside", k, "back", "capture", k)]
 
 
 def test_agreement() -> None:
