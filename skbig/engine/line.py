@@ -51,8 +51,8 @@ class Line:
 
     @property
     def is_view(self) -> bool:
-        returns = self.operation._schema.returns
-        return bool(returns) and all(r.alias_info is not None for r in returns) and not self.changes_input
+        """Whether it computes nothing: all that it makes lies where something lies already, whatever its schema says."""
+        return bool(self.made()) and not self.changes_input and not any(value.anew for value in self.made())
 
     @property
     def makes_several(self) -> bool:
