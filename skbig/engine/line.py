@@ -51,7 +51,7 @@ class Line:
 
     @property
     def is_view(self) -> bool:
-        """Whether it computes nothing: all that it makes lies where something lies already, whatever its schema says."""
+        """Whether it computes nothing: what it makes lies where something lies already, whatever its schema says."""
         return bool(self.made()) and not self.changes_input and not any(value.anew for value in self.made())
 
     @property
