@@ -26,6 +26,16 @@ def _limits() -> list[int]:
     return [int(text) for text in texts if text.isdecimal()]  # "max" where there is none
 
 
+TELL_OF_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What an error of torch's says that has no class of its own."""
+
+
+def has_run_out(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, of a device or of the host."""
+    by_text = isinstance(error, RuntimeError) and any(text in str(error) for text in TELL_OF_MEMORY)
+    return by_text or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+
+
 def readable(n_bytes: int) -> str:
     """Return a number of bytes as text.
 

@@ -92,6 +92,11 @@ class RankExecutor:
             raise RanksInterrupted
         return torch.stack(losses)
 
+    def gives_way(self, error: Exception) -> bool:
+        """There is no other way."""
+        del error
+        return False
+
     def _step(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """Update the members by one batch, or by this rank's part as by a batch of its own."""
         if not self._ranks.steps_apart:

@@ -198,21 +198,23 @@ class MiniBatchEpochs:
         """Run some steps; return the losses (S, M). On failure the members go back to the last good step."""
         copy = self._members.copy()
         began = time.perf_counter()
-        losses = None
+        losses, gave_way = None, False
         try:
             losses = self.executor.run(batches, numbers, self._clock.deadline)
             self._look_ahead()
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             stacked = self._failed is not None and self._members.n_members > 1  # a stack is halved, not its batches
             if stacked or not self._processes.splits_batches:
                 raise
+            gave_way = self.executor.gives_way(error)
         except BaseException:
             self._members.restore(copy)
             raise
         if losses is None:  # only now has the error let go of the memory that the step had taken
             self._members.restore(copy)
-            self._parts.double(batches[0], self._recipe)
-            self.executor.n_parts = self._parts.count
+            if not gave_way:
+                self._parts.double(batches[0], self._recipe)
+                self.executor.n_parts = self._parts.count
             return self._run(batches, numbers)
         try:
             result = losses.cpu().double().numpy()

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 
+from skbig._utils.memory import has_run_out
 from skbig._utils.user_warning import warn_user
 from skbig.data.rows import Rows
 from skbig.data.stacked_rows import same_rows
@@ -58,19 +58,27 @@ class Population:
 
     def _train(self, going: list[Training]) -> None:
         while going:
-            try:
-                reason = self._train_until_one_ends(going)
-            except Exception as error:
-                if len(going) == 1 or not _is_of_memory(error):
-                    self._give_up(going, error)
-                    return
+            reason = self._phase(going)
+            if reason == "too large":  # only now has the error let go of the memory of the stack
                 half = len(going) // 2
                 self._train(going[:half])
                 going = going[half:]
                 continue
+            if reason == "failed":
+                return
             going = [training for training in going if not self._ended(training, reason)]
             if reason == "rest" and self._on_rest is not None:
                 self._on_rest(going)
+
+    def _phase(self, going: list[Training]) -> str:
+        """Train until one ends; return why, or that the stack is too large, or has failed."""
+        try:
+            return self._train_until_one_ends(going)
+        except Exception as error:
+            if len(going) > 1 and has_run_out(error):
+                return "too large"
+            self._give_up(going, error)
+            return "failed"
 
     def _give_up(self, going: list[Training], error: Exception) -> None:
         """Leave trainings to be repeated alone, where each fails with an error of its own, or does not fail."""
@@ -116,12 +124,6 @@ class Population:
         if reason and training.tracker.chooses:
             training.tracker.restore_best()
         return bool(reason)
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether memory has run out; torch has no class of its own for that of a CPU."""
-    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    return on_cpu or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def _run(whole: Training, observers: list[Callable[[EpochReport], bool]], failed: np.ndarray) -> None:

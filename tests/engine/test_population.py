@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +36,7 @@ from skbig.engine.history import History
 from skbig.engine.population import Population
 from skbig.engine.stacking import cohort, stackable
 from skbig.engine.stopping import StoppingTracker
-from skbig.engine.train import Training
+from skbig.engine.train import Training, train
 from skbig.estimators.validation import ValidationSet
 from skbig.exceptions import DivergenceError
 from tests.small import CPU, assert_close, data, judge, kept, new_members, recipe, weights
@@ -237,6 +239,27 @@ def test_too_little_memory_halves_the_stack(name: str, most: int, from_step: int
     assert memory["largest"] == (most if from_step == 0 else len(trainings))
     memory["members"] = 10**9
     assert_as_alone(trainings, specifications)
+
+
+def test_a_stack_that_is_halved_lets_go_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the half begins nothing is left of the whole, and none of it waits for the collector of garbage."""
+    wholes: list[weakref.ref[Any]] = []
+    left: list[bool] = []
+
+    def limited(members: Any, *args: Any, **options: Any) -> None:
+        if members.n_members > 1:
+            wholes.append(weakref.ref(members.flat))
+            raise torch.OutOfMemoryError("no")
+        left.append(wholes[0]() is not None)
+        train(members, *args, **options)
+
+    monkeypatch.setattr("skbig.engine.population.train", limited)
+    gc.disable()
+    try:
+        Population([training(), training(rate=0.1)]).train()
+    finally:
+        gc.enable()
+    assert left == [False, False]
 
 
 def test_little_is_redone(memory: dict[str, int]) -> None:

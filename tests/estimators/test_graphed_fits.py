@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from skbig import BigGridSearchCV, BigModuleClassifier, BigTabularClassifier
-from skbig.engine import processes
+from skbig.engine import processes, step
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.graph_loop import GraphLoop
 from skbig.engine.executors.recorded import RecordedExecutor
+from skbig.engine.members import Members
 from skbig.exceptions import ExecutorWarning, InterruptedWarning, MemorySplitWarning
 from tests.capturing import CpuCapture, CpuGraph
 from tests.fitting import ANY_TASK, MULTICLASS, X, fitted, small, target, weights_of
@@ -211,9 +213,11 @@ def test_graphs_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(reference() is not None for reference in made)
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, kind: type, number: int, error: BaseException) -> None:
-    """Let a capture, or a launch, fail: that of a number."""
-    call, n_calls = kind.__call__, 0  # type: ignore[operator]
+def failing(
+    monkeypatch: pytest.MonkeyPatch, kind: type, number: int, error: BaseException, name: str = "__call__"
+) -> None:
+    """Let a capture, a launch, or another method, fail: that of a number."""
+    call, n_calls = getattr(kind, name), 0
 
     def fail(self: Any, *args: Any) -> Any:
         nonlocal n_calls
@@ -222,7 +226,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, kind: type, number: int, error: Bas
             raise error
         return call(self, *args)
 
-    monkeypatch.setattr(kind, "__call__", fail)
+    monkeypatch.setattr(kind, name, fail)
 
 
 @pytest.mark.usefixtures("graphs")
@@ -241,14 +245,66 @@ def test_a_capture_that_fails(number: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("graphs")
-@pytest.mark.parametrize("number", [3, 8, 11])
-def test_memory_that_runs_out_at_a_launch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever a later launch finds no memory, batches are computed in parts, with the same result."""
-    failing(monkeypatch, CpuGraph, number, torch.OutOfMemoryError("no"))
-    with pytest.warns(MemorySplitWarning):
-        model, expected = both(monkeypatch, "multiclass")
+@pytest.mark.parametrize(
+    "options", [{}, {"normalization": "batch", "augmentation": "mixup"}, {"n_members": 2}], ids=str
+)
+@pytest.mark.parametrize(
+    ("kind", "name", "number"),
+    [
+        *((GraphLoop, name, number) for name in ("__init__", "load", "capture") for number in (1, 2)),
+        *((Members, "copy", number) for number in (2, 3)),  # the first is what the steps of an epoch go back to
+        *((CpuGraph, "__call__", number) for number in (3, 8, 11)),
+    ],
+)
+def test_memory_that_runs_out(kind: type, name: str, number: int, options: dict[str, Any], monkeypatch: Any) -> None:
+    """Wherever graphs, or what they need, find no memory, whole batches are computed as written: that may fit."""
+    failing(monkeypatch, kind, number, torch.OutOfMemoryError("no"), name)
+    with pytest.warns(ExecutorWarning, match="since the device has too little memory for it") as caught:
+        model, expected = both(monkeypatch, "multiclass", **options)
+    assert len([warning for warning in caught if warning.category is not ConvergenceWarning]) == 1
     assert model.executor_ == "written"
     np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("graphs")
+def test_batches_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the step as written finds no memory, either, batches are computed in parts, and no more is said."""
+    differentiate = step.differentiate_here
+
+    def limited(members: Any, batch: Any, *args: Any) -> Any:
+        if batch.n_rows > 8:
+            raise torch.OutOfMemoryError("no")
+        return differentiate(members, batch, *args)
+
+    monkeypatch.setattr(step, "differentiate_here", limited)
+    with pytest.warns(MemorySplitWarning) as caught:
+        model, expected = both(monkeypatch, "multiclass")
+    assert len([warning for warning in caught if warning.category is not ConvergenceWarning]) == 1
+    np.testing.assert_allclose(weights_of(model), weights_of(expected), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), RuntimeError("CUDA error: out of memory")], ids=repr)
+def test_a_stack_whose_graphs_find_no_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is halved, and the halves are graphs: faster than the whole as written, step by step."""
+    sizes = []
+    capture = GraphLoop.capture
+
+    def limited(loop: GraphLoop, *args: Any) -> None:
+        sizes.append(loop.losses.shape[1])
+        if sizes[-1] > 3:
+            raise error
+        capture(loop, *args)
+
+    monkeypatch.setattr(GraphLoop, "capture", limited)
+    grid = {"learning_rate": [1e-3, 1e-2], "alpha": [1e-4, 1e-2]}
+    search = fitted(BigGridSearchCV(small("multiclass", **SETTINGS), grid, cv=3, refit=False), X, MULTICLASS)
+    assert sizes[:2] == [12, 6] and {*sizes} == {12, 6, 3}
+    monkeypatch.undo()
+    expected = fitted(BigGridSearchCV(small("multiclass", **SETTINGS), grid, cv=3, refit=False), X, MULTICLASS)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"], rtol=1e-9
+    )
 
 
 @pytest.mark.usefixtures("graphs")

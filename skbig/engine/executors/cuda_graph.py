@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skbig._utils.memory import has_run_out
 from skbig._utils.user_warning import warn_user
 from skbig.data.batch import Batch
 from skbig.data.steps import ResidentSteps
@@ -40,7 +41,8 @@ INDEX_BYTES = 2**26
 class GraphedExecutor:
     """Captures steps as graphs, and checks the first launch of each against the steps as written.
 
-    What cannot be captured, or comes to another result, is run as written, with a warning.
+    What cannot be captured, or comes to another result, is run as written, with a warning. That memory runs out, in a
+    capture or around it, is for the caller to say: a stack is halved, and others have the executor give way.
 
     Attributes
     ----------
@@ -55,7 +57,7 @@ class GraphedExecutor:
         self._members, self._recipe, self._capture = members, recipe, capture
         self._written = WrittenExecutor(members, recipe, mean_weight)
         self._loops: dict[Any, GraphLoop] = {}
-        self._gave_up = False
+        self._gave_up, self._untold = False, ""
         self.steps_at_once = max(1, min(MAX_STEPS, INDEX_BYTES // (8 * members.n_members * recipe.batch_size)))
 
     @property
@@ -85,7 +87,16 @@ class GraphedExecutor:
         for start, stop in _of_one_form(batches):
             own, inputs = batches[start:stop], numbers.part(start, stop)
             losses.append(self._launch(own, inputs) if self._graphs else self._written.run(own, inputs))
+        self._tell()
         return torch.cat(losses)
+
+    def gives_way(self, error: Exception) -> bool:
+        """Take steps as written from now on, if they were graphs."""
+        del error  # of memory
+        if not self._graphs:
+            return False
+        self._give_up("the device has too little memory for it")
+        return True
 
     def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """The reference."""
@@ -116,7 +127,7 @@ class GraphedExecutor:
         """Return whether there is a graph of k steps, made now if need be and compared on the steps from `first` on.
 
         One of a single step is compared with the step as written, and one of several with launches of that. The members
-        stay as they are, and of a failure no more is left than the warning.
+        stay as they are, and of a failure no more is left than the warning; where memory runs out, the caller restores.
         """
         if loop.has(k):
             return True
@@ -140,7 +151,12 @@ class GraphedExecutor:
     def _fault(
         self, loop: GraphLoop, k: int, first: int, before: list[Tensor], after: list[Tensor], losses: Tensor
     ) -> str:
-        """Capture a graph and launch it; return what is wrong with it, or nothing."""
+        """Capture a graph and launch it; return what is wrong with it, or nothing.
+
+        Raises
+        ------
+        OutOfMemoryError
+        """
         members = self._members
         try:
             loop.capture(k, first, self._written, self._capture)
@@ -148,22 +164,27 @@ class GraphedExecutor:
             launched = loop.launch(k, first)
         except NotReplayable:
             return "it looks at the value of a tensor"
-        except torch.OutOfMemoryError:
-            return "the device has too little memory for it"
         except Exception as error:  # whatever it is: as written the step has just been taken
+            if has_run_out(error):
+                raise torch.OutOfMemoryError(str(error)) from error
             return f"torch cannot capture it: {str(error).partition(chr(10))[0] or type(error).__name__}"
         tolerance = tolerance_of(self._recipe, members.flat.dtype, k)
         alike = agree(before, members.changing(), after, (launched, losses), tolerance)
         return "" if alike else "its result is not that of the step as written"
 
     def _give_up(self, reason: str) -> None:
-        self._gave_up = True
+        self._gave_up, self._untold = True, reason
         self._loops.clear()
-        warn_user(
-            f"A training step does not run as a CUDA graph, since {reason}. Steps are run as written, which gives the "
-            "same result and is slower for small networks.",
-            ExecutorWarning,
-        )
+
+    def _tell(self) -> None:
+        """Warn of graphs that were given up, now that the steps have been taken without them; once."""
+        reason, self._untold = self._untold, ""
+        if reason and self.n_parts == 1:  # else it has been said that a batch does not fit in memory
+            warn_user(
+                f"A training step does not run as a CUDA graph, since {reason}. Steps are run as written, which gives "
+                "the same result and is slower for small networks.",
+                ExecutorWarning,
+            )
 
 
 def _of_one_form(batches: Sequence[Batch]) -> Iterator[tuple[int, int]]:

@@ -54,6 +54,10 @@ class Executor(Protocol):
         """Update the members by each batch in turn, until `deadline`, and return the losses (S, M) of the steps."""
         ...
 
+    def gives_way(self, error: Exception) -> bool:
+        """Take steps in another way from now on, after an error of `run`; return whether there is one."""
+        ...
+
     def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """Update the members by one batch in the plainest way, and return their losses (M,)."""
         ...

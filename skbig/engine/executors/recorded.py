@@ -104,6 +104,11 @@ class RecordedExecutor:
             return self.step_as_written(batch, numbers)
         return self._record(batch, numbers, form)
 
+    def gives_way(self, error: Exception) -> bool:
+        """There is no other way."""
+        del error
+        return False
+
     def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
         """The reference."""
         with thread_count(self._n_threads):
