@@ -7,6 +7,7 @@ Exception
  │    ├── IntegrityError        a file is not what was signed or encrypted
  │    └── ModelFileError        a model file is not trusted, or holds no model that can be served
  └── RuntimeError
+      ├── DeviceError           a device computes nothing any more, in this process
       └── WorkerError           a worker process failed, was killed, or went silent
 UserWarning
  ├── CheckpointWarning          a checkpoint is damaged and was skipped
@@ -33,6 +34,10 @@ class IntegrityError(ValueError):
 
 class ModelFileError(ValueError):
     """A model file is not trusted, or holds no model that can be served; the sentence says what to do."""
+
+
+class DeviceError(RuntimeError):
+    """A device has failed so that it computes nothing any more in this process; what it held is lost."""
 
 
 class CheckpointWarning(UserWarning):

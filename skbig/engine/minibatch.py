@@ -23,6 +23,7 @@ from skbig.data.rows import Rows
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.steps import ResidentSteps
 from skbig.engine.epoch import ADVICE, Clock, EpochResult, column
+from skbig.engine.executors.failures import NotLaunched, go_back
 from skbig.engine.kept_tables import form_of_tables, kept_table
 from skbig.engine.members import Members
 from skbig.engine.microbatch import Parts
@@ -202,13 +203,16 @@ class MiniBatchEpochs:
         try:
             losses = self.executor.run(batches, numbers, self._clock.deadline)
             self._look_ahead()
+        except NotLaunched as error:
+            go_back(self._members, copy, error)
+            gave_way = self.executor.gives_way(error)
         except torch.OutOfMemoryError as error:
             stacked = self._failed is not None and self._members.n_members > 1  # a stack is halved, not its batches
             if stacked or not self._processes.splits_batches:
                 raise
             gave_way = self.executor.gives_way(error)
-        except BaseException:
-            self._members.restore(copy)
+        except BaseException as error:
+            go_back(self._members, copy, error)
             raise
         if losses is None:  # only now has the error let go of the memory that the step had taken
             self._members.restore(copy)
@@ -219,8 +223,8 @@ class MiniBatchEpochs:
         try:
             result = losses.cpu().double().numpy()
             is_good = np.isfinite(result).all() and self._members.all_finite()
-        except BaseException:  # a device computes until its numbers are asked for, and Ctrl-C may come until then
-            self._members.restore(copy)
+        except BaseException as error:  # a device computes until its numbers are asked for; Ctrl-C may come, too
+            go_back(self._members, copy, error)
             raise
         if not is_good:
             if self._failed is not None:

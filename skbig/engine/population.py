@@ -14,6 +14,7 @@ from skbig.data.rows import Rows
 from skbig.data.stacked_rows import same_rows
 from skbig.engine.stacking import give_back, stacked
 from skbig.engine.train import EpochReport, Training, train
+from skbig.exceptions import DeviceError
 
 OnEpoch = Callable[[Sequence[Training], EpochReport], Literal["go on", "rest", "end"]]
 """Told of each epoch of a stack. After "rest" the trainings are up to date for `on_rest`; "end" ends them all."""
@@ -74,6 +75,8 @@ class Population:
         """Train until one ends; return why, or that the stack is too large, or has failed."""
         try:
             return self._train_until_one_ends(going)
+        except DeviceError:
+            raise
         except Exception as error:
             if len(going) > 1 and has_run_out(error):
                 return "too large"

@@ -32,7 +32,7 @@ from skbig.estimators.progress import ProgressLine
 from skbig.estimators.rank_training import RankValidation
 from skbig.estimators.sklearn_compat import callback_observer, inside_loop_of_fits
 from skbig.estimators.validation import Validation
-from skbig.exceptions import DivergenceError
+from skbig.exceptions import DeviceError, DivergenceError
 
 
 @dataclass(kw_only=True)
@@ -96,7 +96,8 @@ class Session(EstimatorTraining):
             self._train(observers)
         except BaseException as error:
             epochs, steps = np.greater(self._reached(), start)
-            if epochs or (steps and isinstance(error, DivergenceError)):  # what has been learnt is kept
+            learnt = epochs or (steps and isinstance(error, DivergenceError))
+            if learnt and not isinstance(error, DeviceError):  # what has been learnt is kept
                 self.keep()
             else:
                 put_back(self.estimator, self.before)

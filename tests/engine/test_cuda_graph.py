@@ -19,7 +19,7 @@ from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
 from skbig.engine.minibatch import MiniBatchEpochs
-from skbig.exceptions import DivergenceError, ExecutorWarning
+from skbig.exceptions import DeviceError, DivergenceError, ExecutorWarning
 from tests.capturing import CpuCapture, CpuGraph
 from tests.laws.test_recorded_equals_written import Trimmed
 from tests.small import assert_close, kept, mini_batches, new_members, recipe, rows
@@ -103,6 +103,48 @@ def test_a_first_launch_that_fails(at: int, error: Exception, match: str, monkey
 def test_a_step_that_looks_at_values() -> None:
     """A component that looks at the value of a tensor is never captured."""
     assert_falls_back(CpuCapture(), "looks at the value", loss=Trimmed(), optimizer=Adam())
+
+
+def failing_launch(monkeypatch: pytest.MonkeyPatch, number: int, error: Exception) -> None:
+    """Let a launch fail: that of a number."""
+    launch, n_launches = CpuGraph.__call__, 0
+
+    def fail(self: CpuGraph) -> None:
+        nonlocal n_launches
+        n_launches += 1
+        if n_launches == number:
+            raise error
+        launch(self)
+
+    monkeypatch.setattr(CpuGraph, "__call__", fail)
+
+
+LAUNCH_FAILURE = RuntimeError("CUDA error: too many resources requested for launch\nmore")
+
+
+@pytest.mark.parametrize("number", [7, 8, 9])  # six launches are those that are compared
+def test_a_later_launch_that_fails(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the device still computes, the steps of the run are taken as written, from where it began."""
+    failing_launch(monkeypatch, number, LAUNCH_FAILURE)
+    assert_falls_back(CpuCapture(), "since its launch has failed: CUDA error: too many resources requested for launch.")
+
+
+@pytest.mark.parametrize("where", ["launch", "read"])
+def test_a_device_that_computes_no_more(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not even the members can be restored, the error says what has failed, and what can be done."""
+    members, epochs = graphed(CpuCapture())
+    epochs.run()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+
+    monkeypatch.setattr(*(CpuGraph, "__call__") if where == "launch" else (Tensor, "cpu"), fail)
+    monkeypatch.setattr(members, "restore", fail)
+    match = (
+        "^cpu has failed in epoch 2, at or after step 4: CUDA error: an illegal memory access was encountered. In this"
+    )
+    with pytest.raises(DeviceError, match=match):
+        epochs.run()
 
 
 SPOILS: dict[str, Callable[[Members], Any]] = {

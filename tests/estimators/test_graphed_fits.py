@@ -23,7 +23,7 @@ from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.graph_loop import GraphLoop
 from skbig.engine.executors.recorded import RecordedExecutor
 from skbig.engine.members import Members
-from skbig.exceptions import ExecutorWarning, InterruptedWarning, MemorySplitWarning
+from skbig.exceptions import DeviceError, ExecutorWarning, InterruptedWarning, MemorySplitWarning
 from tests.capturing import CpuCapture, CpuGraph
 from tests.fitting import ANY_TASK, MULTICLASS, X, fitted, small, target, weights_of
 from tests.networks.modules import MODULES, labels
@@ -305,6 +305,33 @@ def test_a_stack_whose_graphs_find_no_memory(error: Exception, monkeypatch: pyte
     np.testing.assert_allclose(
         search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"], rtol=1e-9
     )
+
+
+@pytest.mark.usefixtures("graphs")
+@pytest.mark.parametrize("kind", ["fit", "search"])
+def test_a_device_that_computes_no_more(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends a fit and a search, with what can be done, and does not hide behind what else fails then."""
+
+    def lost(*_: Any) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    failing(monkeypatch, CpuGraph, 9, RuntimeError("CUDA error: unspecified launch failure"))
+    monkeypatch.setattr(Members, "arrays", lost)  # it holds nothing that could be kept
+    model = small("multiclass", **SETTINGS)
+    if kind == "search":
+        model = BigGridSearchCV(model, {"alpha": [1e-4, 1e-2]}, cv=3)
+    n_restored = 0
+    restore = Members.restore
+
+    def restored(members: Members, copy: Any) -> None:
+        nonlocal n_restored
+        n_restored += 1
+        restore(members, copy) if n_restored <= 6 else lost()  # those of the first launches, which are compared
+
+    monkeypatch.setattr(Members, "restore", restored)
+    with pytest.raises(DeviceError, match="unspecified launch failure. In this process it computes nothing any more"):
+        model.fit(X, MULTICLASS)
+    assert not hasattr(model, "classes_")
 
 
 @pytest.mark.usefixtures("graphs")

@@ -22,6 +22,7 @@ from skbig.data.batch import Batch
 from skbig.data.steps import ResidentSteps
 from skbig.engine.executors.agreement import agree, tolerance_of
 from skbig.engine.executors.capture import Capture
+from skbig.engine.executors.failures import NotLaunched, first_line
 from skbig.engine.executors.graph_loop import GraphLoop
 from skbig.engine.executors.written import WrittenExecutor, form_of
 from skbig.engine.members import Members
@@ -92,10 +93,10 @@ class GraphedExecutor:
 
     def gives_way(self, error: Exception) -> bool:
         """Take steps as written from now on, if they were graphs."""
-        del error  # of memory
         if not self._graphs:
             return False
-        self._give_up("the device has too little memory for it")
+        failed = f"its launch has failed: {first_line(error)}"
+        self._give_up("the device has too little memory for it" if has_run_out(error) else failed)
         return True
 
     def step_as_written(self, batch: Batch, numbers: StepInputs) -> Tensor:
@@ -113,7 +114,7 @@ class GraphedExecutor:
             if not self._has_graph(loop, k, done, batches, numbers):
                 losses.append(self._written.run(batches[done:], numbers.part(done, len(batches))))
                 break
-            losses.append(loop.launch(k, done))
+            losses.append(_launched(loop, k, done))
             done += k
         return torch.cat(losses)
 
@@ -167,7 +168,7 @@ class GraphedExecutor:
         except Exception as error:  # whatever it is: as written the step has just been taken
             if has_run_out(error):
                 raise torch.OutOfMemoryError(str(error)) from error
-            return f"torch cannot capture it: {str(error).partition(chr(10))[0] or type(error).__name__}"
+            return f"torch cannot capture it: {first_line(error)}"
         tolerance = tolerance_of(self._recipe, members.flat.dtype, k)
         alike = agree(before, members.changing(), after, (launched, losses), tolerance)
         return "" if alike else "its result is not that of the step as written"
@@ -185,6 +186,14 @@ class GraphedExecutor:
                 "the same result and is slower for small networks.",
                 ExecutorWarning,
             )
+
+
+def _launched(loop: GraphLoop, k: int, first: int) -> Tensor:
+    """Launch a graph that has been launched before, and return its losses."""
+    try:
+        return loop.launch(k, first)
+    except RuntimeError as error:
+        raise torch.OutOfMemoryError(str(error)) if has_run_out(error) else NotLaunched(first_line(error)) from error
 
 
 def _of_one_form(batches: Sequence[Batch]) -> Iterator[tuple[int, int]]:
