@@ -51,8 +51,9 @@ class Line:
 
     @property
     def is_view(self) -> bool:
-        """Whether it computes nothing: what it makes lies where something lies already, whatever its schema says."""
-        return bool(self.made()) and not self.changes_input and not any(value.anew for value in self.made())
+        """Whether all that it makes lies in what it takes: of `to`, or of an unsafe view, the schema does not tell."""
+        made = self.made()
+        return bool(made) and not self.changes_input and all(value.place and not value.anew for value in made)
 
     @property
     def makes_several(self) -> bool:

@@ -107,7 +107,9 @@ class Program:
         return self._values[id(tensor)]
 
     def _same_as(self, line: Line, result: Any) -> Value | None:
-        """The value that a call only passes on: `detach`, a view of the same shape, a transpose of a transpose."""
+        """The value that a call only passes on: `detach`, `to` of the same dtype, a transpose of a transpose."""
+        if not line.changes_input and any(value.tensor is result for value in line.reads()):
+            return self._values[id(result)]
         if line.operation in (_aten.detach.default, _aten.alias.default):
             return line.arguments[0]
         if line.operation in _VIEWS:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skbig.engine.recorder import NotReplayable, record
+from tests.capturing import LateBranches
 
 
 def tensors(*shapes: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -161,6 +162,28 @@ def test_lasting_tensors_are_read_before_they_change() -> None:
     torch.testing.assert_close(replay(X), X + 0.5)
 
 
+@pytest.mark.parametrize("inference", [True, False])
+def test_lasting_tensors_are_cast_anew(inference: bool) -> None:
+    """What `to` makes in another dtype is no view, though torch's schema says so: it follows what is cast."""
+    (X, weight), (other, _) = tensors((4, 3), (3,)), tensors((4, 3), (3,), seed=1)
+    with torch.inference_mode(inference), torch.no_grad():
+        weight = weight.clone()
+        _, replay = record(lambda X: X.float() * weight.to(torch.float32), [X])
+        weight.mul_(2)
+        torch.testing.assert_close(replay(other), other.float() * weight.float())
+
+
+@pytest.mark.parametrize("operation", [torch.ops.aten._unsafe_view.default, torch.ops.aten.view.default], ids=str)
+def test_views_of_lasting_tensors_are_taken_once(operation: Any) -> None:
+    """Also those of which torch's schema does not say that they are views."""
+    (X, weight) = tensors((4, 3), (2, 3))
+    result, replay = record(lambda X: X.view(-1)[:6] * operation(weight, [6]), [X])
+    assert torch.equal(replay(X), result)
+    assert replay.source.count("view") == 1  # type: ignore[attr-defined]
+    weight.mul_(2)
+    torch.testing.assert_close(replay(X), X.view(-1)[:6] * weight.view(-1))
+
+
 def test_lasting_tensors_are_read_anew() -> None:
     """A lasting tensor that others change between two replays is read as it is then."""
     weight = torch.ones(3)
@@ -252,3 +275,21 @@ def test_a_view_of_a_view_is_one() -> None:
     assert replay.source.count("view") == 1  # type: ignore[attr-defined]
     _, replay = record(lambda X: (X + 1).view(2, 6).view(4, 3), tensors((4, 3)))
     assert "view" not in replay.source  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("inference", [True, False])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda X: (X + 1).to(torch.float32) * 2,
+        lambda X: torch.ops.aten._unsafe_view((X + 1).sin(), [12]) * 2,
+        lambda X: (X + 1).t().reshape(-1) * 2,
+    ],
+    ids=["a cast", "an unsafe view", "a copy to lay it out"],
+)
+def test_what_is_done_aside_is_waited_for(function: Callable[[Tensor], Tensor], inference: bool) -> None:
+    """A copy is one more piece of work, and a view none, whatever torch's schema says of them."""
+    (X,) = tensors((4, 3))
+    with torch.inference_mode(inference), torch.no_grad():
+        _, replay = record(function, [X], LateBranches())
+        assert torch.equal(replay(X), function(X))
