@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 _aten = torch.ops.aten
 FORBIDDEN = {
@@ -83,6 +83,7 @@ class _Noting(Forbidding):
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        given = _as_it_is((args, kwargs))
         for tensor in _changed(operation, args, kwargs):
             place = tensor.untyped_storage().data_ptr()
             if place not in self._made and place not in self._before:
@@ -90,11 +91,12 @@ class _Noting(Forbidding):
                 self._before[place] = whole, whole.clone()
         result = super().__torch_dispatch__(operation, types, args, kwargs)
         if not operation._schema.is_mutable:
-            given = _places((args, kwargs))
+            taken = _places((args, kwargs))
             for tensor in _tensors(result):
-                if (place := tensor.untyped_storage().data_ptr()) not in given:
+                if (place := tensor.untyped_storage().data_ptr()) not in taken:
                     self._made[place] = tensor
-        self.calls.append((operation, args, kwargs, result))
+        if torch.Tag.inplace_view not in operation.tags:  # which computes nothing
+            self.calls.append((operation, *given, _as_it_is(result)))
         return result
 
     def undo(self) -> None:
@@ -203,6 +205,11 @@ def _is_view(operation: Any, args: Any, kwargs: Any, result: Any) -> bool:
     returns = operation._schema.returns
     declared = bool(returns) and all(r.alias_info is not None for r in returns) and not operation._schema.is_mutable
     return declared and _places(result) <= _places((args, kwargs))
+
+
+def _as_it_is(item: Any) -> Any:
+    """Return views of tensors, which keep their form when `transpose_` and its like change that of the tensors."""
+    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, item)
 
 
 def _places(item: Any) -> set[int]:
