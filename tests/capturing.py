@@ -6,12 +6,13 @@ were, and what only the device can know must not be asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -40,6 +41,8 @@ FORBIDDEN = {
     _aten.bincount.default: "makes a shape of values",
     _aten.unique_consecutive.default: "makes a shape of values",
     _aten.repeat_interleave.Tensor: "makes a shape of values",
+    _aten._pin_memory.default: "allocates memory of the host",
+    _aten.pin_memory.default: "allocates memory of the host",
 }
 
 
@@ -51,7 +54,14 @@ class NotCapturable(RuntimeError):
 
 
 class Forbidding(TorchDispatchMode):
-    """Fails at the first operation that a capture would not survive."""
+    """Fails at the first operation that a capture would not survive.
+
+    With `device`, also at one that makes a tensor elsewhere: a graph's pool is memory of its device.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
+        super().__init__()
+        self._device = device
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -62,6 +72,8 @@ class Forbidding(TorchDispatchMode):
         devices = {leaf.device.type for leaf in _tensors((args, kwargs, result)) if leaf.dim() or copies}
         if len(devices) > 1:
             raise NotCapturable(f"{REFUSED}: {operation} copies between {sorted(devices)}")
+        if self._device is not None and any(str(leaf.device) != self._device for leaf in _tensors(result)):
+            raise NotCapturable(f"{REFUSED}: {operation} makes a tensor outside the pool")
         return result
 
     @staticmethod
@@ -99,6 +111,11 @@ class _Noting(Forbidding):
             self.calls.append((operation, *given, _as_it_is(result)))
         return result
 
+    @property
+    def made(self) -> list[Tensor]:
+        """The tensors that operations have made in memory of their own, views aside."""
+        return list(self._made.values())
+
     def undo(self) -> None:
         """Give back what lasts its numbers from before, and spoil what was made, so that nobody reads it by mistake."""
         with torch.inference_mode():
@@ -109,11 +126,25 @@ class _Noting(Forbidding):
 
 
 class CpuGraph:
-    """What was captured; a call repeats it."""
+    """What was captured; a call repeats it.
 
-    def __init__(self, calls: list[tuple[Any, Any, Any, Any]]) -> None:
+    Attributes
+    ----------
+    made, lasting : list of StorageWeakRef
+        The memory that was made in the capture, which on a card is that of the pool; and all else that it touches.
+    """
+
+    def __init__(self, calls: list[tuple[Any, Any, Any, Any]], made: Iterable[Tensor]) -> None:
         self._calls = [call for call in calls if not _is_view(*call)]
         self.n_replays = 0
+        own = {tensor.untyped_storage().data_ptr(): tensor for tensor in made}
+        touched = {tensor.untyped_storage().data_ptr(): tensor for tensor in _tensors(self._calls)}
+        self.made = [_reference(tensor) for tensor in own.values()]
+        self.lasting = [_reference(tensor) for place, tensor in touched.items() if place not in own]
+
+    def forget(self) -> None:
+        """Hold no memory, as a CUDA graph, which knows addresses alone."""
+        self._calls.clear()
 
     def __call__(self) -> None:
         self.n_replays += 1
@@ -183,7 +214,7 @@ class CpuCapture:
                 function()
         finally:
             noting.undo()
-        self.graphs.append(CpuGraph(noting.calls))
+        self.graphs.append(CpuGraph(noting.calls, noting.made))
         return self.graphs[-1]
 
 
@@ -198,6 +229,10 @@ def _changed(operation: Any, args: Any, kwargs: Any) -> list[Tensor]:
 def _whole(tensor: Tensor) -> Tensor:
     """Return all of the memory that a tensor lies in."""
     return torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+
+
+def _reference(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())
 
 
 def _is_view(operation: Any, args: Any, kwargs: Any, result: Any) -> bool:

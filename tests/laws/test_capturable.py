@@ -45,7 +45,7 @@ def take_steps(each: list[Recipe], task: str, device: str, *, weighted: bool = F
             own = numbers.part(start, stop)
             loop = GraphLoop(members, steps[start:stop], own)
             strength = WrittenExecutor(members, what, placed.mean_weight).strength(steps[start])
-            with Forbidding():
+            with Forbidding(device):
                 losses = [
                     step(members, batch, what, numbers, strength, differentiate=DIFFERENTIATE[device])
                     for batch, numbers in loop._read(stop - start)
@@ -114,12 +114,21 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "places": lambda: ROWS.nonzero(),
     "values that differ": lambda: ROWS.unique_consecutive(),
     "a number of the host": lambda: torch.tensor(1.0),
+    "memory of the host": lambda: ROWS.pin_memory(),
     "dropout": lambda: torch.nn.functional.dropout(ROWS, 0.5),
     "noise": lambda: torch.randn_like(ROWS),
     "an order": lambda: torch.randperm(3),
     "rows of the host": lambda: ROWS.to("meta"),
     "one number of the host": lambda: ROWS.sum().to("meta"),
 }
+
+
+def test_what_is_made_outside_the_pool() -> None:
+    """A tensor of the host that a step makes for itself is noticed, too: a graph would read what it was at first."""
+    with Forbidding("meta"):
+        torch.zeros(3, device="meta")
+        with pytest.raises(NotCapturable, match="outside the pool"):
+            torch.zeros(3)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -5,6 +5,7 @@ The graphs are those of `tests.capturing`, on a CPU; tests/gpu says the same of 
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from skbig.data.tensor_rows import TensorRows
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
+from skbig.engine.minibatch import MiniBatchEpochs
 from skbig.engine.recipe import Recipe
 from tests.capturing import CpuCapture
 from tests.small import (
@@ -48,7 +50,7 @@ def executor_of(members: Members, recipe: Recipe, capture: CpuCapture, mean_weig
     return WrittenExecutor(members, recipe, mean_weight)
 
 
-def trained(
+def epochs_of(
     case: tuple[str, dict[str, Any]],
     n_members: int = 1,
     *,
@@ -56,17 +58,29 @@ def trained(
     dtype: torch.dtype = torch.float64,
     weighted: bool = False,
     seeds: Any = None,
-) -> tuple[Any, CpuCapture]:
-    """Return all that some epochs have changed, and their losses; and the graphs."""
+) -> tuple[MiniBatchEpochs, CpuCapture]:
+    """Return epochs that are ready to run, and what captures their graphs."""
     task, changes = case
     what, capture = recipe(task, **changes), CpuCapture()
     members = new_members(what, range(n_members) if seeds is None else seeds, dtype)
     epochs = mini_batches(members, rows(task, dtype, weights() if weighted else None), what)
-    epochs.executor = GraphedExecutor(members, what, 1.0, capture) if graphed else WrittenExecutor(members, what, 1.0)
+    epochs.executor = executor_of(members, what, capture, graphed=graphed)
+    return epochs, capture
+
+
+def trained(
+    case: tuple[str, dict[str, Any]],
+    n_members: int = 1,
+    *,
+    graphed: bool,
+    **options: Any,
+) -> tuple[Any, CpuCapture]:
+    """Return all that some epochs have changed, and their losses; and the graphs."""
+    epochs, capture = epochs_of(case, n_members, graphed=graphed, **options)
     with thread_count(1):
         losses = [epochs.run().loss for _ in range(N_EPOCHS)]
     assert epochs.executor.name == ("graphed" if graphed else "written")
-    return kept(members) | {"loss": np.array(losses)}, capture
+    return kept(epochs._members) | {"loss": np.array(losses)}, capture
 
 
 @pytest.mark.crossed
@@ -79,6 +93,24 @@ def test_every_component(name: str, n_members: int) -> None:
     assert [graph.n_replays for graph in capture.graphs] == [3, 1 + N_EPOCHS, 1 + N_EPOCHS]
     assert capture.branches.n_calls > 0
     assert_close(launched, trained(FACTORS[name], n_members, graphed=False)[0], tolerance_of(FACTORS[name]))
+
+
+@pytest.mark.crossed
+@pytest.mark.parametrize("name", FACTORS)
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_memory_of_graphs(name: str, n_members: int) -> None:
+    """What a capture makes is the pool's, where other graphs write, too: nobody keeps it. All else that a graph reads
+    or writes is kept by others as long as there are graphs, which know addresses alone.
+    """
+    epochs, capture = epochs_of(FACTORS[name], n_members, graphed=True)
+    epochs.run()
+    assert epochs.executor.name == "graphed" and len(capture.graphs) == 3
+    for graph in capture.graphs:
+        graph.forget()
+    gc.collect()
+    for graph in capture.graphs:
+        assert graph.made and all(memory.expired() for memory in graph.made)
+        assert graph.lasting and not any(memory.expired() for memory in graph.lasting)
 
 
 @pytest.mark.crossed
