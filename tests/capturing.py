@@ -72,7 +72,8 @@ class Forbidding(TorchDispatchMode):
         devices = {leaf.device.type for leaf in _tensors((args, kwargs, result)) if leaf.dim() or copies}
         if len(devices) > 1:
             raise NotCapturable(f"{REFUSED}: {operation} copies between {sorted(devices)}")
-        if self._device is not None and any(str(leaf.device) != self._device for leaf in _tensors(result)):
+        allowed = ("meta", self._device)  # tensors of meta have a form, and no memory
+        if self._device is not None and any(str(leaf.device) not in allowed for leaf in _tensors(result)):
             raise NotCapturable(f"{REFUSED}: {operation} makes a tensor outside the pool")
         return result
 

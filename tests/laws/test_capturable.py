@@ -1,20 +1,24 @@
 """A step can be captured: it runs on a device alone, reads no value, draws from no generator, and copies nothing.
 
-Torch's fake tensors stand for those of a card: they have a form and a device, and no numbers.
+Torch's fake tensors stand for those of a card: they have a form and a device, and no numbers. Forward pass, clipping,
+penalties and optimizer run on a fake card. The backward pass runs there only where there is a card: autograd asks the
+driver for the stream of each tensor, fake or not, and what answers for a missing one ends the process. So without a
+card it is the device "meta", whose tensors autograd takes as they are, that shows the backward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from skbig.data.batch import Batch
+from skbig.data.rows import Rows, place_rows
 from skbig.engine.executors.graph_loop import GraphLoop
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
@@ -22,22 +26,39 @@ from skbig.engine.recipe import Recipe
 from skbig.engine.stacking import stack_recipes
 from skbig.engine.step import StepInputs, augmented, step, weighted_loss
 from skbig.engine.step_inputs import inputs_of_steps
+from skbig.networks import TabularMLP
+from skbig.networks.modules.network import ModuleNetwork
 from tests.capturing import Forbidding, NotCapturable
 from tests.laws.test_member_alone import STACKS
-from tests.small import BATCH_SIZE, factors, mini_batches, networks, new_members, recipe, rows, weights
+from tests.networks.modules import MODULES
+from tests.small import (
+    BATCH_SIZE,
+    CPU,
+    N_FEATURES,
+    N_ROWS,
+    data,
+    factors,
+    mini_batches,
+    networks,
+    new_members,
+    recipe,
+    rows,
+    weights,
+)
 
 FACTORS = factors() | networks()
 
 
-def take_steps(each: list[Recipe], task: str, device: str, *, weighted: bool = False) -> None:
+def take_steps(each: list[Recipe], placed: Rows, device: str) -> None:
     """Take the steps of an epoch of all members as a graph does, on a device that is not there."""
     n_members = len(each)
     what = stack_recipes(each, [1] * n_members, 3, torch.empty(0))
     members = new_members(what, range(n_members), torch.float32)
-    placed = rows(task, torch.float32, weights() if weighted else None)
     numbers = inputs_of_steps(members, what, mini_batches(members, placed, what)._progress(np.zeros(1, dtype=int), 3))
     with nullcontext() if device == "meta" else FakeTensorMode(allow_non_fake_inputs=True):
         what = stack_recipes(each, [1] * n_members, 3, torch.empty(0, device=device))
+        with unset_fake_temporarily():
+            _ = what.network.layers  # modules are made on the host
         members = on_device(members, what, device)
         numbers.like = members.flat
         (steps,) = placed.to(torch.device(device)).epoch(members.seeds, 0, True, BATCH_SIZE, 1000)
@@ -58,16 +79,17 @@ def take_steps(each: list[Recipe], task: str, device: str, *, weighted: bool = F
 def forwards_only(
     members: Members, batch: Batch, recipe: Recipe, numbers: StepInputs
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss, and some gradient: a torch that was built without CUDA has no backward pass for its tensors."""
+    """Return the loss, and some gradient."""
     with torch.no_grad():
         changed = augmented(batch, members, recipe, numbers)
         loss = weighted_loss(members.parameters, members, changed, recipe, numbers)
     return loss, torch.empty_like(members.flat)
 
 
-DIFFERENTIATE = {"meta": None, "cuda:0": forwards_only}
+HAS_CARD = torch.cuda.is_available()
+DIFFERENTIATE = {"meta": None, "cuda:0": None if HAS_CARD else forwards_only}
 # Torch 2.6 with CUDA asks for a driver even for a fake tensor of a card.
-if cast(Any, torch.__version__) < (2, 7) and torch.version.cuda and not torch.cuda.is_available():
+if cast(Any, torch.__version__) < (2, 7) and torch.version.cuda and not HAS_CARD:
     del DIFFERENTIATE["cuda:0"]
 
 
@@ -78,21 +100,68 @@ def on_device(members: Members, what: Recipe, device: str) -> Members:
     return moved
 
 
-# Indices as in `X[..., 0]` go through what a torch built without CUDA lacks, so own networks are taken on meta alone.
+ASKS_THE_CARD = ("Embedded", "piecewise", "recurrent", "with batch norm", "convolutions", "attention")
+"""Indices as in `X[..., 0]`, and torch's own choice among kernels, ask which card is current, so these need one."""
+
+
+def each_of(names: Iterable[str]) -> list[tuple[str, int, str]]:
+    """Return names with numbers of members and devices."""
+    cases = [case for case in ((1, "meta"), (3, "meta"), (3, "cuda:0")) if case[1] in DIFFERENTIATE]
+    return [
+        (name, *case)
+        for name in names
+        for case in cases
+        if case[1] == "meta" or HAS_CARD or not any(part in name for part in ASKS_THE_CARD)
+    ]
+
+
+TABLES = {
+    "piecewise linear": TabularMLP((6,), n_bins=4, number_width=3, rectified=0.7),
+    "periodic": TabularMLP((6,), number_embedding="periodic"),
+    "categories": TabularMLP(
+        (6,), number_embedding="periodic", n_codes=(2, 4), max_one_hot=2, dropout=0.2, normalization="batch"
+    ),
+}
+
+
 @pytest.mark.crossed
-@pytest.mark.parametrize(
-    ("name", "n_members", "device"),
-    [
-        (name, n_members, device)
-        for name in FACTORS
-        for n_members, device in ((1, "meta"), (3, "meta"), (3, "cuda:0"))
-        if device == "meta" or (device in DIFFERENTIATE and "Embedded" not in name)
-    ],
-)
+@pytest.mark.parametrize(("name", "n_members", "device"), each_of(FACTORS))
 def test_every_component(name: str, n_members: int, device: str) -> None:
     """A step of any choice, and all that brings it its rows and numbers, can be captured."""
     task, changes = FACTORS[name]
-    take_steps([recipe(task, **changes)] * n_members, task, device, weighted=n_members > 1)
+    placed = rows(task, torch.float32, weights() if n_members > 1 else None)
+    take_steps([recipe(task, **changes)] * n_members, placed, device)
+
+
+@pytest.mark.crossed
+@pytest.mark.parametrize(("name", "n_members", "device"), each_of(TABLES))
+def test_every_front(name: str, n_members: int, device: str) -> None:
+    """So can that of a network for tables, whatever becomes of numbers and categories."""
+    network = TABLES[name]
+    X = np.column_stack([np.arange(N_ROWS) % n for n in network.n_codes] + [data("multiclass")[0]])
+    placed = place_rows(X[:, :N_FEATURES], data("multiclass")[1], None, CPU, torch.float32)
+    take_steps([recipe("multiclass", network=network)] * n_members, placed, device)
+
+
+@pytest.mark.crossed
+@pytest.mark.parametrize(("name", "n_members", "device"), each_of(name for name in MODULES if name != "deciding"))
+def test_every_module(name: str, n_members: int, device: str) -> None:
+    """And that of a module of one's own, with all that it keeps of its batches."""
+    take_steps_of_module(name, n_members, device)
+
+
+def test_a_module_that_looks_at_values() -> None:
+    """What a module asks of a tensor is noticed there."""
+    with pytest.raises(NotCapturable, match="reads a value"):
+        take_steps_of_module("deciding", 1, "meta")
+
+
+def take_steps_of_module(name: str, n_members: int, device: str) -> None:
+    module, settings, X = MODULES[name]
+    network = ModuleNetwork(module, tuple(settings.items())).tried(torch.from_numpy(X[:7]), 3, torch.float32)
+    flat = X.reshape(len(X), -1)[np.arange(N_ROWS) % len(X)]
+    placed = place_rows(flat, data("multiclass")[1], None, CPU, torch.float32)
+    take_steps([recipe("multiclass", network=network)] * n_members, placed, device)
 
 
 @pytest.mark.crossed
@@ -104,7 +173,7 @@ def test_members_that_differ(task: str, choices: dict[str, list[Any]], device: s
     for m in range(3):
         own = {name: values[m] for name, values in choices.items()}
         each.append(recipe(task, **own))
-    take_steps(each, task, device)
+    take_steps(each, rows(task, torch.float32), device)
 
 
 ROWS = torch.ones(3, 2)
