@@ -19,6 +19,7 @@ from skbig.data.sources.array import ArraySource
 from skbig.data.stacked_rows import StackedRows
 from skbig.data.streamed_rows import stream_rows
 from skbig.data.tensor_rows import TensorRows
+from skbig.engine.executors import agreement
 from skbig.engine.executors.cuda_graph import GraphedExecutor
 from skbig.engine.executors.written import WrittenExecutor
 from skbig.engine.members import Members
@@ -93,6 +94,16 @@ def test_every_component(name: str, n_members: int) -> None:
     assert [graph.n_replays for graph in capture.graphs] == [3, 1 + N_EPOCHS, 1 + N_EPOCHS]
     assert capture.branches.n_calls > 0
     assert_close(launched, trained(FACTORS[name], n_members, graphed=False)[0], tolerance_of(FACTORS[name]))
+
+
+@pytest.mark.crossed
+@pytest.mark.parametrize("name", FACTORS)
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_single_precision(name: str, n_members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernels are the same a millionth of the moves is enough: what a recording rewrites rounds no worse."""
+    monkeypatch.setattr(agreement, "TOLERANCE", {torch.float32: 1e-6})
+    monkeypatch.setattr(agreement, "COARSE", 1e-6)
+    trained(FACTORS[name], n_members, graphed=True, dtype=torch.float32)
 
 
 @pytest.mark.crossed

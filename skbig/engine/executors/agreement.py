@@ -13,6 +13,8 @@ from torch import Tensor
 from skbig.engine.recipe import Recipe
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""For each step; docs/design.md says why no less."""
+
 COARSE = 3e-2
 """Where products are rounded to bfloat16 or TF32, the order of a sum alone changes the third digit."""
 
