@@ -1,21 +1,18 @@
 """What a card shows within minutes: that all is right on it, and how fast.
 
 ``python -m benchmarks.gpu --out FOLDER``, with the interpreter available: nothing is installed. First the tests of
-tests/gpu, then the speeds, each section on its own: one that fails is told of, and the next begins. It ends by itself,
-and what was found by then lies in the folder, as text and as JSON.
+tests/gpu, then the speeds, each section in a process of its own: one that fails is told of, and the next begins, even
+where the card was lost to the process. It ends by itself, and what was found by then lies in the folder, as text and as
+JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,11 @@ import torch
 
 from benchmarks.environment import machine
 from benchmarks.gpu_speed import SECTIONS
+from benchmarks.groups import run_group
 
 SHARE_OF_TESTS = 0.45
+
+SECTION = [sys.executable, "-m", "benchmarks.gpu_section"]
 
 
 @dataclass
@@ -37,13 +37,10 @@ class Report:
     folder : Path
     deadline : float
         On the clock of `time.monotonic`.
-    section : str
-        What is being done.
     """
 
     folder: Path
     deadline: float
-    section: str = "tests"
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -66,20 +63,12 @@ class Report:
         whole.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
         whole.replace(self.folder / "gpu.json")  # who is stopped while he writes leaves what was there
 
-    def stop(self) -> None:
-        """End this process at once: a section does not look at the clock, and may wait for the card."""
-        self.say(f"[{self.section}] was stopped, and what comes after it was left out: no time was left.")
-        os._exit(0)
-
 
 def run_tests(report: Report) -> None:
     """Run the tests in a process of their own, which no failure of theirs can take along."""
     seconds = report.seconds_left * SHARE_OF_TESTS
     command = [sys.executable, "-m", "benchmarks.gpu_tests", "--seconds", f"{seconds:.0f}"]
-    limit = min(seconds + 60, report.seconds_left)
-    try:
-        subprocess.run([*command, "--out", str(report.folder)], timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
+    if run_group([*command, "--out", str(report.folder)], min(seconds + 60, report.seconds_left)) is None:
         report.say("The tests were stopped: one of them takes too long.")
     file = report.folder / "gpu-tests.json"
     if file.exists():
@@ -90,18 +79,23 @@ def run_tests(report: Report) -> None:
             report.say(f"  failed: {result['test']}: {result['failure'].strip().splitlines()[-1:]}")
 
 
-def run_section(report: Report, name: str, section: Callable[[float, bool], Any], quick: bool) -> None:
-    """Run a section and print what it has found, or how it failed."""
-    began, report.section = time.monotonic(), name
-    try:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        table = section(report.seconds_left, quick)
-    except Exception:
-        report.say(f"[{name}] failed:\n{traceback.format_exc()}")
-        return
-    report.keep(name, table.as_dict())
-    report.say(f"[{name}, {time.monotonic() - began:.0f} s] {table}\n")
+def run_section(report: Report, name: str, quick: bool) -> bool:
+    """Run a section and print what it has found, or how it failed; return whether time was left for it."""
+    began, file = time.monotonic(), report.folder / "gpu-section.json"
+    file.unlink(missing_ok=True)
+    command = [*SECTION, name, "--seconds", f"{report.seconds_left:.0f}", "--out", str(file)]
+    code = run_group([*command, "--quick"] if quick else command, report.seconds_left)
+    if code is None:
+        report.say(f"[{name}] was stopped, and what comes after it was left out: no time was left.")
+        return False
+    result = {"failed": f"its process ended with {code}"} if code else json.loads(file.read_text(encoding="utf-8"))
+    file.unlink(missing_ok=True)
+    if "failed" in result:
+        report.say(f"[{name}] failed:\n{result['failed']}")
+        return True
+    report.keep(name, result["found"])
+    report.say(f"[{name}, {time.monotonic() - began:.0f} s] {result['text']}\n")
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,12 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not given.no_tests:
         run_tests(report)
-    end = threading.Timer(report.seconds_left, report.stop)
-    end.daemon = True
-    end.start()
-    for name in given.only or SECTIONS:
-        run_section(report, name, SECTIONS[name], given.quick)
-    end.cancel()
+    all(run_section(report, name, given.quick) for name in given.only or SECTIONS)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from benchmarks.peers import HAS_SKORCH, Task, make_rows, network, shared, train
 from benchmarks.peers import trained as trained_by
 from benchmarks.search import ON_GPU as SEARCH
 from benchmarks.search import compare
-from benchmarks.searchers import OURS, SKORCH, Contender, Search
+from benchmarks.searchers import OURS, SKORCH, Contender
 from benchmarks.speed import ON_GPU as SMALL
 from benchmarks.timing import Row, Table, in_turn
 from skbig import BigGridSearchCV, BigMLPClassifier
@@ -258,8 +258,7 @@ def search(seconds_left: float, quick: bool) -> Table:
     }
     if HAS_SKORCH:
         contenders["skorch"] = Contender(SKORCH, 100, n_run=1)
-    searched: Search = SEARCH
-    table, _, _ = compare(searched, Options(repeats=1, quick=quick), contenders)
+    table, searched, _ = compare(SEARCH, Options(repeats=1, quick=quick), contenders)
     seconds = table.rows[0].median
     used = searched.n_steps * work_of_step(searched.task) / seconds
     speed = f"{searched.n_steps / seconds:,.0f} steps of a member a second"

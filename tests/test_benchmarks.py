@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -714,28 +714,83 @@ def test_without_a_card_the_report_says_so(tmp_path: Path, capsys: pytest.Captur
     assert list(gpu.SECTIONS) == ["ceilings", "small", "large", "predict", "search", "phases"]
 
 
+OWN_SECTIONS = """
+import os, subprocess, sys, time
+from benchmarks import gpu_section, gpu_speed
+
+def fails(seconds_left, quick):
+    raise RuntimeError("no kernel")
+
+def dies(seconds_left, quick):
+    os._exit(7)
+
+def works(seconds_left, quick):
+    return gpu_speed.Facts({"rate": 5, "quick": quick})
+
+def hangs(seconds_left, quick):
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    open("PIDS", "w").write(str(worker.pid))
+    time.sleep(60)
+
+gpu_section.SECTIONS = {"fails": fails, "dies": dies, "works": works, "hangs": hangs}
+gpu_section.main()
+"""
+
+
 def test_a_report_of_a_card_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A section that fails is told of, one that takes too long is stopped, and what was found is kept."""
-    stopped = threading.Event()
-
-    def fails(seconds_left: float, quick: bool) -> Any:
-        raise RuntimeError("no kernel")
-
-    def hangs(seconds_left: float, quick: bool) -> Any:
-        assert stopped.wait(60)
-        raise RuntimeError("after its end")
-
-    sections = {"fails": fails, "works": lambda seconds_left, quick: gpu_speed.Facts({"rate": 5}), "hangs": hangs}
-    monkeypatch.setattr(gpu, "SECTIONS", sections)
+    """A section that fails is told of, and takes nothing along; one that is too slow is stopped, with its workers."""
+    pids = tmp_path / "pids"
+    code = OWN_SECTIONS.replace("PIDS", str(pids))
+    monkeypatch.setattr(gpu, "SECTION", [sys.executable, "-W", "ignore", "-c", code])
+    monkeypatch.setattr(gpu, "SECTIONS", ["fails", "dies", "works", "hangs", "is left out"])
     monkeypatch.setattr(gpu, "machine", lambda: {"card": "none"})
-    monkeypatch.setattr(gpu.os, "_exit", lambda code: stopped.set())
-    for name, stand_in in {"is_available": lambda: True, "reset_peak_memory_stats": lambda: None}.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    gpu.main(["--out", str(tmp_path), "--no-tests", "--minutes", "0.02"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    run, limits = gpu.run_group, iter([60, 60, 60, 12])
+
+    monkeypatch.setattr(gpu, "run_group", lambda command, seconds: run(command, next(limits)))
+    gpu.main(["--out", str(tmp_path), "--no-tests", "--quick"])
     text = (tmp_path / "gpu.txt").read_text()
-    failed, worked = text.index("RuntimeError: no kernel"), text.index("rate: 5")
-    assert failed < worked < text.index("[hangs] was stopped, and what comes after it was left out")
-    assert json.loads((tmp_path / "gpu.json").read_text()) == {"machine": {"card": "none"}, "works": {"rate": 5}}
+    order = [
+        "RuntimeError: no kernel",
+        "[dies] failed:\nits process ended with 7",
+        "rate: 5",
+        "[hangs] was stopped, and",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places) and "is left out" not in text
+    found = {"machine": {"card": "none"}, "works": {"rate": 5, "quick": True}}
+    assert json.loads((tmp_path / "gpu.json").read_text()) == found
+    assert has_ended(int(pids.read_text()))
+
+
+def has_ended(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_tests_of_a_card_are_stopped_with_their_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When they take too long nothing of them goes on beside what is measured next."""
+    code = (
+        "import subprocess, sys, time\n"
+        "worker = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(worker.pid))\n"
+        "time.sleep(60)\n"
+    )
+    run = gpu.run_group
+    monkeypatch.setattr(gpu, "run_group", lambda command, seconds: run([sys.executable, "-c", code], 3))
+    gpu.run_tests(gpu.Report(tmp_path, time.monotonic() + 100))
+    assert "The tests were stopped: one of them takes too long." in (tmp_path / "gpu.txt").read_text()
+    assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def test_a_quick_search_is_told_of_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rates are those of the steps that were taken, not of the whole search."""
+    quick = gpu_speed.SEARCH.quick()
+    table = timing.Table("search", quick.n_steps, "step", [Row("BigGridSearchCV", [2.0])])
+    monkeypatch.setattr(gpu_speed, "compare", lambda *_: (table, quick, {}))
+    monkeypatch.setattr(gpu_speed, "product_rate", lambda _: 1e12)
+    (note,) = gpu_speed.search(100.0, quick=True).notes
+    used = quick.n_steps * gpu_speed.work_of_step(quick.task) / 2.0
+    assert f"{quick.n_steps / 2:,.0f} steps of a member a second, {used / 1e12:.1%} of the product rate" in note
 
 
 @pytest.mark.parametrize(("share", "judgement"), [(0.551, "55% are wanted: ok"), (0.5, "55% are wanted: short")])
