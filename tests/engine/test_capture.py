@@ -97,6 +97,24 @@ def test_work_that_fails(around: Stream, error: BaseException) -> None:
     assert Graph.asked == ["begin", "end"] and len(around.waited) == 1
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_memory_that_runs_out(around: Stream, helps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a capture is given up it is tried with the memory that torch has kept for others, once."""
+    Graph.ends = [None, None]
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: Graph.asked.append("give back"))
+    capture = CudaCapture(torch.device("cpu"))
+
+    def work() -> None:
+        capture.branches.aside(0, lambda: None)
+        if not helps or "give back" not in Graph.asked:
+            raise torch.OutOfMemoryError("no")
+        capture.branches.join()
+
+    with nullcontext() if helps else pytest.raises(torch.OutOfMemoryError):
+        capture(work)
+    assert Graph.asked == ["begin", "end", "give back", "begin", "end"]
+
+
 @pytest.mark.parametrize("works", [True, False])
 def test_an_end_that_fails(around: Stream, works: bool) -> None:
     """Where torch cannot end a capture, its allocator is told of the end, and its generator by another capture."""

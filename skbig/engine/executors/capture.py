@@ -50,6 +50,10 @@ class StreamBranches:
         with torch.cuda.stream(stream):
             return function(*args, **keywords)
 
+    def forget(self) -> None:
+        """Wait for nobody: the capture that they belonged to has failed."""
+        self._open.clear()
+
     def join(self) -> None:
         for stream in self._open:
             torch.cuda.current_stream().wait_stream(stream)
@@ -78,6 +82,16 @@ class CudaCapture:
                 around.wait_stream(stream)
 
     def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+        try:
+            return self._captured(function)
+        except torch.OutOfMemoryError:
+            self.branches.forget()
+        # What torch keeps for others it gives back when memory is short, but not while anybody captures.
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
+        return self._captured(function)
+
+    def _captured(self, function: Callable[[], None]) -> Callable[[], None]:
         # Not by torch.cuda.graph, which collects garbage and gives back memory first: a tenth of a second.
         graph = torch.cuda.CUDAGraph()
         with self.aside():
