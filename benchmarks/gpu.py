@@ -66,11 +66,14 @@ class Report:
 
 def run_tests(report: Report) -> None:
     """Run the tests in a process of their own, which no failure of theirs can take along."""
-    seconds = report.seconds_left * SHARE_OF_TESTS
+    seconds, file = report.seconds_left * SHARE_OF_TESTS, report.folder / "gpu-tests.json"
+    file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.gpu_tests", "--seconds", f"{seconds:.0f}"]
-    if run_group([*command, "--out", str(report.folder)], min(seconds + 60, report.seconds_left)) is None:
+    code = run_group([*command, "--out", str(report.folder)], min(seconds + 60, report.seconds_left))
+    if code is None:
         report.say("The tests were stopped: one of them takes too long.")
-    file = report.folder / "gpu-tests.json"
+    elif code:
+        report.say(f"The tests did not come to their end: their process ended with {code}.")
     if file.exists():
         found = json.loads(file.read_text(encoding="utf-8"))
         report.keep("tests", found)

@@ -782,6 +782,17 @@ def test_tests_of_a_card_are_stopped_with_their_workers(tmp_path: Path, monkeypa
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
+def test_tests_of_a_card_that_die_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they had found another time, in the same folder, is not what they have found."""
+    (tmp_path / "gpu-tests.json").write_text('{"counts": {"passed": 9}, "seconds": 1, "failed": []}')
+    run = gpu.run_group
+    dies = [sys.executable, "-c", "import os; os._exit(7)"]
+    monkeypatch.setattr(gpu, "run_group", lambda command, seconds: run(dies, 60))
+    gpu.run_tests(gpu.Report(tmp_path, time.monotonic() + 100))
+    text = (tmp_path / "gpu.txt").read_text()
+    assert text == "The tests did not come to their end: their process ended with 7.\n"
+
+
 def test_a_quick_search_is_told_of_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rates are those of the steps that were taken, not of the whole search."""
     quick = gpu_speed.SEARCH.quick()
