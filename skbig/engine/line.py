@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class Value:
     tensor : Tensor
     constant : bool
     anew : bool
-        Whether the line makes it in memory of its own, where nothing of what it takes lies.
+        Whether the line makes it in memory where nothing lay before; of a sparse one that is not known.
     """
 
     name: str
@@ -78,15 +79,19 @@ class Line:
 
     def changes(self) -> list[Value]:
         """Return what it takes and writes to."""
-        declared = self.operation._schema.arguments
-        taken = dict(zip((argument.name for argument in declared), self.arguments, strict=False)) | self.keywords
-        written = [taken.get(a.name) for a in declared if a.alias_info is not None and a.alias_info.is_write]
-        return [leaf for leaf in leaves(written) if isinstance(leaf, Value)]
+        return [leaf for leaf in written_by(self.operation, self.arguments, self.keywords) if isinstance(leaf, Value)]
 
 
 def place_of(tensor: Tensor) -> int:
     """Return what tells the memory of a tensor from that of others; a sparse one lies nowhere in particular, at 0."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else 0
+
+
+def written_by(operation: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+    """Return what a call takes and writes to."""
+    declared = operation._schema.arguments
+    taken = {**dict(zip((argument.name for argument in declared), arguments, strict=False)), **keywords}
+    return leaves([taken.get(a.name) for a in declared if a.alias_info is not None and a.alias_info.is_write])
 
 
 def leaves(item: Any) -> list[Any]:

@@ -31,6 +31,10 @@ class Program:
     Attributes
     ----------
     inputs : sequence of Tensor
+    changed : set of int
+        The places that some line writes to.
+    turned : set of int
+        The ids of tensors whose form some line changes, as `transpose_` does: here they have the form that they end in.
     lines : list of Line
     gradients : set of Value
         The places that gradients are gathered in.
@@ -39,10 +43,13 @@ class Program:
     """
 
     inputs: Sequence[Tensor]
+    changed: set[int] = field(default_factory=set)
+    turned: set[int] = field(default_factory=set)
     lines: list[Line] = field(default_factory=list)
     gradients: set[Value] = field(default_factory=set)
     buffers: list[Value] = field(default_factory=list)
     _values: dict[int, Value] = field(default_factory=dict)
+    _places: set[int] = field(default_factory=lambda: {0})
     _transposed: dict[Value, Value] = field(default_factory=dict)
     _viewed: dict[Value, Value] = field(default_factory=dict)
     _ones: set[Value] = field(default_factory=set)
@@ -71,19 +78,20 @@ class Program:
         if (same := self._same_as(line, result)) is not None:
             self._values[id(result)] = same
         else:
-            taken = {place_of(leaf) for leaf in leaves((args, list(kwargs.values()))) if isinstance(leaf, Tensor)}
-            line.results = [self._made(tensor, taken) for tensor in _as_list(result)]
+            taken = [leaf for leaf in leaves((args, list(kwargs.values()))) if isinstance(leaf, Tensor)]
+            self._places.update(map(place_of, taken))
+            line.results = [self._made(tensor) for tensor in _as_list(result)]
             self.lines.append(line)
             self._note(line)
 
     def _note(self, line: Line) -> None:
         """Remember which values are transposes, which are views, and which are ones."""
         made = line.results[0]
-        if made is None:
+        if made is None or self._turns_later(line, made.tensor):
             return
         if _turns(line):
             self._transposed[made] = line.arguments[0]
-        if line.operation in _VIEWS:
+        if line.operation in _VIEWS and not made.anew:  # `reshape` may copy
             self._viewed[made] = line.arguments[0]
         passed_on = line.operation in (_aten.expand.default, _aten.unsqueeze.default, *_VIEWS)
         if line.operation is _aten.ones_like.default or (passed_on and line.arguments[0] in self._ones):
@@ -98,18 +106,22 @@ class Program:
             return type(item)(self._values_in(value) for value in item)
         return item
 
-    def _made(self, tensor: Any, taken: set[int]) -> Value | None:
-        """The value that a call makes of what lies in some places, which its schema need not tell that it shares."""
+    def _made(self, tensor: Any) -> Value | None:
+        """The value that a call makes, perhaps where others lie, which its schema need not tell."""
         if not isinstance(tensor, Tensor):
             return None
         if id(tensor) not in self._values:
-            self._values[id(tensor)] = Value(f"v{len(self._values)}", tensor, anew=place_of(tensor) not in taken)
+            anew = place_of(tensor) not in self._places
+            self._values[id(tensor)] = Value(f"v{len(self._values)}", tensor, anew=anew)
+            self._places.add(place_of(tensor))
         return self._values[id(tensor)]
 
     def _same_as(self, line: Line, result: Any) -> Value | None:
         """The value that a call only passes on: `detach`, `to` of the same dtype, a transpose of a transpose."""
         if not line.changes_input and any(value.tensor is result for value in line.reads()):
             return self._values[id(result)]
+        if self._turns_later(line, result):
+            return None
         if line.operation in (_aten.detach.default, _aten.alias.default):
             return line.arguments[0]
         if line.operation in _VIEWS:
@@ -120,10 +132,14 @@ class Program:
             return self._factor_beside_ones(line, result)
         return None
 
+    def _turns_later(self, line: Line, result: Any) -> bool:
+        return not self.turned.isdisjoint([id(result), *(id(value.tensor) for value in line.reads())])
+
     def _factor_beside_ones(self, line: Line, result: Any) -> Value | None:
         """The other factor of a product with ones: what a backward pass begins with."""
         others = [value for value in line.reads() if value not in self._ones]
-        return others[0] if others and _lies_as(others[0].tensor, result) else None
+        stays = self.changed.isdisjoint([place_of(result), *(value.place for value in line.reads())])
+        return others[0] if others and stays and _replaces(others[0].tensor, result) else None
 
     # What can be left out.
 
@@ -131,9 +147,13 @@ class Program:
         """Leave out what nobody reads."""
         self.lines = self._needed(self.value(result))
 
-    def gather_gradients_in_place(self) -> None:
-        """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less."""
-        makers = {result: line for line in self.lines for result in line.made()}
+    def gather_gradients_in_place(self, result: Tensor) -> None:
+        """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less.
+
+        What others read, too, or change, is copied there when the `cat` would do so.
+        """
+        makers = {made: line for line in self.lines for made in line.made()}
+        n_readers = self._n_readers(result)
         cats = self._gathering_cats(makers)
         within_others = {source for sources in cats.values() for source in sources}
         for line, sources in cats.items():
@@ -142,23 +162,30 @@ class Program:
                 continue
             joined.tensor, joined.constant = torch.empty_like(joined.tensor), True
             self.buffers.append(joined)
-            self._write_into(joined, sources, makers)
+            alone = [_origin(p, makers).anew and _is_read_once(p, makers, n_readers) for p in line.arguments[0]]
+            self._write_into(joined, sources, alone, line, makers)
             self.lines.remove(line)
 
     def _gathering_cats(self, makers: dict[Value, Line]) -> dict[Line, list[Value]]:
         """Return the lines that may put gradients side by side, and of each what it puts there."""
         cats = [line for line in self.lines if line.operation is _aten.cat.default]
         sources = {line: [_origin(part, makers) for part in line.arguments[0]] for line in cats}
-        return {line: parts for line, parts in sources.items() if _is_gathered(line, parts)}
+        forms = {line: [id(value.tensor) for value in [*line.made(), *parts]] for line, parts in sources.items()}
+        stay = [line for line in cats if self.turned.isdisjoint(forms[line])]
+        return {line: sources[line] for line in stay if _is_gathered(line, sources[line])}
 
-    def _write_into(self, buffer: Value, sources: list[Value], makers: dict[Value, Line]) -> None:
+    def _write_into(
+        self, buffer: Value, sources: list[Value], alone: list[bool], cat: Line, makers: dict[Value, Line]
+    ) -> None:
         start = 0
-        for source in sources:
+        for source, is_alone in zip(sources, alone, strict=True):
             shape, size = source.tensor.shape, source.tensor.numel() // len(buffer.tensor)
             place = self._constant(buffer.tensor.narrow(2, start, size).view(shape))
             self.gradients.add(place)
             maker = makers[source]
-            if maker.operation in _COPIES:
+            if not is_alone:
+                self.lines.insert(self.lines.index(cat), Line(_aten.copy_.default, (place, source), {}, [None]))
+            elif maker.operation in _COPIES:
                 maker.operation, maker.arguments = _aten.copy_.default, (place, maker.arguments[0])
                 maker.keywords, source.tensor, source.constant = {}, place.tensor, True
             elif maker.operation in _WITH_OUT:
@@ -173,7 +200,10 @@ class Program:
     def take_views_once(self) -> None:
         """Do now what gives the same every time: views of lasting tensors, and the numbers 0, 1, 2, ..."""
         for line in list(self.lines):
-            if line.operation in _COUNTERS or (line.is_view and all(value.constant for value in line.reads())):
+            counts = line.operation in _COUNTERS and self.changed.isdisjoint(value.place for value in line.made())
+            lasts = line.is_view and all(value.constant for value in line.reads())
+            turns = any(self._turns_later(line, value.tensor) for value in line.made())
+            if counts or (lasts and not turns):
                 made = line.operation(*_tensors(line.arguments), **_tensors(line.keywords))
                 for value, tensor in zip(line.results, _as_list(made), strict=True):
                     if value is not None:
@@ -181,7 +211,7 @@ class Program:
                 self.lines.remove(line)
 
     def scale_while_adding(self, result: Tensor) -> None:
-        """Turn ``add(x, y * 0.5, alpha=a)`` into ``add(x, y, alpha=a * 0.5)``: a power of two rounds nothing."""
+        """Turn ``add(x, y * 0.5, alpha=a)`` into ``add(x, y, alpha=a * 0.5)``: a half rounds no normal number."""
         n_readers = self._n_readers(result)
         makers = {line.results[0]: line for line in self.lines if line.operation is _aten.mul.Tensor}
         for line in [line for line in self.lines if line.operation is _aten.add.Tensor]:
@@ -189,7 +219,8 @@ class Program:
             if scaled is None or not _is_power_of_two(scaled.arguments[1]) or n_readers[line.arguments[1]] > 1:
                 continue
             whole = scaled.arguments[0]
-            if whole.anew and n_readers[whole] == 1 and _replaces(whole.tensor, line.arguments[1].tensor):
+            own = _is_own(whole) and n_readers[whole] == 1 and whole.tensor.dtype in _SINGLE_OR_DOUBLE
+            if own and _replaces(whole.tensor, line.arguments[1].tensor):
                 line.arguments = (line.arguments[0], whole)
                 line.keywords = {"alpha": line.keywords.get("alpha", 1) * scaled.arguments[1]}
                 self.lines.remove(scaled)
@@ -212,13 +243,17 @@ class Program:
                 numbers[key] = self._constant(torch.tensor(number, dtype=tensor.tensor.dtype))
             line.arguments = (tensor, numbers[key], *others)
 
-    def activate_within_products(self) -> None:
+    def activate_within_products(self, result: Tensor) -> None:
         """Turn ``relu(addmm(vector, ...))`` into one operation, which on a GPU is one pass over the result less."""
-        n_readers = Counter(value for line in self.lines for value in line.reads())
+        n_readers = self._n_readers(result)
         makers = {line.results[0]: line for line in self.lines if line.operation is _aten.addmm.default}
         for line in [line for line in self.lines if line.operation is _aten.relu.default]:
             product = makers.get(line.arguments[0])
             if product is None or n_readers[line.arguments[0]] > 1 or not _adds_vector(product):
+                continue
+            between = self.lines[self.lines.index(product) : self.lines.index(line)]
+            taken = {value.place for value in product.reads()}
+            if any(value.place in taken for each in between for value in each.changes()):
                 continue
             line.operation, line.arguments = _aten._addmm_activation.default, product.arguments
             self.lines.remove(product)
@@ -231,7 +266,9 @@ class Program:
         n_readers = self._n_readers(result)
         for line in [line for line in self.lines if line.operation in _IN_PLACE]:
             read, (made,) = line.arguments[0], line.results
-            if not read.anew or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
+            if not _is_own(read) or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
+                continue
+            if self._turns_later(line, made.tensor):
                 continue
             line.operation, written = _IN_PLACE[line.operation]
             line.keywords, line.results = line.keywords | ({written: read} if written else {}), []
@@ -287,18 +324,32 @@ def _replaces(one: Tensor, other: Tensor) -> bool:
     return _lies_as(one, other) and one.dtype == other.dtype
 
 
+def _is_own(value: Value) -> bool:
+    """Whether each call makes a value anew; what lasts has views, taken once, that no line tells of."""
+    return value.anew and not value.constant
+
+
 def _origin(value: Value, makers: dict[Value, Line]) -> Value:
     while value in makers and makers[value].operation in _VIEWS:
         value = makers[value].arguments[0]
     return value
 
 
+def _is_read_once(value: Value, makers: dict[Value, Line], n_readers: Counter[Value]) -> bool:
+    """Whether nobody else reads a value, nor what it is a view of."""
+    if n_readers[value] > 1:
+        return False
+    is_view = value in makers and makers[value].operation in _VIEWS
+    return not is_view or _is_read_once(makers[value].arguments[0], makers, n_readers)
+
+
 def _is_gathered(cat: Line, sources: list[Value]) -> bool:
-    """Whether a `cat` puts gradients (M, 1, P) side by side, each of all members."""
+    """Whether a `cat` puts gradients (M, 1, P) of one dtype side by side, each of all members."""
     joined = cat.made()[0].tensor
     if joined.dim() != 3 or joined.shape[1] != 1 or cat.arguments[1:] not in ((-1,), (2,)):
         return False
-    return len(joined) == 1 or all(len(source.tensor) == len(joined) for source in sources)
+    alike = all(source.tensor.dtype == joined.dtype for source in sources)
+    return alike and (len(joined) == 1 or all(len(source.tensor) == len(joined) for source in sources))
 
 
 def _all_plain(sources: list[Value], makers: dict[Value, Line]) -> bool:
@@ -309,12 +360,13 @@ def _all_plain(sources: list[Value], makers: dict[Value, Line]) -> bool:
 
 def _rounds_numbers(line: Line, tensor: Tensor) -> bool:
     """Whether an operation of a tensor and a number begins by rounding the number to the dtype of the tensor."""
-    made = [value.tensor.dtype for value in [*line.made(), *line.changes()]]
-    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64) and made == [tensor.dtype]
+    made = {value.tensor.dtype for value in [*line.made(), *line.changes()]}
+    return tensor.device.type == "cpu" and tensor.dtype in _SINGLE_OR_DOUBLE and made == {tensor.dtype}
 
 
 def _is_power_of_two(number: Any) -> bool:
-    return isinstance(number, float) and math.frexp(number)[0] == 0.5
+    """Whether a number is 1, 1/2, 1/4, ...: larger ones may overflow."""
+    return isinstance(number, float) and number <= 1 and math.frexp(number)[0] == 0.5
 
 
 def _adds_vector(product: Line) -> bool:
@@ -341,6 +393,7 @@ def _as_list(item: Any) -> list[Any]:
     return list(item) if isinstance(item, (tuple, list)) else [item]
 
 
+_SINGLE_OR_DOUBLE = (torch.float32, torch.float64)
 _VIEWS = (_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default)
 _OF_TWO = (
     *(_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor),

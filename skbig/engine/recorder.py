@@ -16,11 +16,15 @@ from torch import Tensor
 
 from skbig._utils.operations import DispatchMode, draws, looks
 from skbig.engine.branches import Branches
+from skbig.engine.line import place_of, written_by
 from skbig.engine.program import Program
+
+_LITERAL = torch.ops.aten.lift_fresh.default
+"""Makes a tensor of what Python holds: which operations have put its numbers there cannot be seen."""
 
 
 class NotReplayable(Exception):
-    """The step looked at values, or drew random numbers, so its operations may differ the next time."""
+    """The step looked at values, drew random numbers, or changed a literal: the next time it may do otherwise."""
 
 
 def record(
@@ -33,24 +37,41 @@ def record(
     Raises
     ------
     NotReplayable
-        When the function asked for the value of a tensor. It has run to its end all the same.
+        When the function asked for the value of a tensor, or changed what `torch.tensor` had made of plain numbers. It
+        has run to its end all the same.
     """
     with _Recorder() as recorder:
         result = function(*inputs)
     if any(looks(operation, args) or draws(operation, args, kwargs) for operation, args, kwargs, *_ in recorder.calls):
         raise NotReplayable
-    program = Program(inputs)
+    changed, turned = _changed(recorder.calls)
+    if any(call[0] is _LITERAL and place_of(call[3]) in changed for call in recorder.calls):
+        raise NotReplayable
+    program = Program(inputs, changed, turned)
     for call in recorder.calls:
         program.add(*call)
-    program.gather_gradients_in_place()
+    program.drop_unneeded(result)
+    program.gather_gradients_in_place(result)
     program.take_views_once()
     program.drop_unneeded(result)
     program.scale_while_adding(result)
     program.take_numbers_once()
-    program.activate_within_products()
+    program.activate_within_products(result)
     if branches is None:  # lines run one after another
         program.work_in_place(result)
     return result, program.compile(result, branches)
+
+
+def _changed(calls: Sequence[Any]) -> tuple[set[int], set[int]]:
+    """Return the places that calls write to, and the ids of the tensors to which they give another form in place."""
+    changed, turned = set[int](), set[int]()
+    for operation, args, kwargs, *_ in calls:
+        written = [leaf for leaf in written_by(operation, args, kwargs) if isinstance(leaf, Tensor)]
+        if operation is not torch.ops.aten.detach_.default:
+            changed.update(map(place_of, written))
+        if torch.Tag.inplace_view in operation.tags:
+            turned.update(map(id, written))
+    return changed, turned
 
 
 class _Recorder(DispatchMode):

@@ -49,6 +49,90 @@ def a_half_of_what_changes(X: Tensor, weight: Tensor) -> Tensor:
     return torch.add(X, half, alpha=0.3) + product
 
 
+def gradients_of_a_sum(X: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of the one term is that of the other, and twice as much."""
+    leaves = [weight.detach().requires_grad_(), weight.sin().detach().requires_grad_()]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad((X @ (leaves[0] + 2 * leaves[1])).square().sum(), leaves)
+    return torch.cat([gradient.reshape(1, 1, -1) for gradient in gradients], -1)
+
+
+def gathered(product: Tensor) -> Tensor:
+    return torch.cat([product.reshape(1, 1, -1)], -1)
+
+
+def gathered_and_changed(X: Tensor, weight: Tensor) -> Tensor:
+    """What lies side by side is a copy: a change of it is none of its parts, and the other way round."""
+    product, other = X.t() @ X, X.t() @ (X @ weight)
+    beside, before = gathered(product).add_(1), torch.tanh(product)
+    other.add_(1)
+    changed = gathered(other)
+    other.add_(1)
+    return (beside + changed).view(3, 3) + product * 3 + before + other
+
+
+def gathered_and_viewed(X: Tensor, weight: Tensor) -> Tensor:
+    beside = gathered(X.t() @ X)
+    view = beside.view(3, 3)
+    return (beside * 2).view(3, 3) + view
+
+
+def gathered_later(X: Tensor, weight: Tensor) -> Tensor:
+    whole = X @ weight
+    rows = whole[:3].view(1, 1, -1)
+    whole.mul_(2)
+    return torch.cat([rows], -1).view(3, 3) + whole[:3]
+
+
+def a_mask(X: Tensor, weight: Tensor) -> Tensor:
+    mask = torch.ones_like(X)
+    mask[:, 1:] = 0
+    return (mask * X) @ weight
+
+
+def beside_ones(X: Tensor, weight: Tensor) -> Tensor:
+    product = X @ weight
+    before = torch.ones_like(product) * product
+    product.add_(1)
+    return before + 3 * product
+
+
+def counts_that_change(X: Tensor, weight: Tensor) -> Tensor:
+    counts = torch.arange(3).add_(1)
+    return X * counts + (torch.arange(3, dtype=X.dtype) * 0.1 + 1) - weight[0] * (torch.arange(3) + 1)
+
+
+def a_product_of_what_changes(X: Tensor, weight: Tensor) -> Tensor:
+    rows = X * 1.5
+    product = torch.addmm(weight[0], rows, weight)
+    rows.add_(1)
+    return torch.relu(product) + rows
+
+
+def a_product_that_others_need(X: Tensor, weight: Tensor) -> Tensor:
+    product, total = torch.addmm(weight[0], X, weight), torch.zeros_like(X)
+    total.add_(torch.relu(product))
+    return product
+
+
+def turned_later(X: Tensor, weight: Tensor) -> Tensor:
+    """A form that changes in place is another before than it is after."""
+    square = X.t() @ X @ weight
+    other, line = square.t(), square.view(9)
+    square.t_()
+    row = (X @ weight).view(1, 4, 3)
+    total = row.sum(0)
+    row.squeeze_(0)
+    return (other.t() + 2 * square + line.view(3, 3))[0] + total + row
+
+
+def of_sparse_numbers(X: Tensor, weight: Tensor) -> Tensor:
+    """A sparse tensor holds the very numbers that it is made of."""
+    before = X.exp()
+    sparse = torch.sparse_coo_tensor(torch.tensor([[0, 1, 2], [2, 0, 1]]), X[0], (3, 3), check_invariants=False)
+    return before + X @ torch.relu(sparse).to_dense() @ weight + torch.tanh(sparse._values())
+
+
 def a_part_of_what_is_read(X: Tensor, weight: Tensor) -> Tensor:
     """Of parts that `unsafe_split` makes torch does not say that they lie in the memory of the whole."""
     product = X @ weight
@@ -99,6 +183,23 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a half of integers": lambda X, weight: torch.add(X.float(), (X > 0).long() * 0.5, alpha=0.3),
     "a half of a row": lambda X, weight: torch.add(X, (X[:1] @ weight) * 0.25) + torch.add(X, X[:1] * -0.5),
     "a half of what changes": a_half_of_what_changes,
+    "a half that rounds": lambda X, weight: torch.add(X.float() * 1e-6, (X * 1e-4).half().abs() * 0.5),
+    "twice what is large": lambda X, weight: torch.add(X.float(), X.float().sign() * 3e38 * 2.0, alpha=0.25),
+    "gradients of a sum": gradients_of_a_sum,
+    "gathered and changed": gathered_and_changed,
+    "gathered and viewed": gathered_and_viewed,
+    "gathered later": gathered_later,
+    "gathered of two dtypes": lambda X, weight: torch.cat(
+        [(X.float().t() @ X.float()).view(1, 1, -1), (X @ weight).view(1, 1, -1)], -1
+    ),
+    "a mask of ones": a_mask,
+    "a factor of ones that changes": beside_ones,
+    "ones of another dtype": lambda X, weight: torch.ones_like(X) * X.float() * 0.1,
+    "counts": counts_that_change,
+    "a product of what changes": a_product_of_what_changes,
+    "a product that others need": a_product_that_others_need,
+    "turned later": turned_later,
+    "sparse numbers": of_sparse_numbers,
     "views of views": lambda X, weight: (X @ weight).view(2, 6).view(-1).view(4, 3)[:2].t().reshape(-1).view(3, 2),
     "views of what has gaps": lambda X, weight: (X[:, :2].view(4, 1, 2).view(2, 2, 2) * 2).view(2, 4).view(8),
     "an input that is one factor of a product with ones": lambda X, weight: (
@@ -210,6 +311,22 @@ def test_a_look_at_a_value_is_noticed(look: Callable[[Tensor], Any]) -> None:
     assert len(ran) == 1
 
 
+@pytest.mark.parametrize("numbers", [0.0, [1.0, 2.0, 3.0]], ids=str)
+def test_a_literal_that_changes_is_noticed(numbers: Any) -> None:
+    """What a function makes of plain numbers, and then changes, it makes anew each time: a sum begins at 0 again."""
+
+    def total(X: Tensor) -> Tensor:
+        made = torch.tensor(numbers, dtype=X.dtype)
+        made += X.sum(0) if made.dim() else X.sum()
+        return made
+
+    with pytest.raises(NotReplayable):
+        record(total, tensors((4, 3)))
+    _, replay = record(lambda X: torch.tensor(numbers, dtype=X.dtype) + X, tensors((4, 3)))
+    (X,) = tensors((4, 3), seed=1)
+    torch.testing.assert_close(replay(X), torch.tensor(numbers, dtype=X.dtype) + X, rtol=0, atol=0)
+
+
 def test_an_error_goes_through() -> None:
     """A function that fails while it is recorded fails as it would alone, and recording ends."""
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
@@ -255,6 +372,8 @@ def test_products_are_activated_where_they_lie() -> None:
 def test_what_torch_makes_of_numbers_is_made_once() -> None:
     """A factor is no tensor that every replay makes anew; a half is one with the factor it is added by."""
     _, replay = record(lambda X: X.sin() * 0.1 - 0.1, tensors((4, 3)))
+    assert "0.1" not in replay.source  # type: ignore[attr-defined]
+    _, replay = record(lambda X: X.sin().mul_(0.1).add_(X, alpha=2), tensors((4, 3)))
     assert "0.1" not in replay.source  # type: ignore[attr-defined]
     _, replay = record(FUNCTIONS["a half that is added"], tensors((4, 3), (3, 3)))
     assert "alpha=0.15" in replay.source and "mul" not in replay.source  # type: ignore[attr-defined]
