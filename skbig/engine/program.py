@@ -268,8 +268,8 @@ class Program:
             read, (made,) = line.arguments[0], line.results
             if not _is_own(read) or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
                 continue
-            if self._turns_later(line, made.tensor):
-                continue
+            if self._turns_later(line, made.tensor) or (line.keywords and _is_one_number(line.arguments[1])):
+                continue  # torch 2.6 rounds `add_` of one number and `alpha` otherwise than `add`
             line.operation, written = _IN_PLACE[line.operation]
             line.keywords, line.results = line.keywords | ({written: read} if written else {}), []
             self._put(read, made)
@@ -327,6 +327,10 @@ def _replaces(one: Tensor, other: Tensor) -> bool:
 def _is_own(value: Value) -> bool:
     """Whether each call makes a value anew; what lasts has views, taken once, that no line tells of."""
     return value.anew and not value.constant
+
+
+def _is_one_number(item: Any) -> bool:
+    return not isinstance(item, Value) or item.tensor.numel() == 1
 
 
 def _origin(value: Value, makers: dict[Value, Line]) -> Value:

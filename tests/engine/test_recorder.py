@@ -184,6 +184,7 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a half of a row": lambda X, weight: torch.add(X, (X[:1] @ weight) * 0.25) + torch.add(X, X[:1] * -0.5),
     "a half of what changes": a_half_of_what_changes,
     "a half that rounds": lambda X, weight: torch.add(X.float() * 1e-6, (X * 1e-4).half().abs() * 0.5),
+    "a number that is added": lambda X, weight: torch.add((X @ weight).float(), X.float().sum(), alpha=3),
     "twice what is large": lambda X, weight: torch.add(X.float(), X.float().sign() * 3e38 * 2.0, alpha=0.25),
     "gradients of a sum": gradients_of_a_sum,
     "gathered and changed": gathered_and_changed,
