@@ -1,9 +1,6 @@
 """A program: lines of torch operations, as they were recorded, and what can be left out of them.
 
-Views of lasting tensors (the parameters) are taken once, while recording. The gradients of the parameters are
-computed right into the tensor they are gathered in.
-
-Legend: M members, P parameters of one member.
+Views of lasting tensors (the parameters) are taken once, while recording.
 """
 
 from __future__ import annotations
@@ -62,17 +59,18 @@ class Program:
     def value(self, tensor: Tensor) -> Value:
         """Return the value of a tensor; one that no line has made was there before, and lasts."""
         if id(tensor) not in self._values:
-            self._values[id(tensor)] = self._constant(tensor)
+            self._values[id(tensor)] = self.constant(tensor)
         return self._values[id(tensor)]
 
-    def _constant(self, tensor: Tensor) -> Value:
+    def constant(self, tensor: Tensor) -> Value:
+        """Return a new value, of a tensor that lasts."""
         self._n_constants += 1
         return Value(f"c{self._n_constants}", tensor, constant=True)
 
     def add(self, operation: Any, args: Any, kwargs: Any, result: Any, max_threads: int | None) -> None:
         """Add a recorded call, unless it does nothing."""
         arguments, keywords = self._values_in(args), self._values_in(kwargs)
-        if operation in _VIEWS:  # of what was viewed, where it is a view already
+        if operation in VIEWS:  # of what was viewed, where it is a view already
             arguments = (self._viewed.get(arguments[0], arguments[0]), *arguments[1:])
         line = Line(operation, arguments, keywords, [], max_threads)
         if (same := self._same_as(line, result)) is not None:
@@ -91,9 +89,9 @@ class Program:
             return
         if _turns(line):
             self._transposed[made] = line.arguments[0]
-        if line.operation in _VIEWS and not made.anew:  # `reshape` may copy
+        if line.operation in VIEWS and not made.anew:  # `reshape` may copy
             self._viewed[made] = line.arguments[0]
-        passed_on = line.operation in (_aten.expand.default, _aten.unsqueeze.default, *_VIEWS)
+        passed_on = line.operation in (_aten.expand.default, _aten.unsqueeze.default, *VIEWS)
         if line.operation is _aten.ones_like.default or (passed_on and line.arguments[0] in self._ones):
             self._ones.add(made)
 
@@ -124,7 +122,7 @@ class Program:
             return None
         if line.operation in (_aten.detach.default, _aten.alias.default):
             return line.arguments[0]
-        if line.operation in _VIEWS:
+        if line.operation in VIEWS:
             return line.arguments[0] if _lies_as(line.arguments[0].tensor, result) else None
         if _turns(line):
             return self._transposed.get(line.arguments[0])
@@ -147,56 +145,6 @@ class Program:
         """Leave out what nobody reads."""
         self.lines = self._needed(self.value(result))
 
-    def gather_gradients_in_place(self, result: Tensor) -> None:
-        """Turn ``cat([view(mm(...)), ...])`` into ``mm(..., out=slice)``: one pass over the gradients less.
-
-        What others read, too, or change, is copied there when the `cat` would do so.
-        """
-        makers = {made: line for line in self.lines for made in line.made()}
-        n_readers = self._n_readers(result)
-        cats = self._gathering_cats(makers)
-        within_others = {source for sources in cats.values() for source in sources}
-        for line, sources in cats.items():
-            joined = line.results[0]
-            if joined is None or joined in within_others or not _all_plain(sources, makers):
-                continue
-            joined.tensor, joined.constant = torch.empty_like(joined.tensor), True
-            self.buffers.append(joined)
-            alone = [_origin(p, makers).anew and _is_read_once(p, makers, n_readers) for p in line.arguments[0]]
-            self._write_into(joined, sources, alone, line, makers)
-            self.lines.remove(line)
-
-    def _gathering_cats(self, makers: dict[Value, Line]) -> dict[Line, list[Value]]:
-        """Return the lines that may put gradients side by side, and of each what it puts there."""
-        cats = [line for line in self.lines if line.operation is _aten.cat.default]
-        sources = {line: [_origin(part, makers) for part in line.arguments[0]] for line in cats}
-        forms = {line: [id(value.tensor) for value in [*line.made(), *parts]] for line, parts in sources.items()}
-        stay = [line for line in cats if self.turned.isdisjoint(forms[line])]
-        return {line: sources[line] for line in stay if _is_gathered(line, sources[line])}
-
-    def _write_into(
-        self, buffer: Value, sources: list[Value], alone: list[bool], cat: Line, makers: dict[Value, Line]
-    ) -> None:
-        start = 0
-        for source, is_alone in zip(sources, alone, strict=True):
-            shape, size = source.tensor.shape, source.tensor.numel() // len(buffer.tensor)
-            place = self._constant(buffer.tensor.narrow(2, start, size).view(shape))
-            self.gradients.add(place)
-            maker = makers[source]
-            if not is_alone:
-                self.lines.insert(self.lines.index(cat), Line(_aten.copy_.default, (place, source), {}, [None]))
-            elif maker.operation in _COPIES:
-                maker.operation, maker.arguments = _aten.copy_.default, (place, maker.arguments[0])
-                maker.keywords, source.tensor, source.constant = {}, place.tensor, True
-            elif maker.operation in _WITH_OUT:
-                maker.operation = _WITH_OUT[maker.operation]
-                maker.keywords = {**maker.keywords, "out": place}
-                source.tensor, source.constant = place.tensor, True
-            else:
-                copy = Line(_aten.copy_.default, (place, source), {}, [None])
-                self.lines.insert(self.lines.index(maker) + 1, copy)
-            start += size
-
     def take_views_once(self) -> None:
         """Do now what gives the same every time: views of lasting tensors, and the numbers 0, 1, 2, ..."""
         for line in list(self.lines):
@@ -212,7 +160,7 @@ class Program:
 
     def scale_while_adding(self, result: Tensor) -> None:
         """Turn ``add(x, y * 0.5, alpha=a)`` into ``add(x, y, alpha=a * 0.5)``: a half rounds no normal number."""
-        n_readers = self._n_readers(result)
+        n_readers = self.n_readers(result)
         makers = {line.results[0]: line for line in self.lines if line.operation is _aten.mul.Tensor}
         for line in [line for line in self.lines if line.operation is _aten.add.Tensor]:
             scaled = makers.get(line.arguments[1])
@@ -225,8 +173,8 @@ class Program:
                 line.keywords = {"alpha": line.keywords.get("alpha", 1) * scaled.arguments[1]}
                 self.lines.remove(scaled)
 
-    def _n_readers(self, result: Tensor) -> Counter[Value]:
-        """How often each value is read, by lines and as the result."""
+    def n_readers(self, result: Tensor) -> Counter[Value]:
+        """Return how often each value is read, by lines and as the result."""
         readers = Counter(value for line in self.lines for value in line.reads())
         readers[self.value(result)] += 1
         return readers
@@ -240,12 +188,12 @@ class Program:
                 continue
             key = (repr(number), tensor.tensor.dtype)
             if key not in numbers:
-                numbers[key] = self._constant(torch.tensor(number, dtype=tensor.tensor.dtype))
+                numbers[key] = self.constant(torch.tensor(number, dtype=tensor.tensor.dtype))
             line.arguments = (tensor, numbers[key], *others)
 
     def activate_within_products(self, result: Tensor) -> None:
         """Turn ``relu(addmm(vector, ...))`` into one operation, which on a GPU is one pass over the result less."""
-        n_readers = self._n_readers(result)
+        n_readers = self.n_readers(result)
         makers = {line.results[0]: line for line in self.lines if line.operation is _aten.addmm.default}
         for line in [line for line in self.lines if line.operation is _aten.relu.default]:
             product = makers.get(line.arguments[0])
@@ -263,7 +211,7 @@ class Program:
 
         On a CPU it is faster to write to memory that lies in the cache.
         """
-        n_readers = self._n_readers(result)
+        n_readers = self.n_readers(result)
         for line in [line for line in self.lines if line.operation in _IN_PLACE]:
             read, (made,) = line.arguments[0], line.results
             if not _is_own(read) or n_readers[read] > 1 or made is None or not _replaces(read.tensor, made.tensor):
@@ -333,35 +281,6 @@ def _is_one_number(item: Any) -> bool:
     return not isinstance(item, Value) or item.tensor.numel() == 1
 
 
-def _origin(value: Value, makers: dict[Value, Line]) -> Value:
-    while value in makers and makers[value].operation in _VIEWS:
-        value = makers[value].arguments[0]
-    return value
-
-
-def _is_read_once(value: Value, makers: dict[Value, Line], n_readers: Counter[Value]) -> bool:
-    """Whether nobody else reads a value, nor what it is a view of."""
-    if n_readers[value] > 1:
-        return False
-    is_view = value in makers and makers[value].operation in _VIEWS
-    return not is_view or _is_read_once(makers[value].arguments[0], makers, n_readers)
-
-
-def _is_gathered(cat: Line, sources: list[Value]) -> bool:
-    """Whether a `cat` puts gradients (M, 1, P) of one dtype side by side, each of all members."""
-    joined = cat.made()[0].tensor
-    if joined.dim() != 3 or joined.shape[1] != 1 or cat.arguments[1:] not in ((-1,), (2,)):
-        return False
-    alike = all(source.tensor.dtype == joined.dtype for source in sources)
-    return alike and (len(joined) == 1 or all(len(source.tensor) == len(joined) for source in sources))
-
-
-def _all_plain(sources: list[Value], makers: dict[Value, Line]) -> bool:
-    """Whether each part is made by its own line, into memory of its own."""
-    own = len(set(sources)) == len(sources)
-    return own and all(s in makers and s.tensor.is_contiguous() and not makers[s].changes_input for s in sources)
-
-
 def _rounds_numbers(line: Line, tensor: Tensor) -> bool:
     """Whether an operation of a tensor and a number begins by rounding the number to the dtype of the tensor."""
     made = {value.tensor.dtype for value in [*line.made(), *line.changes()]}
@@ -398,18 +317,14 @@ def _as_list(item: Any) -> list[Any]:
 
 
 _SINGLE_OR_DOUBLE = (torch.float32, torch.float64)
-_VIEWS = (_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default)
+VIEWS = (_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default)
+"""Operations that give a tensor another shape and compute nothing."""
+
 _OF_TWO = (
     *(_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.div.Tensor),
     *(_aten.add_.Tensor, _aten.sub_.Tensor, _aten.mul_.Tensor, _aten.div_.Tensor),
 )
-_COPIES = (_aten.clone.default, _aten._to_copy.default)
 _COUNTERS = (_aten.arange.default, _aten.arange.start, _aten.arange.start_step)
-_WITH_OUT = {
-    _aten.mm.default: _aten.mm.out,
-    _aten.bmm.default: _aten.bmm.out,
-    _aten.sum.dim_IntList: _aten.sum.IntList_out,
-}
 _IN_PLACE = {
     _aten.relu.default: (_aten.relu_.default, ""),
     _aten.tanh.default: (_aten.tanh_.default, ""),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from skbig._utils.operations import DispatchMode, draws, looks
 from skbig.engine.branches import Branches
+from skbig.engine.gathered_gradients import gather_gradients
 from skbig.engine.line import place_of, written_by
 from skbig.engine.program import Program
 
@@ -51,7 +52,7 @@ def record(
     for call in recorder.calls:
         program.add(*call)
     program.drop_unneeded(result)
-    program.gather_gradients_in_place(result)
+    gather_gradients(program, result)
     program.take_views_once()
     program.drop_unneeded(result)
     program.scale_while_adding(result)
